@@ -1,0 +1,54 @@
+# Each target is the only command a newcomer types: what it needs is installed first.
+SHELL := /bin/bash
+PYTHON := /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+APT := frr frr-pythontools python3-bpfcc linux-libc-dev libpcap0.8 git iproute2 util-linux \
+       iputils-ping iperf3 python3-venv bpftool
+
+.PHONY: help setup demo test lint bench lock clean
+
+help:
+	@echo "make setup   install what a fresh Debian 12 or Ubuntu 24.04 needs, and .venv (root)"
+	@echo "make demo    two boxes on this machine, from nothing to traffic at the centre (root)"
+	@echo "make test    every test, on the real kernel and FRR (root)"
+	@echo "make lint    ruff, mypy --strict, import-linter"
+	@echo "make bench   benchmarks as ratios against peers; ONLY=name for one (root)"
+	@echo "make lock    pin the dependencies anew"
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml scripts/install-packages
+	@scripts/install-packages $(APT)
+	@echo "setup: python packages into $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv --system-site-packages $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+demo: setup
+	@$(BIN)/python examples/demo.py
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	@$(BIN)/python -m benchmarks $(ONLY)
+
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet uv
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \
+	  --no-annotate --custom-compile-command 'make lock' --no-emit-index-url --no-emit-find-links \
+	  -o requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) build

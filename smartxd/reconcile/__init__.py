@@ -1,0 +1,1 @@
+"""How a box converges: plans as data, ownership, conditions, backoff. No I/O, no clock."""
