@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from smartxd.objects import ObjectRef
 
@@ -39,17 +39,3 @@ class FRRState:
     """All of FRR that a box's specs ask for."""
 
     bgp: BGP | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A BGP session as bgpd reports it."""
-
-    address: str
-    remote_as: int
-    state: str
-    """``Established``, ``Active``, …"""
-    uptime_s: int
-    prefixes_received: int
-    prefixes_sent: int
-    last_error: str = field(default="")

@@ -1,0 +1,51 @@
+"""``smartxctl``: what an operator types on a box and in CI. Each verb is a file beside this one."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from smartxd import __version__
+from smartxd.ctl import flows, lab, plan, status, validate
+from smartxd.errors import SmartxError, SpecError
+
+VERBS = (status, validate, plan, flows, lab)
+"""Modules with ``add_parser(verbs)``, which sets ``run``: arguments in, exit code out."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="smartxctl", description="Look at a box, and judge specs before it sees them."
+    )
+    top.add_argument("--version", action="version", version=f"smartxctl {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add_parser(verbs)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb: 0 done, 1 a finding or a failure, 2 wrong usage."""
+    args = parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except SpecError as err:
+        for finding in err.findings:
+            print(finding, file=sys.stderr)
+        return _fail(err)
+    except SmartxError as err:
+        return _fail(err)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _fail(err: SmartxError) -> int:
+    print(f"error: {err.message}", file=sys.stderr)
+    if err.hint:
+        print(f"hint: {err.hint}", file=sys.stderr)
+    return 1
