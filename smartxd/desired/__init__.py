@@ -1,0 +1,41 @@
+"""Fleet and box name to what the box should be. Pure and deterministic: same specs, same value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smartxd.desired import frr, kernel, trace
+from smartxd.objects import ObjectRef
+from smartxd.planes.frr.state import FRRState
+from smartxd.planes.kernel.state import KernelState
+from smartxd.planes.trace.state import TraceState
+from smartxd.spec.fleet import Fleet
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What one box should be, plane by plane, and the spec objects that say so."""
+
+    objects: tuple[ObjectRef, ...] = ()
+    """The objects that concern this box, its Box first."""
+    kernel: KernelState = KernelState()
+    frr: FRRState = FRRState()
+    trace: TraceState = TraceState()
+
+
+def desire(fleet: Fleet, box: str) -> Desired:
+    """What ``box`` should be; KeyError when the fleet has no such box."""
+    me = fleet.boxes[box]
+    router = fleet.router_of(box)
+    others = [
+        *(o.ref for o in fleet.tunnels.values() if box in fleet.select(o.spec.boxes)),
+        *([router.ref] if router is not None else []),
+        *(o.ref for o in fleet.peers.values() if any(end.box == box for end in o.spec.between)),
+        *(o.ref for o in fleet.policies.values() if box in fleet.select(o.spec.boxes)),
+    ]
+    return Desired(
+        objects=(me.ref, *others),
+        kernel=kernel.lower(fleet, box),
+        frr=frr.lower(fleet, box),
+        trace=trace.lower(fleet, box),
+    )

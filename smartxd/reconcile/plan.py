@@ -106,11 +106,11 @@ class Ownership:
         return {o.id: o.owner for o in self.objects if o.plane == plane}
 
 
-DesiredT = TypeVar("DesiredT", contravariant=True)
+DesiredT_contra = TypeVar("DesiredT_contra", contravariant=True)
 ObservedT = TypeVar("ObservedT")
 
 
-class Plane(Protocol[DesiredT, ObservedT]):
+class Plane(Protocol[DesiredT_contra, ObservedT]):
     """A thing that can be converged: the kernel's network state, FRR, the tracers."""
 
     name: str
@@ -119,7 +119,7 @@ class Plane(Protocol[DesiredT, ObservedT]):
         """What is there now; PlaneError when that cannot be told (a daemon is down, a tool is missing)."""
         ...
 
-    def plan(self, desired: DesiredT, observed: ObservedT, owned: Ownership) -> Plan:
+    def plan(self, desired: DesiredT_contra, observed: ObservedT, owned: Ownership) -> Plan:
         """The steps from observed to desired, pure. Touches only what desired names or both keys own."""
         ...
 

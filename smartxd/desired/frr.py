@@ -1,0 +1,57 @@
+"""BGPRouter and BGPPeer specs to the FRR state of one box."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from smartxd.planes.frr.state import BGP, FRRState, Neighbor
+from smartxd.spec.envelope import Object
+from smartxd.spec.fleet import Fleet
+from smartxd.spec.kinds.bgppeer import BGPPeerSpec, PeerEnd
+
+
+def lower(fleet: Fleet, box: str) -> FRRState:
+    """The BGP speaker that the specs ask of ``box``; empty where it has none."""
+    router = fleet.router_of(box)
+    if router is None:
+        return FRRState()
+    asn, router_id = fleet.asn_of(router), fleet.router_id_of(router)
+    if asn is None or router_id is None:
+        raise ValueError(f"{router.ref}: not a checked fleet")
+    neighbors = [n for peer in fleet.peers.values() if (n := _neighbor(fleet, peer, box)) is not None]
+    return FRRState(
+        BGP(
+            owner=router.ref,
+            asn=asn,
+            router_id=router_id,
+            networks=tuple(str(network) for network in sorted(set(router.spec.networks))),
+            neighbors=tuple(sorted(neighbors, key=lambda n: ip_address(n.address))),
+        )
+    )
+
+
+def _neighbor(fleet: Fleet, peer: Object[BGPPeerSpec], box: str) -> Neighbor | None:
+    """The session as ``box`` sees it: the other end is its neighbour."""
+    here, there = peer.spec.between
+    if there.box == box:
+        here, there = there, here
+    if here.box != box:
+        return None
+    router = fleet.router_of(there.box)
+    asn = fleet.asn_of(router) if router is not None else None
+    if asn is None:
+        raise ValueError(f"{peer.ref}: not a checked fleet")
+    timers = peer.spec.timers
+    return Neighbor(
+        owner=peer.ref,
+        address=_address(fleet, there),
+        remote_as=asn,
+        description=peer.spec.description,
+        keepalive_s=timers.keepalive,
+        hold_s=timers.hold,
+        connect_retry_s=timers.connect_retry,
+    )
+
+
+def _address(fleet: Fleet, end: PeerEnd) -> str:
+    return str(end.address or fleet.boxes[end.box].spec.underlay.address.ip)

@@ -1,0 +1,96 @@
+"""The field types of specs: each refuses what the kernel or FRR would, with a message that says why."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from ipaddress import IPv4Address
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+class SpecModel(BaseModel):
+    """Base of everything in a spec: unknown fields are errors, YAML names are camelCase, objects frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
+
+
+def _name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(
+            "use lower-case letters, digits and '-', at most 63, starting and ending with no '-'"
+        )
+    return value
+
+
+def _interface(value: str) -> str:
+    if not 0 < len(value.encode()) <= 15:
+        raise ValueError("an interface name has 1 to 15 bytes")
+    if value in {".", ".."} or not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
+        raise ValueError("an interface name has letters, digits, '_', '.' and '-' only")
+    return value
+
+
+def _text(value: str) -> str:
+    # Free text ends up on a line of FRR's configuration: it must not be able to begin another one.
+    if any(unicodedata.category(ch) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for ch in value):
+        raise ValueError("control characters and line breaks are not allowed")
+    return value.strip()
+
+
+def _multicast(value: IPv4Address) -> IPv4Address:
+    if not value.is_multicast:
+        raise ValueError("not a multicast group; use one of 239.0.0.0/8")
+    if value in _LINK_LOCAL_GROUPS:
+        raise ValueError("224.0.0.0/24 belongs to routing protocols; use one of 239.0.0.0/8")
+    return value
+
+
+_LINK_LOCAL_GROUPS = frozenset(IPv4Address(int(IPv4Address("224.0.0.0")) + i) for i in range(256))
+
+
+def _host(value: IPv4Address) -> IPv4Address:
+    if value.is_multicast or value.is_unspecified or value.is_loopback or int(value) == 0xFFFFFFFF:
+        raise ValueError("not the address of a host")
+    return value
+
+
+def _asn(value: Any) -> Any:
+    """4-byte AS numbers may be written asdot (RFC 5396): 1.10 is 65546."""
+    if isinstance(value, str) and (m := re.fullmatch(r"(\d{1,5})\.(\d{1,5})", value)):
+        high, low = int(m[1]), int(m[2])
+        if high <= 0xFFFF and low <= 0xFFFF:
+            return (high << 16) | low
+    if isinstance(value, float):
+        raise ValueError(f"write it in quotes (asdot), {str(value)!r}, or as one number")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+InterfaceName = Annotated[str, AfterValidator(_interface)]
+Text = Annotated[str, Field(max_length=200), AfterValidator(_text)]
+MulticastGroup = Annotated[IPv4Address, AfterValidator(_multicast)]
+HostAddress = Annotated[IPv4Address, AfterValidator(_host)]
+VNI = Annotated[int, Field(ge=1, le=0xFFFFFF)]
+ASN = Annotated[int, BeforeValidator(_asn), Field(ge=1, le=0xFFFFFFFE)]
+UDPPort = Annotated[int, Field(ge=1, le=0xFFFF)]
+MTU = Annotated[int, Field(ge=576, le=65535)]
+
+
+class BoxSelector(SpecModel):
+    """Which boxes an object is for: by names, or by labels that all have to match."""
+
+    names: tuple[Name, ...] | None = Field(default=None, min_length=1, description="names of Box objects")
+    match_labels: dict[str, str] | None = Field(
+        default=None, min_length=1, description="every Box that carries all of these labels"
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> BoxSelector:
+        if (self.names is None) == (self.match_labels is None):
+            raise ValueError("give either names or matchLabels")
+        return self
