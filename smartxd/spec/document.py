@@ -165,6 +165,12 @@ class _Builder:
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_SCALAR_TAGS = frozenset(
+    f"tag:yaml.org,2002:{name}"
+    for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
+)
+"""What YAML's own rules give to untagged scalars; the text of each is read by the rules below instead."""
+
 _WORDS: dict[str, object] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -173,7 +179,7 @@ _WORDS: dict[str, object] = {
 
 
 def _scalar(node: yaml.ScalarNode) -> object:
-    if not node.tag.startswith("tag:yaml.org,2002:"):
+    if node.tag not in _SCALAR_TAGS:
         raise _Refused(node.start_mark, f"the tag {node.tag} is not allowed")
     text: str = node.value
     if node.style:  # quoted or block: text, whatever it looks like

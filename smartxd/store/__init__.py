@@ -1,0 +1,1 @@
+"""Local SQLite: the daemon's memory, and the captures of the box."""

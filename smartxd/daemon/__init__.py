@@ -1,0 +1,1 @@
+"""The daemon: the only place that joins source, desired, planes and store."""

@@ -1,0 +1,219 @@
+"""The loop: events only mark dirty, a round always starts from what is observed.
+
+Threads watch the repo, the kernel and the socket; each puts what it saw into one queue. The loop is the only
+one that touches planes and store.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from smartxd import __version__
+from smartxd.config import Config
+from smartxd.daemon.converger import PLANES, Converger, Target
+from smartxd.desired import desire
+from smartxd.errors import DaemonError, PlaneError
+from smartxd.objects import Event
+from smartxd.report import ConditionReport, ControlReport, SessionReport, SourceReport
+from smartxd.source.follow import Seen
+from smartxd.spec.fleet import Fleet
+
+STATUS_TIMEOUT_S = 3.0
+"""How long a status request waits for the loop before it gets the last report."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dirty:
+    """A plane may have changed."""
+
+    plane: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the loop; the network stays as it is."""
+
+    fault: str = ""
+    """Why, when nobody asked for it."""
+
+
+Item = Dirty | Seen | Stop | Future[ControlReport]
+
+
+class Loop:
+    """Takes items in order of arrival, many at once, and converges."""
+
+    def __init__(self, config: Config, converger: Converger) -> None:
+        self._config, self._converger = config, converger
+        self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._kernel_marked = threading.Event()
+        self._target: Target | None = None
+        self._source = SourceReport(
+            url=config.source.url, branch=config.source.branch, path=config.source.path
+        )
+        self._last_report: ControlReport | None = None
+        now = time.monotonic()
+        self._resync_at = now + config.resync_interval_s
+        self._frr_at = now + config.frr.check_interval_s
+
+    # What other threads call.
+
+    def stop(self) -> None:
+        """End the loop soon; safe in a signal handler."""
+        self._queue.put(Stop())
+
+    def crashed(self, args: threading.ExceptHookArgs) -> None:
+        """A thread died of a fault: a daemon that is half alive would deceive, so all of it ends, loudly."""
+        threading.__excepthook__(args)
+        name = args.thread.name if args.thread else "a thread"
+        self._queue.put(Stop(f"{name} died: {args.exc_value!r}"))
+
+    def seen(self, seen: Seen) -> None:
+        """The repo was looked at."""
+        self._queue.put(seen)
+
+    def kernel_changed(self, what: str) -> None:  # noqa: ARG002 (the round finds out for itself)
+        """Something in the kernel changed; many changes before a round are one item."""
+        if not self._kernel_marked.is_set():
+            self._kernel_marked.set()
+            self._queue.put(Dirty("kernel"))
+
+    def status(self) -> str:
+        """The report of this moment as JSON; the last one where the loop is busy."""
+        wanted: Future[ControlReport] = Future()
+        self._queue.put(wanted)
+        try:
+            return wanted.result(STATUS_TIMEOUT_S).model_dump_json()
+        except TimeoutError:
+            last = self._last_report or self._report(())
+            return last.model_dump_json()
+
+    def findings(self, fleet: Fleet) -> tuple[str, ...]:
+        """What is wrong with a valid fleet for this box."""
+        if self._config.box in fleet.boxes:
+            return ()
+        return (f"no Box is named {self._config.box}, which is what smartxd.toml calls this box",)
+
+    # The loop's own thread.
+
+    def run(self) -> None:
+        """Serve until stopped; DaemonError when a part of the daemon died."""
+        for batch in self._batches():
+            dirty = self._due()
+            for item in batch:
+                if isinstance(item, Dirty):
+                    dirty |= {item.plane, "trace"}
+                elif isinstance(item, Seen):
+                    dirty |= self._take(item)
+            if dirty and self._target is not None:
+                events: list[Event] = []
+                self._converger.converge(self._target, dirty, events)
+                self._converger.save(events, self._target.commit)
+            waiting = [item for item in batch if isinstance(item, Future)]
+            if waiting:
+                report = self._report(self._sessions())
+                for future in waiting:
+                    future.set_result(report)
+
+    def _batches(self) -> Iterator[list[Item]]:
+        """All that has arrived, at each arrival or deadline; ends at Stop."""
+        while True:
+            batch: list[Item] = []
+            try:
+                batch.append(self._queue.get(timeout=max(0.0, self._deadline() - time.monotonic())))
+                while True:
+                    batch.append(self._queue.get_nowait())
+            except queue.Empty:
+                pass
+            # Cleared before the round observes: what changes from here on makes another round.
+            self._kernel_marked.clear()
+            for item in batch:
+                if isinstance(item, Stop) and item.fault:
+                    raise DaemonError(
+                        item.fault, "the fault is in the log above; smartxd can be started again"
+                    )
+                if isinstance(item, Stop):
+                    return
+            yield batch
+
+    def _deadline(self) -> float:
+        retry = self._converger.retry_at()
+        return min(self._resync_at, self._frr_at, retry if retry is not None else self._resync_at)
+
+    def _due(self) -> set[str]:
+        """The planes whose time has come."""
+        now = time.monotonic()
+        due: set[str] = set()
+        retry = self._converger.retry_at()
+        if now >= self._resync_at or (retry is not None and now >= retry):
+            due |= set(PLANES)
+            self._resync_at = now + self._config.resync_interval_s
+        if now >= self._frr_at or "frr" in due:
+            due.add("frr")
+            self._frr_at = now + self._config.frr.check_interval_s
+        return due
+
+    def _take(self, seen: Seen) -> set[str]:
+        """Take in a look at the repo; the planes that it makes dirty."""
+        head = seen.commit or self._source.head
+        self._source = self._source.model_copy(
+            update={"head": head, "checked_at": seen.at, "findings": seen.findings}
+        )
+        box, before = self._converger.box, self._target.commit if self._target else ""
+        if seen.fleet is None:
+            reason = "FetchFailed" if seen.error else "InvalidSpec"
+            count = f"{len(seen.findings)} finding{'s' * (len(seen.findings) != 1)}"
+            message = seen.error or f"{head[:10]} is not applied: {count}, the first: {seen.findings[0]}"
+            self._converger.source(False, reason, message, head)
+            events = [Event(seen.at, head, box, "CommitRefused", line) for line in seen.findings[:20]]
+            self._converger.save(events, before)
+            return set()
+        self._converger.source(True, "Valid", f"{head[:10]} is valid", head)
+        if seen.commit == before:
+            return set()
+        self._target = Target(seen.commit, desire(seen.fleet, self._config.box), seen.at)
+        self._converger.adopt()
+        return set(PLANES)
+
+    def _sessions(self) -> tuple[SessionReport, ...]:
+        if self._target is None or self._target.desired.frr.bgp is None:
+            return ()
+        try:
+            return self._converger.frr.sessions(self._target.desired.frr)
+        except PlaneError:
+            return ()  # the conditions say what is wrong with FRR
+
+    def _report(self, sessions: tuple[SessionReport, ...]) -> ControlReport:
+        target, kernel = self._target, self._converger.kernel
+        observed = kernel.observe() if target is not None else None
+        report = ControlReport(
+            box=self._config.box,
+            version=__version__,
+            at=datetime.now(UTC),
+            commit=target.commit if target else "",
+            applied_at=target.taken_at if target else None,
+            source=self._source,
+            conditions=tuple(
+                ConditionReport(
+                    object=str(c.object),
+                    type=c.type,
+                    status=c.status,
+                    reason=c.reason,
+                    message=c.message,
+                    commit=c.commit,
+                    since=c.since,
+                )
+                for c in self._converger.conditions
+            ),
+            sessions=sessions,
+            tunnels=kernel.tunnels(target.desired.kernel, observed) if target and observed else (),
+            bridges=kernel.bridges(target.desired.kernel, observed) if target and observed else (),
+        )
+        self._last_report = report
+        return report

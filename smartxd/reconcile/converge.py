@@ -1,0 +1,98 @@
+"""One round of one plane: observe, plan, claim, apply, observe again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from smartxd.objects import ObjectRef, OwnedObject
+from smartxd.reconcile.plan import Ownership, Plan, Plane, Problem, Result, Verb
+
+
+class Inventory(Protocol):
+    """The book of what smartxd made."""
+
+    def owned(self) -> frozenset[OwnedObject]:
+        """All entries."""
+        ...
+
+    def claim(self, objects: Iterable[OwnedObject]) -> None:
+        """Enter objects, durably."""
+        ...
+
+    def release(self, objects: Iterable[OwnedObject]) -> None:
+        """Strike objects."""
+        ...
+
+
+class State(Protocol):
+    """What a plane should be: it can name its objects."""
+
+    def objects(self) -> frozenset[OwnedObject]:
+        """Every object that it holds, as the inventory knows it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round did, and what still stands in the way."""
+
+    plane: str
+    results: tuple[Result, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def converged(self) -> bool:
+        """Nothing is left to do."""
+        return not self.problems
+
+
+DesiredT = TypeVar("DesiredT", bound=State)
+ObservedT = TypeVar("ObservedT")
+
+
+def converge(
+    plane: Plane[DesiredT, ObservedT], desired: DesiredT, inventory: Inventory, waiting: Collection[ObjectRef]
+) -> Round:
+    """Bring a plane to ``desired`` as far as it goes; PlaneError when it cannot be observed.
+
+    Objects of the owners in ``waiting`` are left for their next try. Each object's entry in the inventory is
+    written before the object is made and struck after it is gone, so that a crash at any point leaves an
+    entry too many, never one too few.
+    """
+    observed = plane.observe()
+    found = plane.plan(desired, observed, Ownership(inventory.owned()))
+    plan = found.without(waiting)
+    results: tuple[Result, ...] = ()
+    rest = found
+    if plan:
+        _claim(inventory, plan)
+        results = tuple(plane.apply(plan, observed))
+        rest = plane.plan(desired, plane.observe(), Ownership(inventory.owned()))
+    _forget(plane.name, desired, inventory, rest)
+    return Round(plane.name, results, _problems(results, rest, waiting))
+
+
+def _claim(inventory: Inventory, plan: Plan) -> None:
+    known = inventory.owned()
+    inventory.claim(a.owned for a in plan.actions if a.verb is not Verb.DELETE and a.owned not in known)
+
+
+def _forget(plane: str, desired: State, inventory: Inventory, rest: Plan) -> None:
+    """Strike what is neither wanted nor still to be deleted: it is gone, or its mark says it is not ours."""
+    keep = {o.id for o in desired.objects()} | {a.id for a in rest.actions}
+    gone = [o for o in inventory.owned() if o.plane == plane and o.id not in keep]
+    inventory.release(gone)
+
+
+def _problems(results: tuple[Result, ...], rest: Plan, waiting: Collection[ObjectRef]) -> tuple[Problem, ...]:
+    """What failed, what stands in the way, and what was done but did not last."""
+    failed = [r.problem for r in results if r.problem is not None]
+    known = {p.owner for p in (*failed, *rest.problems)} | set(waiting)
+    unsteady = [
+        Problem(a.owner, "NotConverged", f"{a.id}: {a.verb} did not last; it is tried again")
+        for a in rest.actions
+        if a.owner not in known
+    ]
+    return tuple(dict.fromkeys((*failed, *rest.problems, *unsteady)))

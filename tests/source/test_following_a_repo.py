@@ -1,0 +1,214 @@
+"""A real Git repo, followed: what is fetched, what is refused, what survives."""
+
+from __future__ import annotations
+
+import queue
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from smartxd.config import SourceConfig
+from smartxd.errors import SourceError
+from smartxd.source import folder
+from smartxd.source.follow import Follower, Seen
+from smartxd.source.repo import Repo, local_path
+from smartxd.spec.document import FILE_BYTES_MAX
+
+BOX = """
+apiVersion: smartx.io/v1alpha1
+kind: Box
+metadata: {name: a}
+spec: {underlay: {interface: wan0, address: 192.0.2.1/24}}
+"""
+
+
+class Origin:
+    """The operator's repo."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.mkdir()
+        self.git("init", "-q", "-b", "main")
+        self.git("config", "user.name", "operator")
+        self.git("config", "user.email", "operator@example.net")
+
+    def git(self, *args: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(self.path), *args], check=True, capture_output=True, text=True, timeout=30
+        )
+        return done.stdout.strip()
+
+    def commit(self, files: dict[str, str]) -> str:
+        for name, text in files.items():
+            file = self.path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", "change")
+        return self.git("rev-parse", "HEAD")
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Origin:
+    return Origin(tmp_path / "origin")
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, origin: Origin) -> Iterator[Repo]:
+    repo = Repo(tmp_path / "mirror.git", str(origin.path), "main", 30)
+    yield repo
+    repo.close()
+
+
+@pytest.fixture
+def follow(tmp_path: Path, origin: Origin) -> Iterator[Callable[[], queue.SimpleQueue[Seen]]]:
+    followers: list[Follower] = []
+
+    def start() -> queue.SimpleQueue[Seen]:
+        seen: queue.SimpleQueue[Seen] = queue.SimpleQueue()
+        config = SourceConfig(url=str(origin.path), poll_interval_s=3600)
+        repo = Repo(tmp_path / "mirror.git", config.url, config.branch, config.timeout_s)
+        followers.append(Follower(repo, config, lambda fleet: (), seen.put))
+        followers[-1].start()
+        return seen
+
+    yield start
+    for follower in followers:
+        follower.stop()
+
+
+def test_a_fetch_brings_the_branch_and_its_files(origin: Origin, mirror: Repo) -> None:
+    first = origin.commit({"site/a.yaml": BOX, "site/readme.md": "x", ".github/ci.yaml": "x"})
+    assert mirror.fetch() == first
+    assert mirror.files(first, ".") == {"site/a.yaml": BOX.encode()}
+    assert mirror.files(first, "site") == {"site/a.yaml": BOX.encode()}
+    second = origin.commit({"site/b.yaml": "x: 1"})
+    assert mirror.fetch() == second
+    assert set(mirror.files(second, ".")) == {"site/a.yaml", "site/b.yaml"}
+
+
+def test_a_branch_that_was_rewritten_is_followed(origin: Origin, mirror: Repo) -> None:
+    origin.commit({"a.yaml": "x: 1"})
+    origin.commit({"a.yaml": "x: 2"})
+    mirror.fetch()
+    origin.git("reset", "-q", "--hard", "HEAD~1")
+    other = origin.commit({"a.yaml": "x: 3"})
+    assert mirror.fetch() == other
+    assert mirror.files(other, ".") == {"a.yaml": b"x: 3"}
+
+
+def test_links_are_not_read_through(origin: Origin, mirror: Repo) -> None:
+    (origin.path / "passwd.yaml").symlink_to("/etc/passwd")
+    commit = origin.commit({"a.yaml": "x: 1"})
+    mirror.fetch()
+    assert set(mirror.files(commit, ".")) == {"a.yaml"}
+
+
+def test_of_a_huge_file_only_so_much_is_read_as_shows_it(origin: Origin, mirror: Repo) -> None:
+    commit = origin.commit({"a.yaml": "#" * (FILE_BYTES_MAX * 4)})
+    mirror.fetch()
+    assert len(mirror.files(commit, ".")["a.yaml"]) == FILE_BYTES_MAX + 1
+
+
+def test_hooks_and_filters_of_the_repo_do_not_run(origin: Origin, mirror: Repo, tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    commit = origin.commit({"a.yaml": "x: 1", ".gitattributes": "*.yaml filter=evil\n"})
+    for git_dir in (origin.path / ".git", tmp_path / "mirror.git"):
+        for hook in ("post-checkout", "reference-transaction", "post-update"):
+            (git_dir / "hooks").mkdir(exist_ok=True)
+            (git_dir / "hooks" / hook).write_text(f"#!/bin/sh\ntouch {trap}\n")
+            (git_dir / "hooks" / hook).chmod(0o755)
+    mirror.fetch()
+    mirror.files(commit, ".")
+    assert not trap.exists()
+
+
+def test_a_missing_branch_is_one_line(origin: Origin, mirror: Repo) -> None:
+    with pytest.raises(SourceError) as caught:
+        mirror.fetch()
+    assert caught.value.message.startswith(f"{origin.path}: branch main: ")
+    assert "\n" not in caught.value.message
+
+
+def test_a_missing_folder_is_said(origin: Origin, mirror: Repo) -> None:
+    commit = origin.commit({"a.yaml": "x: 1"})
+    mirror.fetch()
+    with pytest.raises(SourceError, match="no folder site"):
+        mirror.files(commit, "site")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x/y",
+        "git://x/y",
+        "ext::sh -c id",
+        "--upload-pack=id",
+        "relative/path",
+        "ssh://-oProxyCommand=id",
+    ],
+)
+def test_other_transports_are_refused(url: str) -> None:
+    with pytest.raises(SourceError, match="not a URL that smartxd follows"):
+        local_path(url)
+
+
+@pytest.mark.parametrize("url", ["https://x/y.git", "ssh://git@x/y", "git@x.org:y.git"])
+def test_remote_urls_are_polled(url: str) -> None:
+    assert local_path(url) is None
+
+
+def test_a_pinned_commit_outlives_the_branch(origin: Origin, mirror: Repo) -> None:
+    good = origin.commit({"a.yaml": "x: 1"})
+    mirror.fetch()
+    mirror.pin(good)
+    origin.commit({"a.yaml": "x: 2"})
+    mirror.fetch()
+    assert mirror.good() == good
+    assert mirror.files(good, ".") == {"a.yaml": b"x: 1"}
+
+
+def test_a_commit_to_a_local_repo_is_seen_without_polling(
+    origin: Origin, follow: Callable[[], queue.SimpleQueue[Seen]]
+) -> None:
+    first = origin.commit({"a.yaml": BOX})
+    seen = follow()
+    assert seen.get(timeout=10).commit == first
+    for number in range(3):
+        commit = origin.commit({"a.yaml": BOX + f"# {number}\n"})
+        got = seen.get(timeout=10)
+        assert got.commit == commit
+        assert got.fleet is not None
+
+
+def test_an_invalid_commit_carries_findings_and_no_fleet(
+    origin: Origin, follow: Callable[[], queue.SimpleQueue[Seen]]
+) -> None:
+    origin.commit({"a.yaml": BOX})
+    seen = follow()
+    seen.get(timeout=10)
+    bad = origin.commit({"b.yaml": "kind: Bxo\n"})
+    got = seen.get(timeout=10)
+    assert (got.commit, got.fleet) == (bad, None)
+    assert any(line.startswith("b.yaml:1:1: ") for line in got.findings)
+
+
+def test_the_last_good_commit_is_read_first_when_the_repo_is_gone(
+    origin: Origin, follow: Callable[[], queue.SimpleQueue[Seen]]
+) -> None:
+    good = origin.commit({"a.yaml": BOX})
+    follow().get(timeout=10)
+    origin.path.rename(origin.path.with_name("away"))
+    seen = follow()
+    first, second = seen.get(timeout=10), seen.get(timeout=10)
+    assert (first.commit, first.fleet is not None) == (good, True)
+    assert second.error
+
+
+def test_a_folder_with_a_link_that_leaves_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo" / "a.yaml").symlink_to("/etc/passwd")
+    with pytest.raises(SourceError, match="leaves"):
+        folder.read(tmp_path / "repo")

@@ -1,0 +1,183 @@
+"""What specs may say, what is wrong with the others, and the rules across boxes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smartxd.errors import SpecError
+from smartxd.source import folder
+from smartxd.spec.fleet import Fleet
+from smartxd.spec.load import load
+
+ROOT = Path(__file__).parents[2]
+
+HEAD = "apiVersion: smartx.io/v1alpha1\n"
+BOXES = """
+apiVersion: smartx.io/v1alpha1
+kind: Box
+metadata: {name: a, labels: {site: x}}
+spec: {underlay: {interface: wan0, address: 192.0.2.1/24}, loopback: 10.255.0.1, asn: 65001}
+---
+apiVersion: smartx.io/v1alpha1
+kind: Box
+metadata: {name: b, labels: {site: x}}
+spec: {underlay: {interface: wan0, address: 192.0.2.2/24}, loopback: 10.255.0.2, asn: 65002}
+"""
+
+
+def fleet_of(*documents: str) -> Fleet:
+    return load({"boxes.yaml": BOXES.encode(), "a.yaml": "\n---\n".join(documents).encode()})
+
+
+def findings_of(*documents: str) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        fleet_of(*documents)
+    return list(caught.value.findings)
+
+
+def tunnel(name: str, vni: int = 100, more: str = "") -> str:
+    return (
+        f"{HEAD}kind: Tunnel\nmetadata: {{name: {name}}}\nspec:\n  boxes: {{names: [a, b]}}\n  vni: {vni}\n"
+        f"  flood: {{mode: multicast, group: 239.1.1.1}}\n{more}"
+    )
+
+
+def router(name: str, box: str, more: str = "") -> str:
+    return f"{HEAD}kind: BGPRouter\nmetadata: {{name: {name}}}\nspec:\n  box: {box}\n{more}"
+
+
+def peer(name: str, one: str, other: str) -> str:
+    return (
+        f"{HEAD}kind: BGPPeer\nmetadata: {{name: {name}}}\n"
+        f"spec:\n  between:\n    - {{box: {one}}}\n    - {{box: {other}}}\n"
+    )
+
+
+@pytest.mark.parametrize("repo", sorted(p.name for p in (ROOT / "examples").iterdir() if p.is_dir()))
+def test_every_example_is_valid(repo: str) -> None:
+    fleet = load(folder.read(ROOT / "examples" / repo))
+    assert fleet.boxes
+
+
+def test_every_reference_is_valid_and_every_kind_has_one() -> None:
+    files = folder.read(ROOT / "specs" / "reference")
+    kinds = {ref.kind for ref in load(files).refs()}
+    assert kinds == {"Box", "Tunnel", "BGPRouter", "BGPPeer", "TracePolicy"}
+
+
+def test_all_findings_of_all_files_come_at_once() -> None:
+    with pytest.raises(SpecError) as caught:
+        load({"a.yaml": tunnel("A", 0).encode(), "b.yaml": b"kind: Box\n", "c.yaml": b"{"})
+    assert {line.split(":")[0] for line in caught.value.findings} == {"a.yaml", "b.yaml", "c.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("document", "finding"),
+    [
+        (
+            f"{HEAD}kind: Tunel\nmetadata: {{name: t}}\nspec: {{}}\n",
+            "a.yaml:2:1: Tunel/t: kind: must be 'Box', 'Tunnel', 'BGPRouter', 'BGPPeer' or 'TracePolicy' "
+            "(was 'Tunel'); did you mean Tunnel?",
+        ),
+        (
+            tunnel("t", more="  gatway: {}\n"),
+            "a.yaml:8:3: Tunnel/t: spec.gatway: no such field; did you mean gateways?",
+        ),
+        (
+            tunnel("t").replace("group: 239.1.1.1", "group: 239.1.1.1, grup: x"),
+            "a.yaml:7:46: Tunnel/t: spec.flood.grup: no such field; did you mean group?",
+        ),
+        (
+            tunnel("t").replace("239.1.1.1", "10.1.1.1"),
+            "a.yaml:7:28: Tunnel/t: spec.flood.group: not a multicast group; use one of 239.0.0.0/8 "
+            "(was '10.1.1.1')",
+        ),
+        (
+            tunnel("t", 16777216),
+            "a.yaml:6:3: Tunnel/t: spec.vni: input should be less than or equal to 16777215 (was 16777216)",
+        ),
+        (
+            tunnel("t", more="  bridge: a-name-that-is-too-long\n"),
+            "a.yaml:8:3: Tunnel/t: spec.bridge: an interface name has 1 to 15 bytes "
+            "(was 'a-name-that-is-too-long')",
+        ),
+        (
+            tunnel("t").replace("names: [a, b]", "names: [a, c]"),
+            "a.yaml:5:22: Tunnel/t: spec.boxes.names[1]: no Box is named c",
+        ),
+        (
+            tunnel("t").replace("names: [a, b]", "matchLabels: {site: y}"),
+            "a.yaml:5:11: Tunnel/t: spec.boxes.matchLabels: no Box carries these labels",
+        ),
+        (
+            router("r", "a", "  asn: 65001.5\n"),
+            "a.yaml:6:3: BGPRouter/r: spec.asn: write it in quotes (asdot), '65001.5', or as one number "
+            "(was 65001.5)",
+        ),
+        (peer("p", "a", "a"), "a.yaml:7:8: BGPPeer/p: spec.between[1].box: both ends are a"),
+        (
+            f"{HEAD}kind: TracePolicy\nmetadata: {{name: t}}\nspec:\n  boxes: {{names: [a]}}\n"
+            "  interfaces: [{tunnel: x}]\n",
+            "a.yaml:6:17: TracePolicy/t: spec.interfaces[0].tunnel: no Tunnel is named x",
+        ),
+    ],
+)
+def test_a_mistake_is_located_named_and_explained(document: str, finding: str) -> None:
+    assert findings_of(document) == [finding]
+
+
+@pytest.mark.parametrize("bad", ["a\\nneighbor 1.1.1.1 shutdown", "a\\rb", "a\\u2028b", "a\\0b", "a\\eb"])
+def test_free_text_cannot_begin_a_line(bad: str) -> None:
+    document = peer("p", "a", "b") + f'  description: "{bad}"\n'
+    (finding,) = findings_of(router("ra", "a"), router("rb", "b"), document)
+    assert "control characters and line breaks are not allowed" in finding
+    assert finding.isprintable()
+
+
+def test_an_object_declared_twice_names_both_places() -> None:
+    (finding,) = findings_of(tunnel("t"), tunnel("t", 101))
+    assert finding == "a.yaml:12:12: Tunnel/t: metadata.name: declared twice, first at a.yaml:3:12"
+
+
+def test_a_vni_and_its_link_serve_one_tunnel_of_a_box() -> None:
+    findings = findings_of(tunnel("s", more="  bridge: br-s\n"), tunnel("t"))
+    assert any("VNI 100 on a is also that of Tunnel/s (a.yaml:6:3)" in f for f in findings)
+
+
+def test_a_gateway_belongs_to_a_box_of_the_tunnel() -> None:
+    (finding,) = findings_of(tunnel("t", more="  gateways: {c: 10.0.0.1/24}\n"))
+    assert "c is not one of the tunnel's boxes" in finding
+
+
+def test_two_boxes_do_not_share_an_address() -> None:
+    box = BOXES.split("---", maxsplit=1)[0].replace("name: a", "name: c")
+    findings = findings_of(box)
+    assert any("192.0.2.1 is also that of Box/a" in f for f in findings)
+    assert any("10.255.0.1 is also that of Box/a" in f for f in findings)
+
+
+def test_a_session_needs_a_router_at_both_ends() -> None:
+    (finding,) = findings_of(router("ra", "a"), peer("p", "a", "b"))
+    assert finding.endswith("spec.between[1].box: b has no BGPRouter")
+
+
+def test_a_box_has_one_router() -> None:
+    findings = findings_of(router("r1", "a"), router("r2", "a"))
+    assert any("a already has BGPRouter/r1" in f for f in findings)
+
+
+def test_two_peers_do_not_join_the_same_addresses() -> None:
+    (finding,) = findings_of(router("ra", "a"), router("rb", "b"), peer("p", "a", "b"), peer("q", "b", "a"))
+    assert "the same session as BGPPeer/p" in finding
+
+
+def test_a_four_byte_as_number_may_be_written_asdot() -> None:
+    fleet = fleet_of(router("r", "a", "  asn: '1.10'\n"))
+    assert fleet.asn_of(fleet.routers["r"]) == 65546
+
+
+def test_labels_select_boxes() -> None:
+    fleet = fleet_of(tunnel("t").replace("names: [a, b]", "matchLabels: {site: x}"))
+    assert fleet.select(fleet.tunnels["t"].spec.boxes) == ("a", "b")
