@@ -6,6 +6,7 @@ one that touches planes and store.
 
 from __future__ import annotations
 
+import json
 import queue
 import threading
 import time
@@ -19,7 +20,7 @@ from smartxd.config import Config
 from smartxd.daemon.converger import PLANES, Converger, Target
 from smartxd.desired import desire
 from smartxd.errors import DaemonError, PlaneError
-from smartxd.objects import Event
+from smartxd.objects import ConditionType, Event
 from smartxd.report import ConditionReport, ControlReport, SessionReport, SourceReport
 from smartxd.source.follow import Seen
 from smartxd.spec.fleet import Fleet
@@ -93,6 +94,13 @@ class Loop:
         except TimeoutError:
             last = self._last_report or self._report(())
             return last.model_dump_json()
+
+    def ready(self) -> str:
+        """The applied commit and whether the box is Ready on it, as JSON; costs nothing to ask."""
+        box = self._converger.box
+        found = [c for c in self._converger.conditions if c.object == box and c.type is ConditionType.READY]
+        commit = found[0].commit if found else ""
+        return json.dumps({"box": box.name, "commit": commit, "ready": bool(found and found[0].status)})
 
     def findings(self, fleet: Fleet) -> tuple[str, ...]:
         """What is wrong with a valid fleet for this box."""

@@ -27,7 +27,9 @@ def run(config: Config) -> None:
         converger = Converger(config, store)
         loop = Loop(config, converger)
         follower = Follower(repo, source, loop.findings, loop.seen)
-        server = StatusServer(config.socket, config.socket_group, {"/status": loop.status})
+        server = StatusServer(
+            config.socket, config.socket_group, {"/status": loop.status, "/ready": loop.ready}
+        )
         watch = KernelWatch(loop.kernel_changed)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: loop.stop())

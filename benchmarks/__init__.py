@@ -1,0 +1,1 @@
+"""What smartxd costs, as ratios against a reference that is measured in the same run."""

@@ -1,0 +1,173 @@
+"""``smartxctl status``: one screen that says how a box is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from smartxd import config
+from smartxd.ctl.output import print_json, print_table
+from smartxd.ctl.verb import add_verb
+from smartxd.errors import DaemonError
+from smartxd.report import BoxReport, CaptureReport, ConditionReport, ControlReport
+from smartxd.socketclient import fetch_status
+from smartxd.store.captures import read_report
+
+EXAMPLES = """exit code: 0 when the box is Ready, 1 when it is not or its daemon does not answer
+
+examples:
+  smartxctl status                                     this box
+  smartxctl status -o json | jq .control.conditions    the same for programs
+  smartxctl status --config /etc/smartxd/other.toml    another box on this machine
+"""
+
+TIMEOUT_S = 10.0
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb."""
+    parser = add_verb(
+        verbs, "status", "how this box is: commit, objects, sessions, tunnels, tracers, sync", EXAMPLES
+    )
+    parser.add_argument("--config", type=Path, default=config.DEFAULT_PATH, metavar="FILE")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report; what the daemon cannot say is left out and said on stderr."""
+    settings = config.load(args.config)
+    control: ControlReport | None = None
+    failure: DaemonError | None = None
+    try:
+        control = fetch_status(settings.socket, TIMEOUT_S)
+    except DaemonError as err:
+        failure = err
+    report = BoxReport(box=settings.box, control=control, capture=read_report(settings.captures_dir))
+    if args.output == "json":
+        print_json(report)
+    else:
+        show(report, datetime.now(UTC))
+    if failure is not None:
+        print(f"error: {failure.message}\nhint: {failure.hint}", file=sys.stderr)
+    return 0 if control is not None and control.ready else 1
+
+
+def show(report: BoxReport, now: datetime) -> None:
+    """Print the report for a person; ages are counted to ``now``."""
+    if report.control is not None:
+        _show_control(report.control, now)
+    if report.capture is not None:
+        _show_capture(report.capture, now)
+    else:
+        print("\nno captures yet: smartxd capture has not run on this box")
+
+
+def _show_control(control: ControlReport, now: datetime) -> None:
+    state = "Ready" if control.ready else "NOT READY"
+    applied = f"applied {age(control.applied_at, now)} ago" if control.applied_at else "nothing applied yet"
+    print(
+        f"{control.box}: {state}  commit {control.commit[:10] or '-'}  {applied}  smartxd {control.version}"
+    )
+    source = control.source
+    print(f"source: {source.url}  branch {source.branch}  head {source.head[:10] or '-'}")
+    if source.findings:
+        print(f"head {source.head[:10]} is NOT APPLIED:")
+        for finding in source.findings:
+            print(f"  {finding}")
+    _table("objects", ("OBJECT", "STATE", "SINCE", "REASON", "MESSAGE"), _objects(control.conditions, now))
+    _table(
+        "BGP sessions",
+        ("PEER", "NEIGHBOR", "AS", "STATE", "UP", "RECEIVED", "SENT", "LAST ERROR"),
+        (
+            (
+                *(s.owner, s.address, s.remote_as, s.state, seconds(s.uptime_s) if s.uptime_s else "-"),
+                *(s.prefixes_received, s.prefixes_sent, s.last_error),
+            )
+            for s in control.sessions
+        ),
+    )
+    _table(
+        "tunnels",
+        ("TUNNEL", "LINK", "VNI", "STATE", "LOCAL", "GROUP", "REMOTE VTEPS (MACS)"),
+        (
+            (
+                *(t.owner, t.link, t.vni, "up" if t.up else "DOWN", t.local, t.group),
+                ", ".join(f"{v.address} ({v.macs})" for v in t.vteps) or "-",
+            )
+            for t in control.tunnels
+        ),
+    )
+    _table(
+        "bridge ports",
+        ("BRIDGE", "ADDRESSES", "PORT", "STATE", "MACS"),
+        (
+            (b.bridge, ", ".join(b.addresses) or "-", p.port, p.state, p.macs)
+            for b in control.bridges
+            for p in b.ports
+        ),
+    )
+
+
+def _objects(conditions: Sequence[ConditionReport], now: datetime) -> Iterator[tuple[object, ...]]:
+    """One row for each object: Ready or not; then a row for each other condition that is true or was drift."""
+    for c in conditions:
+        if c.type == "Ready":
+            state = "Ready" if c.status else "NOT READY"
+            yield c.object, state, age(c.since, now), c.reason, c.message if not c.status else ""
+    for c in conditions:
+        wrong = (c.type == "SourceVerified" and not c.status) or (c.type == "Stalled" and c.status)
+        if wrong or c.type == "Drifted":
+            state = c.type if c.status or c.type == "Drifted" else f"not {c.type}"
+            yield c.object, state, age(c.since, now), c.reason, c.message
+
+
+def _show_capture(capture: CaptureReport, now: datetime) -> None:
+    _table(
+        "tracers",
+        ("POLICY", "INTERFACE", "DIRECTION", "STATE", "PACKETS/S", "FLOWS", "PACKETS", "BYTES", "LOST"),
+        (
+            (
+                *(t.policy, t.interface, t.direction, "attached" if t.attached else "DETACHED"),
+                *(f"{t.packets_per_s:.0f}", t.flows, t.packets, t.bytes, t.lost_packets),
+            )
+            for t in capture.tracers
+        ),
+    )
+    _table(
+        "sync",
+        ("STREAM", "CAPTURED", "RECEIVED", "PENDING", "TOMBSTONED", "QUARANTINED"),
+        (
+            (
+                *(s.stream, s.captured_rows, s.received_rows, s.pending_rows),
+                *(s.tombstoned_rows, s.quarantined_rows),
+            )
+            for s in capture.streams
+        ),
+    )
+    contact = f"{age(capture.last_contact, now)} ago" if capture.last_contact else "never"
+    print(f"centre: last contact {contact}" + (f"; {capture.sync_error}" if capture.sync_error else ""))
+
+
+def _table(title: str, columns: Sequence[str], rows: Iterator[tuple[object, ...]]) -> None:
+    found = list(rows)
+    if found:
+        print(f"\n{title}")
+        print_table(columns, found)
+
+
+def age(since: datetime, now: datetime) -> str:
+    """How long ago, in the two largest units: ``42s``, ``3m10s``, ``2d4h``."""
+    return seconds(max(0, int((now - since).total_seconds())))
+
+
+def seconds(count: int) -> str:
+    """A duration in its two largest units."""
+    parts = [(count // 86400, "d"), (count // 3600 % 24, "h"), (count // 60 % 60, "m"), (count % 60, "s")]
+    while len(parts) > 1 and parts[0][0] == 0:
+        parts.pop(0)
+    return "".join(f"{n}{unit}" for n, unit in parts[:2] if n or len(parts) == 1)

@@ -1,0 +1,94 @@
+"""The daemon's memory: what it keeps, over restarts and kills."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from smartxd.errors import StoreError
+from smartxd.objects import Condition, ConditionType, Event, ObjectRef, OwnedObject
+from smartxd.store import control
+from smartxd.store.control import ControlStore
+
+A = ObjectRef("Tunnel", "a")
+NOW = datetime(2026, 11, 22, 12, 30, tzinfo=UTC)
+
+
+def test_inventory_conditions_history_and_commit_survive_a_restart(tmp_path: Path) -> None:
+    link = OwnedObject("kernel", "link vx100", A)
+    ready = Condition(A, ConditionType.READY, True, "Converged", "fine", "c1", NOW)
+    event = Event(NOW, "c1", A, "Applied", "create link vx100")
+    store = ControlStore(tmp_path / "control.sqlite")
+    store.claim([link])
+    store.save([ready], [event], "c1")
+    store.close()
+    store = ControlStore(tmp_path / "control.sqlite")
+    assert store.owned() == {link}
+    assert store.conditions() == (ready,)
+    assert store.events(10) == (event,)
+    assert store.commit() == "c1"
+    store.release([link])
+    assert store.owned() == frozenset()
+    store.close()
+
+
+def test_claiming_again_changes_the_owner(tmp_path: Path) -> None:
+    store = ControlStore(tmp_path / "control.sqlite")
+    store.claim([OwnedObject("kernel", "link x", A)])
+    other = OwnedObject("kernel", "link x", ObjectRef("Tunnel", "b"))
+    store.claim([other])
+    assert store.owned() == {other}
+    store.close()
+
+
+def test_history_is_bounded_and_the_oldest_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "EVENTS_MAX", 5)
+    store = ControlStore(tmp_path / "control.sqlite")
+    for n in range(12):
+        store.save([], [Event(NOW + timedelta(seconds=n), "c", A, "Applied", str(n))], "c")
+    assert [e.message for e in store.events(100)] == ["7", "8", "9", "10", "11"]
+    store.close()
+
+
+def test_what_was_claimed_is_there_after_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "control.sqlite"
+    script = (
+        "import sys; from pathlib import Path; from smartxd.objects import *; "
+        "from smartxd.store.control import ControlStore; store = ControlStore(Path(sys.argv[1])); "
+        "store.claim([OwnedObject('kernel', 'link x', ObjectRef('Tunnel', 'a'))]); "
+        "print('claimed', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "claimed\n"
+        os.kill(child.pid, signal.SIGKILL)
+    store = ControlStore(path)
+    assert {o.id for o in store.owned()} == {"link x"}
+    store.close()
+
+
+def test_a_file_of_a_newer_smartxd_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "control.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("pragma user_version=99")
+    connection.close()
+    with pytest.raises(StoreError, match="newer smartxd"):
+        ControlStore(path)
+
+
+def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "control.sqlite"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match=r"control\.sqlite"):
+        ControlStore(path)
