@@ -1,4 +1,4 @@
-"""From commit to converged, against ``git fetch`` and ``ip -batch`` for the same objects; and what rest costs.
+"""Commit to converged, against ``git fetch`` and ``ip -batch`` for the same objects; and what rest costs.
 
 Twenty commits of one tunnel each go to a local repo that one box follows. A commit's time runs from the end
 of ``git commit`` to the moment when the box says that it is Ready on that commit. The reference does the

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -354,5 +353,5 @@ def test_a_lab_that_is_taken_down_leaves_nothing(own_site: Site) -> None:
         assert not layout.frr_config.exists()
         assert not layout.frr_run.exists()
     assert not lab.layout.folder.exists()
-    assert not [n for n in os.listdir("/sys/fs/bpf") if n.startswith(lab.layout.name)]
+    assert not list(Path("/sys/fs/bpf").glob(f"{lab.layout.name}*"))
     assert lab.down() is False

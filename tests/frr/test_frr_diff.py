@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smartxd.objects import ObjectRef, OwnedObject
+from smartxd.planes.frr.diff import plan
+from smartxd.planes.frr.running import Configuration, parse
+from smartxd.planes.frr.state import BGP, FRRState, Neighbor
+from smartxd.planes.frr.target import target
+from smartxd.reconcile.plan import Change, Disruption, Ownership, Verb
+
+ROUTER, WAN, LAN = ObjectRef("BGPRouter", "a"), ObjectRef("BGPPeer", "wan"), ObjectRef("BGPPeer", "lan")
+BARE = "!\nfrr defaults traditional\nip prefix-list HAND seq 5 permit 10.0.0.0/8\n!\n"
+SPEAKER = BGP(
+    ROUTER,
+    65001,
+    "10.255.0.1",
+    ("10.255.0.1/32",),
+    (Neighbor(WAN, "192.0.2.2", 65002, "text"), Neighbor(LAN, "192.0.2.3", 65001)),
+)
+STATE = FRRState(SPEAKER)
+NOTHING = Ownership()
+
+
+def own(state: FRRState) -> Ownership:
+    return Ownership(state.objects())
+
+
+def after(state: FRRState, running: Configuration, owned: Ownership) -> Configuration:
+    return target(running, plan(state, running, owned).actions).configuration
+
+
+MADE = after(STATE, parse(BARE), NOTHING)
+
+
+def by_hand(old: str, new: str, configuration: Configuration = MADE) -> Configuration:
+    assert old in configuration.text
+    return parse(configuration.text.replace(old, new))
+
+
+def ids(state: FRRState, running: Configuration, owned: Ownership) -> list[tuple[str, str]]:
+    return [(a.verb.value, a.id) for a in plan(state, running, owned).actions]
+
+
+def test_from_nothing_the_section_comes_before_what_is_in_it() -> None:
+    assert ids(STATE, parse(BARE), NOTHING) == [
+        ("create", "router bgp 65001"),
+        ("create", "network 10.255.0.1/32"),
+        ("create", "neighbor 192.0.2.2"),
+        ("create", "neighbor 192.0.2.3"),
+    ]
+
+
+def test_what_was_made_reads_as_frr_prints_it() -> None:
+    assert MADE.text.removeprefix(BARE) == (
+        "\nrouter bgp 65001\n"
+        " bgp router-id 10.255.0.1\n"
+        " no bgp ebgp-requires-policy\n"
+        " neighbor 192.0.2.2 remote-as 65002\n"
+        " neighbor 192.0.2.2 description smartxd:BGPPeer/wan text\n"
+        " neighbor 192.0.2.2 timers 60 180\n"
+        " neighbor 192.0.2.2 timers connect 10\n"
+        " neighbor 192.0.2.3 remote-as 65001\n"
+        " neighbor 192.0.2.3 description smartxd:BGPPeer/lan\n"
+        " neighbor 192.0.2.3 timers 60 180\n"
+        " neighbor 192.0.2.3 timers connect 10\n"
+        " !\n"
+        " address-family ipv4 unicast\n"
+        "  network 10.255.0.1/32\n"
+        " exit-address-family\n"
+        "exit\n"
+        "!"
+    )
+
+
+def test_what_is_as_wanted_needs_nothing() -> None:
+    found = plan(STATE, MADE, own(STATE))
+    assert not found.actions
+    assert not found.problems
+
+
+def test_a_long_description_needs_nothing_once_it_is_there() -> None:
+    state = FRRState(replace(SPEAKER, neighbors=(Neighbor(WAN, "192.0.2.2", 65002, "x " * 400),)))
+    made = after(state, parse(BARE), NOTHING)
+    assert not plan(state, made, own(state)).actions
+
+
+def test_a_changed_as_number_flaps_the_session_and_a_description_does_not() -> None:
+    wan, lan = SPEAKER.neighbors
+    state = FRRState(
+        replace(SPEAKER, neighbors=(replace(wan, remote_as=65009), replace(lan, description="new")))
+    )
+    first, second = plan(state, MADE, own(STATE)).actions
+    assert (first.id, first.verb, first.disruption) == ("neighbor 192.0.2.2", Verb.UPDATE, Disruption.FLAP)
+    assert first.changes == (Change("remote_as", 65002, 65009),)
+    assert (second.id, second.disruption) == ("neighbor 192.0.2.3", Disruption.NONE)
+    assert second.changes == (Change("description", "", "new"),)
+
+
+def test_a_line_put_on_our_neighbor_by_hand_is_drift() -> None:
+    line = " neighbor 192.0.2.2 timers connect 10\n"
+    drifted = by_hand(line, line + " neighbor 192.0.2.2 shutdown\n")
+    (action,) = plan(STATE, drifted, own(STATE)).actions
+    assert action.changes == (Change("line", "neighbor 192.0.2.2 shutdown", None),)
+    assert action.disruption is Disruption.FLAP
+    assert set(after(STATE, drifted, own(STATE)).paths()) == set(MADE.paths())
+
+
+def test_lost_timers_are_put_back_quietly() -> None:
+    drifted = by_hand(" neighbor 192.0.2.2 timers 60 180\n", "")
+    (action,) = plan(STATE, drifted, own(STATE)).actions
+    assert action.changes == (Change("timers", None, "60 180"),)
+    assert action.disruption is Disruption.NONE
+
+
+def test_a_changed_router_id_of_ours_is_put_back() -> None:
+    drifted = by_hand("router-id 10.255.0.1", "router-id 9.9.9.9")
+    (action,) = plan(STATE, drifted, own(STATE)).actions
+    assert action.changes == (Change("router_id", "9.9.9.9", "10.255.0.1"),)
+    assert action.disruption is Disruption.FLAP
+
+
+def test_a_foreign_neighbor_at_our_address_is_a_problem_and_untouched() -> None:
+    for description in ("", " neighbor 192.0.2.2 description smartxd:BGPPeer/other\n"):
+        foreign = by_hand(" neighbor 192.0.2.2 description smartxd:BGPPeer/wan text\n", description)
+        for owned in (
+            own(STATE),
+            Ownership(own(STATE).objects - {OwnedObject("frr", "neighbor 192.0.2.2", WAN)}),
+        ):
+            found = plan(STATE, foreign, owned)
+            assert not found.actions
+            (problem,) = found.problems
+            assert (problem.owner, problem.reason, problem.permanent) == (WAN, "ForeignNeighbor", True)
+
+
+def test_our_mark_without_our_mark_is_not_deleted() -> None:
+    foreign = by_hand(" neighbor 192.0.2.2 description smartxd:BGPPeer/wan text\n", "")
+    left = after(FRRState(), foreign, own(STATE))
+    assert left.router is not None
+    assert left.router.of("neighbor 192.0.2.2") == foreign.router.of("neighbor 192.0.2.2")  # type: ignore[union-attr]
+    assert not left.router.of("neighbor 192.0.2.3")
+
+
+def test_the_mark_without_the_inventory_deletes_nothing() -> None:
+    assert not plan(FRRState(), MADE, NOTHING).actions
+
+
+def test_a_neighbor_of_a_life_before_is_taken_into_the_inventory() -> None:
+    inventory = Ownership(frozenset(o for o in STATE.objects() if not o.id.startswith("neighbor ")))
+    first, second = plan(STATE, MADE, inventory).actions
+    assert first.changes == (Change("owner", None, WAN),)
+    assert second.changes == (Change("owner", None, LAN),)
+    assert target(MADE, (first, second)).configuration.router.asn == 65001  # type: ignore[union-attr]
+    assert set(target(MADE, (first, second)).configuration.paths()) == set(MADE.paths())
+
+
+def test_a_renamed_owner_changes_the_mark_only() -> None:
+    renamed = ObjectRef("BGPPeer", "uplink")
+    wan, lan = SPEAKER.neighbors
+    state = FRRState(replace(SPEAKER, neighbors=(replace(wan, owner=renamed), lan)))
+    (action,) = plan(state, MADE, own(STATE)).actions
+    assert (action.owner, action.disruption) == (renamed, Disruption.NONE)
+    assert Change("owner", WAN, renamed) in action.changes
+    assert "description smartxd:BGPPeer/uplink text" in after(state, MADE, own(STATE)).text
+
+
+def test_teardown_leaves_the_text_that_was_there() -> None:
+    deletions = plan(FRRState(), MADE, own(STATE)).actions
+    assert [a.id for a in deletions][-1] == "router bgp 65001"
+    assert {a.verb for a in deletions} == {Verb.DELETE}
+    assert set(after(FRRState(), MADE, own(STATE)).paths()) == set(parse(BARE).paths())
+
+
+def test_a_section_with_foreign_parts_is_left_to_them() -> None:
+    shared = by_hand(" !\n address", " neighbor 192.0.2.9 remote-as 65099\n !\n address")
+    left = after(FRRState(), shared, own(STATE))
+    assert left.router is not None
+    assert left.router.paths == (
+        ("bgp router-id 10.255.0.1",),
+        ("no bgp ebgp-requires-policy",),
+        ("neighbor 192.0.2.9 remote-as 65099",),
+    )
+    assert not plan(FRRState(), left, own(STATE)).actions
+
+
+def test_a_foreign_section_of_the_same_as_is_used_and_kept() -> None:
+    foreign = parse("router bgp 65001\n bgp router-id 10.255.0.1\n no bgp ebgp-requires-policy\nexit\n")
+    found = plan(STATE, foreign, NOTHING)
+    assert not found.problems
+    assert "router bgp 65001" not in {a.id for a in found.actions}
+    full = target(foreign, found.actions).configuration
+    owned = Ownership(frozenset(a.owned for a in found.actions))
+    assert not plan(STATE, full, owned).actions
+    assert set(after(FRRState(), full, owned).paths()) == set(foreign.paths())
+
+
+def test_a_foreign_section_that_does_not_fit_the_spec_is_a_problem() -> None:
+    found = plan(STATE, parse("router bgp 65001\n bgp router-id 9.9.9.9\nexit\n"), NOTHING)
+    assert {(p.owner, p.reason, p.permanent) for p in found.problems} == {
+        (ROUTER, "ForeignRouterID", True),
+        (WAN, "EBGPRequiresPolicy", True),
+    }
+    assert {a.id for a in found.actions} == {o.id for o in STATE.objects()} - {"router bgp 65001"}
+
+
+def test_a_foreign_speaker_of_another_as_stops_all_of_bgp() -> None:
+    found = plan(STATE, parse("router bgp 65099\n neighbor 192.0.2.2 remote-as 1\nexit\n"), NOTHING)
+    assert not found.actions
+    assert {(p.owner, p.reason, p.permanent) for p in found.problems} == {
+        (owner, "ForeignRouter", True) for owner in (ROUTER, WAN, LAN)
+    }
+
+
+def test_networks_in_a_section_that_took_the_place_of_ours_are_not_ours() -> None:
+    foreign = parse(
+        "router bgp 65099\n address-family ipv4 unicast\n  network 10.255.0.1/32\n exit-address-family\nexit"
+    )
+    assert not plan(FRRState(), foreign, own(STATE)).actions
+
+
+def test_a_network_that_is_announced_by_hand_already_stays_theirs() -> None:
+    text = "router bgp 65001\n bgp router-id 10.255.0.1\n no bgp ebgp-requires-policy\n"
+    foreign = parse(
+        text
+        + " address-family ipv4 unicast\n  network 10.255.0.1/32 route-map RM\n exit-address-family\nexit\n"
+    )
+    assert "network 10.255.0.1/32" not in {a.id for a in plan(STATE, foreign, NOTHING).actions}
+
+
+def test_a_new_as_number_moves_everything_of_ours() -> None:
+    state = FRRState(replace(SPEAKER, asn=65010))
+    assert ids(state, MADE, own(STATE)) == [
+        ("delete", "router bgp 65001"),
+        ("create", "router bgp 65010"),
+        ("recreate", "network 10.255.0.1/32"),
+        ("recreate", "neighbor 192.0.2.2"),
+        ("recreate", "neighbor 192.0.2.3"),
+    ]
+    moved = after(state, MADE, own(STATE))
+    assert set(moved.paths()) == set(after(state, parse(BARE), NOTHING).paths())
+
+
+def test_a_new_as_number_waits_for_foreign_parts_to_go() -> None:
+    shared = by_hand(" !\n address", " neighbor 192.0.2.9 remote-as 65099\n !\n address")
+    found = plan(FRRState(replace(SPEAKER, asn=65010)), shared, own(STATE))
+    assert not found.actions
+    assert {p.reason for p in found.problems} == {"ForeignRouter"}
+    assert "192.0.2.9" in found.problems[0].message
+
+
+def test_actions_without_their_section_are_named() -> None:
+    actions = plan(STATE, parse(BARE), NOTHING).without({ROUTER}).actions
+    assert {a.id for a in target(parse(BARE), actions).homeless} == {
+        "neighbor 192.0.2.2",
+        "neighbor 192.0.2.3",
+    }
+
+
+ADDRESSES = [f"192.0.2.{n}" for n in range(2, 8)]
+NEIGHBORS = st.builds(
+    Neighbor,
+    owner=st.sampled_from([WAN, LAN]),
+    address=st.sampled_from(ADDRESSES),
+    remote_as=st.integers(1, 2**32 - 2),
+    description=st.text(max_size=20),
+    keepalive_s=st.integers(1, 60),
+)
+STATES = st.builds(
+    lambda asn, networks, neighbors: FRRState(
+        BGP(
+            ROUTER,
+            asn,
+            "10.255.0.1",
+            tuple(sorted(networks)),
+            tuple(sorted({n.address: n for n in neighbors}.values(), key=lambda n: n.address)),
+        )
+    ),
+    st.sampled_from([65001, 65002]),
+    st.sets(st.sampled_from(["10.0.0.0/8", "10.255.0.1/32", "192.0.2.0/24"])),
+    st.lists(NEIGHBORS, max_size=5),
+) | st.just(FRRState())
+FOREIGN = """ip route 203.0.113.0/24 blackhole
+route-map RM permit 10
+ description | x
+exit
+router bgp 1 vrf v
+exit"""
+
+
+@given(st.lists(STATES, min_size=1, max_size=4))
+def test_any_sequence_of_states_ends_in_the_last_and_keeps_the_rest(states: list[FRRState]) -> None:
+    running, owned = parse(FOREIGN), NOTHING
+    for state in [*states, FRRState()]:
+        running = after(state, running, owned)
+        owned = own(state)
+        again = plan(state, running, owned)
+        assert not again.actions
+        assert not again.problems
+        assert set(parse(FOREIGN).paths()) <= set(running.paths())
+    assert set(running.paths()) == set(parse(FOREIGN).paths())

@@ -1,0 +1,353 @@
+"""The plane on real FRR: what converges, what stays, what a dead daemon costs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from smartxd.config import FRRConfig
+from smartxd.errors import PlaneError
+from smartxd.objects import ObjectRef
+from smartxd.planes.frr import vtysh as shell
+from smartxd.planes.frr.plane import FRRPlane
+from smartxd.planes.frr.state import BGP, FRRState, Neighbor
+from smartxd.reconcile.plan import Disruption
+from tests.frr.conftest import Book, Instance
+
+pytestmark = pytest.mark.kernel
+
+WAN, LAN = ObjectRef("BGPPeer", "wan"), ObjectRef("BGPPeer", "lan")
+BY_HAND = """
+ip route 203.0.113.0/24 blackhole
+ip prefix-list HAND seq 5 permit 10.0.0.0/8 le 24
+route-map HAND permit 10
+ description said by hand: a route-map HAND in
+ match ip address prefix-list HAND
+exit
+"""
+
+
+def speaker(number: int, *neighbors: Neighbor) -> FRRState:
+    """The state of box 1 or 2 of the pair."""
+    router = ObjectRef("BGPRouter", f"box{number}")
+    return FRRState(BGP(router, 65000 + number, f"10.255.0.{number}", (f"10.255.0.{number}/32",), neighbors))
+
+
+def session(owner: ObjectRef, address: str, remote_as: int) -> Neighbor:
+    return Neighbor(owner, address, remote_as, "to the other box", 3, 9, 1)
+
+
+ONE = speaker(1, session(WAN, "192.0.2.2", 65002), session(LAN, "198.51.100.2", 65002))
+TWO = speaker(2, session(WAN, "192.0.2.1", 65001), session(LAN, "198.51.100.1", 65001))
+
+
+def until(what: Callable[[], bool], timeout_s: float = 40) -> None:
+    end = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.1)
+
+
+def done(book: Book, state: FRRState) -> None:
+    assert [r.problem for r in book.converge(state) if r.problem] == []
+    again = book.plan(state)
+    assert (again.actions, again.problems) == ((), ())
+
+
+def established(book: Book, state: FRRState) -> bool:
+    return {s.state for s in book.plane.sessions(state)} == {"Established"}
+
+
+def counts(box: Instance, address: str) -> tuple[int, int]:
+    """How often a session came up and went down."""
+    peer = json.loads(box.vtysh(f"show bgp neighbors {address} json"))[address]
+    return peer["connectionsEstablished"], peer["connectionsDropped"]
+
+
+def test_two_boxes_converge_to_sessions_that_carry_routes(instances: tuple[Instance, Instance]) -> None:
+    one, two = instances
+    books = Book(FRRPlane(one.config)), Book(FRRPlane(two.config))
+    assert [s.state for s in books[0].plane.sessions(ONE)] == ["Absent", "Absent"]
+    done(books[0], ONE)
+    done(books[1], TWO)
+    until(lambda: established(books[0], ONE) and established(books[1], TWO))
+    until(lambda: all(s.prefixes_received == 1 for s in books[0].plane.sessions(ONE)))
+    wan, lan = books[0].plane.sessions(ONE)
+    assert (wan.owner, wan.address, wan.remote_as) == ("BGPPeer/wan", "192.0.2.2", 65002)
+    assert lan.owner == "BGPPeer/lan"
+    assert "10.255.0.2/32" in one.vtysh("show ip route bgp")
+    assert one.running().split("configuration:\n!\n")[1].removesuffix("end\n") == (
+        (one.etc / "frr.conf").read_text()
+    ), "what runs is saved"
+
+    # Removing one of two neighbours, and changing the words of the other, does not flap it.
+    before = counts(one, "198.51.100.2")
+    assert ONE.bgp is not None
+    kept = replace(ONE.bgp.neighbors[1], description="other words", keepalive_s=2, hold_s=6)
+    fewer = FRRState(replace(ONE.bgp, neighbors=(kept,)))
+    done(books[0], fewer)
+    assert counts(one, "198.51.100.2") == before == (1, 0)
+    assert established(books[0], fewer)
+
+    # A changed AS number flaps, as the plan says, and comes back when both ends agree.
+    changed = FRRState(replace(ONE.bgp, neighbors=(replace(kept, remote_as=65009),)))
+    (action,) = books[0].plan(changed).actions
+    assert action.disruption is Disruption.FLAP
+    done(books[0], changed)
+    assert not established(books[0], changed)
+    done(books[0], fewer)
+    until(lambda: established(books[0], fewer))
+
+
+def test_foreign_configuration_survives_to_the_byte(lone: Instance) -> None:
+    lone.configure(BY_HAND)
+    before = lone.running()
+    book = Book(FRRPlane(lone.config))
+    done(book, ONE)
+    assert all(line in lone.running() for line in BY_HAND.strip().split("\n"))
+    done(book, FRRState())
+    assert lone.running() == before
+    assert not book.owned
+
+
+def test_a_foreign_speaker_and_neighbor_survive_convergence_and_teardown(lone: Instance) -> None:
+    lone.configure(
+        BY_HAND
+        + "router bgp 65001\n bgp router-id 10.255.0.1\n no bgp default ipv4-unicast\n"
+        + " neighbor 192.0.2.2 remote-as 64999\n neighbor 192.0.2.2 description theirs | theirs\n"
+        + " neighbor PG peer-group\n neighbor 192.0.2.77 remote-as 65077\n"
+        + " neighbor 192.0.2.77 peer-group PG\n"
+        + " address-family ipv4 unicast\n  network 10.10.0.0/16 route-map HAND\n"
+        + "  neighbor 192.0.2.77 activate\n exit-address-family\nexit\n"
+    )
+    before = lone.running()
+    book = Book(FRRPlane(lone.config))
+    results = book.converge(ONE)
+    assert [r.problem for r in results if r.problem] == []
+    rest = book.plan(ONE)
+    assert not rest.actions
+    assert {(p.owner, p.reason) for p in rest.problems} == {
+        (WAN, "ForeignNeighbor"),
+        (WAN, "EBGPRequiresPolicy"),
+        (LAN, "EBGPRequiresPolicy"),
+    }
+    assert "neighbor 198.51.100.2 activate" in lone.running()
+    book.converge(FRRState())
+    assert lone.running() == before
+
+
+def test_a_foreign_neighbor_put_into_our_section_survives_teardown(lone: Instance) -> None:
+    book = Book(FRRPlane(lone.config))
+    done(book, ONE)
+    lone.configure("router bgp 65001\n neighbor 192.0.2.99 remote-as 65099\nexit\n")
+    theirs = [n for n in lone.running().split("\n") if "192.0.2.99" in n]
+    done(book, ONE)
+    done(book, FRRState())
+    assert [n for n in lone.running().split("\n") if "neighbor" in n] == theirs
+    assert not book.owned
+
+
+def test_a_change_by_hand_is_repaired(lone: Instance) -> None:
+    book = Book(FRRPlane(lone.config))
+    done(book, ONE)
+    wanted = lone.running()
+    lone.configure(
+        "router bgp 65001\n bgp router-id 9.9.9.9\n bgp ebgp-requires-policy\n"
+        " no neighbor 198.51.100.2\n neighbor 192.0.2.2 shutdown\n neighbor 192.0.2.2 timers connect 77\n"
+        " address-family ipv4 unicast\n  no network 10.255.0.1/32\n"
+        "  neighbor 192.0.2.2 route-map X in\n exit-address-family\nexit\n"
+    )
+    assert lone.running() != wanted
+    done(book, ONE)
+    assert lone.running() == wanted
+
+
+def test_a_new_as_number_is_reached_in_one_go(lone: Instance) -> None:
+    assert ONE.bgp is not None
+    book = Book(FRRPlane(lone.config))
+    done(book, ONE)
+    done(book, FRRState(replace(ONE.bgp, asn=4200000001)))
+    assert "router bgp 65001\n" not in lone.running()
+
+
+def test_no_text_can_add_a_line_or_keep_frr_from_converging(lone: Instance) -> None:
+    lone.configure(BY_HAND)
+    texts = [
+        *(
+            "x\n!\nno ip prefix-list HAND",
+            "x\r\nexit\rno router bgp 65001",
+            "!",
+            "# x",
+            "exit",
+            "end",
+            "a | b",
+        ),
+        *(
+            "? ?",
+            "%s %n %",
+            "\\",
+            '"',
+            "'",
+            "<cr>",
+            "[x] {y}",
+            "é 한국어",
+            "\x00\x1b[31m",
+            "\u2028no x",
+            "\ud800",
+        ),
+        *("FE80::0001 2001:DB8::1/32 ::", "timers 1 3", "a route-map b in", "bfd 1 2 3", "peer-group PG"),
+        *(
+            "remote-as 1",
+            "password x",
+            "no neighbor 192.0.2.1 remote-as",
+            "x" * 10_000,
+            "ab " * 5_000,
+            "é" * 5_000,
+        ),
+        *("ipv6 add FE80::0001", "interface v6only remote-as 5", "a  b\tc", "-" * 300, "router bgp 65001"),
+    ]
+    assert ONE.bgp is not None
+    neighbors = tuple(
+        Neighbor(ObjectRef("BGPPeer", f"n{n}"), f"198.51.100.{n}", 65100 + n, text)
+        for n, text in enumerate(texts, 1)
+    )
+    state = FRRState(replace(ONE.bgp, neighbors=neighbors))
+    book = Book(FRRPlane(lone.config))
+    done(book, state)
+    inside = [n for n in lone.running().split("\n") if n.startswith(" neighbor")]
+    assert len(inside) == 4 * len(texts)
+    # Each text again on another neighbour, so that every one of them is also removed and replaced.
+    moved = tuple(replace(n, description=texts[i - 1]) for i, n in enumerate(neighbors))
+    done(book, FRRState(replace(ONE.bgp, neighbors=moved)))
+    done(book, FRRState(replace(ONE.bgp, neighbors=moved[::2])))
+    done(book, FRRState())
+    assert "router bgp" not in lone.running()
+    assert all(line in lone.running() for line in BY_HAND.strip().split("\n"))
+
+
+def test_a_dead_bgpd_is_told_and_nothing_is_written(lone: Instance) -> None:
+    plane = FRRPlane(lone.config)
+    book = Book(plane)
+    done(book, ONE)
+    saved = (lone.etc / "frr.conf").read_text()
+    observed = plane.observe()
+    lone.kill("bgpd")
+    with pytest.raises(PlaneError, match="bgpd does not answer") as err:
+        plane.observe()
+    assert err.value.reason == "FRRDaemonDown"
+    # Died between observing and applying.
+    deletion = plane.plan(FRRState(), observed, book.ownership)
+    assert deletion.actions
+    with pytest.raises(PlaneError, match="bgpd does not answer"):
+        list(plane.apply(deletion, observed))
+    assert (lone.etc / "frr.conf").read_text() == saved
+    lone.start_daemon("bgpd")
+    done(book, ONE)
+    assert (lone.etc / "frr.conf").read_text() == saved
+
+
+def test_a_hung_bgpd_is_told_in_time(lone: Instance) -> None:
+    plane = FRRPlane(lone.config.model_copy(update={"timeout_s": 1}))
+    observed = plane.observe()
+    lone.kill("bgpd", signal.SIGSTOP, wait=False)
+    began = time.monotonic()
+    with pytest.raises(PlaneError, match="bgpd does not answer") as err:
+        plane.observe()
+    assert err.value.reason == "FRRDaemonDown"
+    with pytest.raises(PlaneError, match="bgpd does not answer"):
+        list(plane.apply(plane.plan(ONE, observed, Book(plane).ownership), observed))
+    assert time.monotonic() - began < 10
+    lone.kill("bgpd", signal.SIGCONT, wait=False)
+    assert "router bgp" not in lone.running()
+
+
+def test_a_dead_staticd_does_not_lose_its_routes(lone: Instance) -> None:
+    lone.configure(BY_HAND)
+    lone.vtysh("write memory")
+    saved = (lone.etc / "frr.conf").read_text()
+    lone.kill("staticd")
+    book = Book(FRRPlane(lone.config))
+    problems = {r.problem.reason: r.problem.message for r in book.converge(ONE) if r.problem}
+    assert list(problems) == ["FRRNotSaved"]
+    assert "staticd" in problems["FRRNotSaved"]
+    assert (lone.etc / "frr.conf").read_text() == saved
+    assert book.plan(ONE).actions == ()
+
+
+def test_a_refused_line_names_its_owner_and_the_rest_is_done(lone: Instance) -> None:
+    assert ONE.bgp is not None
+    wrong = Neighbor(LAN, "198.51.100.2", 0)
+    results = Book(FRRPlane(lone.config)).converge(
+        FRRState(replace(ONE.bgp, neighbors=(ONE.bgp.neighbors[0], wrong)))
+    )
+    (problem,) = {r.problem for r in results if r.problem}
+    assert (problem.owner, problem.reason, problem.permanent) == (LAN, "FRRRefused", True)
+    assert problem.message.startswith("FRR refused 'neighbor 198.51.100.2 remote-as 0': Unknown command")
+    assert "neighbor 192.0.2.2 timers connect 1" in lone.running()
+
+
+@pytest.mark.parametrize("profile", ["datacenter"])
+def test_other_defaults_converge_too(bare: Instance, profile: str) -> None:
+    bare.start(profile)
+    before = bare.running()
+    book = Book(FRRPlane(bare.config))
+    done(book, ONE)
+    assert f"frr defaults {profile}" in bare.running()
+    done(book, FRRState())
+    assert bare.running() == before
+
+
+def test_nothing_is_left_in_the_temporary_folder(
+    lone: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    done(Book(FRRPlane(lone.config)), ONE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_change_is_found_by_one_call(lone: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = Book(FRRPlane(lone.config))
+    done(book, ONE)
+    calls: list[tuple[str, ...]] = []
+    real = shell.call
+
+    def counting(argv: list[str], timeout_s: float, **more: bool) -> shell.Output:
+        calls.append(tuple(argv))
+        return real(argv, timeout_s, **more)
+
+    monkeypatch.setattr(shell, "call", counting)
+    book.converge(ONE)
+    assert {argv[0] for argv in calls} == {"vtysh"}
+    assert len(calls) == 2, "one to observe, and one by the test's own look afterwards"
+
+
+def test_without_frr_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    plane = FRRPlane(FRRConfig())
+    assert not plane.available()
+    with pytest.raises(PlaneError) as err:
+        plane.observe()
+    assert err.value.reason == "FRRMissing"
+    assert "apt install frr frr-pythontools" in err.value.hint
+
+
+def test_no_daemon_at_all_is_a_dead_one(bare: Instance) -> None:
+    bare.start(daemons=())
+    with pytest.raises(PlaneError, match="zebra and bgpd do not answer"):
+        FRRPlane(bare.config).observe()
+
+
+def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    script = f"sleep 300 & echo $! > {pid_file}; wait"
+    with pytest.raises(shell.Timeout):
+        shell.call(["sh", "-c", script], 0.5)
+    child = Path("/proc", pid_file.read_text().strip(), "stat")
+    until(lambda: not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z", 5)

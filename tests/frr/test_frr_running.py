@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smartxd.planes.frr.running import IPV4_UNICAST, object_of, parse, parse_running
+
+PRINTED = """Building configuration...
+
+Current configuration:
+!
+frr version 8.4.4
+frr defaults datacenter
+hostname box
+!
+interface lo
+ description hello
+exit
+!
+router bgp 65001 vrf blue
+exit
+!
+router bgp 65001
+ bgp router-id 10.255.0.1
+ neighbor 192.0.2.2 remote-as 65002
+ !
+ address-family ipv4 unicast
+  network 10.0.0.0/8 route-map RM
+  neighbor 192.0.2.2 activate
+ exit-address-family
+ !
+ address-family l2vpn evpn
+  vni 100
+   rd 1:1
+  exit-vni
+ exit-address-family
+exit
+!
+end
+"""
+
+LINES = st.lists(
+    st.one_of(
+        st.sampled_from(["!", " !", "exit", " exit-address-family", "end", "", "router bgp 1", " a", "  b"]),
+        st.builds(lambda n, text: " " * n + text, st.integers(0, 6), st.text(max_size=12)),
+    ),
+    max_size=40,
+)
+
+
+@given(st.one_of(st.text(), LINES.map("\n".join)))
+def test_any_text_comes_back_byte_for_byte(text: str) -> None:
+    assert parse(text).text == text
+
+
+@given(LINES.map("\n".join))
+def test_every_line_that_says_something_is_a_path_or_a_section_end(text: str) -> None:
+    tree = parse(text)
+    said = sorted(path[-1] for path in tree.paths())
+    lines = [" ".join(n.split()) for n in text.split("\n")]
+    assert set(said) <= set(lines)
+    assert not any(s.startswith("!") or not s for s in said)
+
+
+def test_preamble_version_and_end_are_no_part_of_the_tree() -> None:
+    text = parse_running(PRINTED).text
+    assert text.startswith("!\nfrr defaults datacenter\n")
+    assert text == PRINTED.split("configuration:\n")[1].replace("frr version 8.4.4\n", "").replace(
+        "end\n", ""
+    )
+
+
+def test_the_router_of_the_default_vrf_is_found() -> None:
+    tree = parse_running(PRINTED)
+    section = tree.router
+    assert section is not None
+    assert (tree.profile, section.asn, section.router_id) == ("datacenter", 65001, "10.255.0.1")
+    assert section.of("neighbor 192.0.2.2") == {
+        ("neighbor 192.0.2.2 remote-as 65002",),
+        (IPV4_UNICAST, "neighbor 192.0.2.2 activate"),
+    }
+    assert section.of("network 10.0.0.0/8") == {(IPV4_UNICAST, "network 10.0.0.0/8 route-map RM")}
+    assert ("address-family l2vpn evpn", "vni 100", "rd 1:1") in section.paths
+
+
+def test_a_neighbor_is_not_taken_for_one_whose_address_begins_alike() -> None:
+    section = parse(
+        "router bgp 1\n neighbor 10.0.0.1 remote-as 2\n neighbor 10.0.0.10 remote-as 3\nexit"
+    ).router
+    assert section is not None
+    assert section.of("neighbor 10.0.0.1") == {("neighbor 10.0.0.1 remote-as 2",)}
+
+
+def test_without_a_router_there_is_none() -> None:
+    assert parse("router bgp 65001 vrf blue\nexit\n").router is None
+
+
+def test_a_negated_line_belongs_to_the_same_object() -> None:
+    assert object_of((IPV4_UNICAST, "no neighbor 192.0.2.2 activate")) == "neighbor 192.0.2.2"
+    assert object_of(("address-family ipv6 unicast", "network 2001:db8::/32")) is None
+    assert object_of(("bgp router-id 1.1.1.1",)) is None

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import subprocess
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _enter(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        if _libc.setns(fd, CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), f"setns {path}")
+    finally:
+        os.close(fd)
+
+
+def _steady(value: Any) -> Any:
+    """Less timers, and the state of duplicate address detection."""
+    if isinstance(value, list):
+        return [_steady(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _steady(v) for k, v in value.items() if not k.endswith("_timer") and k != "tentative"}
+    return value
+
+
+class Namespace:
+    """A network namespace of the test's own."""
+
+    def __init__(self) -> None:
+        self.name = f"smxk-{uuid.uuid4().hex[:10]}"
+        self.path = f"/run/netns/{self.name}"
+        subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=10)
+
+    def delete(self) -> None:
+        subprocess.run(["ip", "netns", "del", self.name], check=True, timeout=10)
+
+    def run(
+        self, command: str, *, check: bool = True, timeout: float = 20
+    ) -> subprocess.CompletedProcess[str]:
+        argv = ["nsenter", f"--net={self.path}", *command.split()]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+        assert not check or done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done
+
+    def ip(self, arguments: str) -> str:
+        return self.run(f"ip {arguments}").stdout
+
+    def batch(self, lines: list[str]) -> None:
+        argv = ["nsenter", f"--net={self.path}", "ip", "-batch", "-"]
+        subprocess.run(argv, input="\n".join(lines), text=True, check=True, timeout=60)
+
+    def json(self, arguments: str) -> list[dict[str, Any]]:
+        return json.loads(self.ip(f"-j -d {arguments}") or "[]")
+
+    def link(self, name: str) -> dict[str, Any]:
+        (link,) = self.json(f"link show dev {name}")
+        return link
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """All links and addresses as `ip` sees them, without what changes by itself."""
+        return _steady([self.json("link"), self.json("addr")])
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """The calling thread in the namespace; sockets opened meanwhile stay in it."""
+        assert Path(self.path).exists()
+        home = f"/proc/self/task/{threading.get_native_id()}/ns/net"
+        back = os.open(home, os.O_RDONLY)
+        _enter(self.path)
+        try:
+            yield
+        finally:
+            if _libc.setns(back, CLONE_NEWNET) != 0:
+                os._exit(70)  # No other test may run in the wrong namespace.
+            os.close(back)
+
+
+@pytest.fixture
+def namespace() -> Iterator[Callable[[], Namespace]]:
+    """Makes namespaces, which vanish after the test."""
+    made: list[Namespace] = []
+
+    def make() -> Namespace:
+        made.append(Namespace())
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for one in made:
+            one.delete()
+
+
+@pytest.fixture
+def box(namespace: Callable[[], Namespace]) -> Namespace:
+    """A namespace with an underlay: veth `wan` with 192.0.2.1/24."""
+    made = namespace()
+    made.batch(
+        [
+            "link add wan type veth peer name wan-peer",
+            "address add 192.0.2.1/24 dev wan",
+            "link set wan up",
+            "link set wan-peer up",
+        ]
+    )
+    return made

@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smartxd.objects import ObjectRef, OwnedObject
+from smartxd.planes.kernel.observed import KernelObserved
+from smartxd.planes.kernel.plane import KernelPlane
+from smartxd.planes.kernel.state import NEWBORN_GROUP, Address, Bridge, KernelState, Vxlan
+from smartxd.reconcile.plan import Ownership, Plan, Result, Verb
+
+pytestmark = pytest.mark.kernel
+
+SEG = ObjectRef("Tunnel", "seg")
+
+
+def segment(
+    number: int = 100, host: int = 1, owner: ObjectRef | None = None
+) -> tuple[Bridge, Vxlan, Address]:
+    owner = owner or ObjectRef("Tunnel", f"seg{number}")
+    bridge = Bridge(owner, f"br{number}", 1450)
+    vxlan = Vxlan(
+        owner, f"vx{number}", number, "239.1.1.100", f"192.0.2.{host}", "wan", f"br{number}", 1450, ttl=5
+    )
+    return bridge, vxlan, Address(owner, f"br{number}", f"10.0.{number % 250}.{host}/24")
+
+
+def state(*segments: tuple[Bridge, Vxlan, Address]) -> KernelState:
+    return KernelState((*(s[0] for s in segments), *(s[1] for s in segments)), tuple(s[2] for s in segments))
+
+
+class Box:
+    """A plane in a namespace, with the inventory that a daemon would keep."""
+
+    def __init__(self, namespace: Any) -> None:
+        self.namespace = namespace
+        with namespace.inside():
+            self.plane = KernelPlane()
+        self.inventory: dict[str, OwnedObject] = {}
+
+    def plan(self, desired: KernelState) -> tuple[Plan, KernelObserved]:
+        observed = self.plane.observe()
+        return self.plane.plan(desired, observed, Ownership(frozenset(self.inventory.values()))), observed
+
+    def converge(self, desired: KernelState) -> list[Result]:
+        found, observed = self.plan(desired)
+        for action in found.actions:
+            if action.verb is not Verb.DELETE:
+                self.inventory[action.id] = action.owned
+        results = list(self.plane.apply(found, observed))
+        for result in results:
+            if result.action.verb is Verb.DELETE and not result.problem:
+                self.inventory.pop(result.action.id, None)
+        return results
+
+
+@pytest.fixture
+def plane(box: Any) -> Iterator[Box]:
+    made = Box(box)
+    try:
+        yield made
+    finally:
+        made.plane.close()
+
+
+def problems(results: list[Result]) -> list[str]:
+    return [str(r.problem) for r in results if r.problem]
+
+
+def done(results: list[Result]) -> list[str]:
+    assert not problems(results)
+    return [f"{r.action.verb} {r.action.id}" for r in results]
+
+
+def test_a_segment_is_made_as_the_specs_say_and_the_second_plan_is_empty(plane: Box) -> None:
+    desired = state(segment())
+    assert len(done(plane.converge(desired))) == 3
+    vxlan = plane.namespace.link("vx100")
+    data = vxlan["linkinfo"]["info_data"]
+    assert vxlan["master"] == "br100"
+    assert vxlan["mtu"] == 1450
+    assert vxlan["ifalias"] == "smartxd:Tunnel/seg100"
+    assert vxlan["group"] == "default"
+    assert "UP" in vxlan["flags"]
+    assert (data["id"], data["group"], data["local"], data["link"]) == (
+        100,
+        "239.1.1.100",
+        "192.0.2.1",
+        "wan",
+    )
+    assert (data["port"], data["ttl"], data["learning"]) == (4789, 5, True)
+    assert plane.namespace.link("br100")["ifalias"] == "smartxd:Tunnel/seg100"
+    (shown,) = plane.namespace.json("addr show dev br100")
+    assert {"local": "10.0.100.1", "prefixlen": 24}.items() <= shown["addr_info"][0].items()
+    assert plane.plan(desired)[0] == Plan()
+
+
+@pytest.mark.parametrize(
+    ("damage", "repair"),
+    [
+        ("link del vx100", ["create link vx100"]),
+        (
+            "link del br100",
+            ["create link br100", "update link vx100", "create address 10.0.100.1/24 dev br100"],
+        ),
+        ("link set vx100 mtu 1400", ["update link vx100"]),
+        ("link set br100 mtu 1300", ["update link br100"]),
+        ("link set vx100 type vxlan ttl 1", ["update link vx100"]),
+        ("link set vx100 type vxlan nolearning", ["update link vx100"]),
+        ("link set vx100 down", ["update link vx100"]),
+        ("link set br100 down", ["update link br100"]),
+        ("link set vx100 nomaster", ["update link vx100"]),
+        ("addr del 10.0.100.1/24 dev br100", ["create address 10.0.100.1/24 dev br100"]),
+    ],
+)
+def test_what_is_broken_by_hand_is_repaired(plane: Box, damage: str, repair: list[str]) -> None:
+    desired = state(segment())
+    done(plane.converge(desired))
+    plane.namespace.ip(damage)
+    assert done(plane.converge(desired)) == repair
+    assert plane.plan(desired)[0] == Plan()
+    assert plane.namespace.link("vx100")["master"] == "br100"
+
+
+@pytest.mark.parametrize(
+    "change", [{"vni": 101}, {"group": "239.1.1.101"}, {"port": 4790}, {"local": "192.0.2.1", "ttl": 9}]
+)
+def test_a_changed_spec_reaches_the_vxlan(plane: Box, change: dict[str, object]) -> None:
+    bridge, vxlan, address = segment()
+    done(plane.converge(state((bridge, vxlan, address))))
+    before = plane.namespace.link("vx100")["ifindex"]
+    changed = state((bridge, replace(vxlan, **change), address))
+    (result,) = plane.converge(changed)
+    assert result.problem is None
+    again = plane.namespace.link("vx100")["ifindex"] != before
+    assert again == (result.action.verb is Verb.RECREATE) == ("ttl" not in change)
+    assert plane.plan(changed)[0] == Plan()
+
+
+def test_two_tunnels_exchange_their_vnis(plane: Box) -> None:
+    (b1, v1, a1), (b2, v2, a2) = segment(100), segment(200)
+    done(plane.converge(state((b1, v1, a1), (b2, v2, a2))))
+    swapped = state((b1, replace(v1, vni=200), a1), (b2, replace(v2, vni=100), a2))
+    assert done(plane.converge(swapped)) == ["recreate link vx100", "recreate link vx200"]
+    assert plane.plan(swapped)[0] == Plan()
+
+
+def test_a_foreign_link_with_our_name_is_untouched_and_the_rest_goes_on(plane: Box) -> None:
+    plane.namespace.ip("link add vx100 type veth peer name elsewhere")
+    before = plane.namespace.link("vx100")
+    desired = state(segment(100), segment(200))
+    found, _ = plane.plan(desired)
+    assert [p.reason for p in found.problems] == ["ForeignObject"]
+    assert len(done(plane.converge(desired))) == 5
+    plane.converge(KernelState())
+    assert plane.namespace.link("vx100") == before
+
+
+def test_a_link_that_appears_between_plan_and_apply_is_left_alone(plane: Box) -> None:
+    found, observed = plane.plan(state(segment()))
+    plane.namespace.ip("link add br100 type bridge")
+    before = plane.namespace.link("br100")
+    results = list(plane.plane.apply(found, observed))
+    assert results[0].problem is not None
+    assert results[0].problem.reason == "ForeignObject"
+    assert plane.namespace.link("br100") == before
+
+
+@pytest.mark.parametrize("change", ["alias mine", "name other"])
+def test_a_link_that_is_taken_over_between_plan_and_apply_is_not_deleted(plane: Box, change: str) -> None:
+    done(plane.converge(state(segment())))
+    found, observed = plane.plan(KernelState())
+    plane.namespace.ip(f"link set vx100 down {change}")
+    problem = next(r.problem for r in plane.plane.apply(found, observed) if r.action.id == "link vx100")
+    assert problem is not None
+    assert problem.reason == "ForeignObject"
+    assert plane.namespace.link("other" if "other" in change else "vx100")
+
+
+def test_what_vanishes_between_plan_and_apply_is_no_error(plane: Box) -> None:
+    done(plane.converge(state(segment())))
+    found, observed = plane.plan(KernelState())
+    plane.namespace.ip("link del vx100")
+    plane.namespace.ip("link del br100")
+    assert not problems(list(plane.plane.apply(found, observed)))
+
+
+def test_a_link_whose_making_was_interrupted_is_finished_or_removed(plane: Box) -> None:
+    plane.namespace.ip(f"link add br100 group {NEWBORN_GROUP} type bridge")
+    desired = state(segment())
+    assert done(plane.converge(desired))[0] == "update link br100"
+    shown = plane.namespace.link("br100")
+    assert (shown["ifalias"], shown["group"]) == ("smartxd:Tunnel/seg100", "default")
+    done(plane.converge(KernelState()))
+    plane.namespace.ip(f"link add br100 group {NEWBORN_GROUP} type bridge")
+    plane.inventory["link br100"] = OwnedObject("kernel", "link br100", SEG)
+    assert done(plane.converge(KernelState())) == ["delete link br100"]
+
+
+def test_teardown_removes_exactly_what_is_ours(plane: Box) -> None:
+    box = plane.namespace
+    box.batch(
+        [
+            "link add docker0 type bridge",
+            "link add vxf type vxlan id 7 group 239.9.9.9 dev wan dstport 4789",
+            "link set vxf alias smartxd:Tunnel/unknown",
+            "link set vxf master docker0",
+            "link set vxf up",
+            "link add plug type veth peer name inside",
+            "link set docker0 up",
+            "address add 172.17.0.1/16 dev docker0",
+            "address add 10.0.100.7/24 dev wan",
+        ]
+    )
+    before = box.snapshot()
+    desired = state(segment(100), segment(200))
+    done(plane.converge(desired))
+    box.ip("link set plug master br100")
+    assert plane.plan(desired)[0] == Plan()
+    assert len(done(plane.converge(KernelState()))) == 6
+    assert plane.inventory == {}
+    assert box.snapshot() == before
+
+
+def test_a_lost_inventory_is_regained_and_then_used(plane: Box) -> None:
+    desired = state(segment())
+    done(plane.converge(desired))
+    plane.inventory.clear()
+    assert plane.plan(KernelState())[0] == Plan()
+    assert len(done(plane.converge(desired))) == 3
+    assert plane.plan(desired)[0] == Plan()
+    assert len(done(plane.converge(KernelState()))) == 3
+
+
+def test_an_mtu_that_the_underlay_cannot_carry_is_refused_with_a_hint(plane: Box) -> None:
+    bridge, vxlan, address = segment()
+    results = plane.converge(state((bridge, replace(vxlan, mtu=1600), address)))
+    (problem,) = [r.problem for r in results if r.problem]
+    assert problem.reason == "KernelRefused"
+    assert problem.message.startswith("link vx100: the kernel refused to create it: ")
+    assert "EINVAL" in problem.message
+    assert "MTU" in problem.message
+    assert plane.namespace.link("vx100")["ifalias"] == "smartxd:Tunnel/seg100"
+
+
+def test_a_vni_in_use_by_a_foreign_device_stops_only_its_tunnel(plane: Box) -> None:
+    plane.namespace.ip("link add vxf type vxlan id 100 group 239.9.9.9 dev wan dstport 4789")
+    desired = state(segment(100), segment(200))
+    assert [p.reason for p in plane.plan(desired)[0].problems] == ["VNIInUse"]
+    assert "create link vx200" in done(plane.converge(desired))
+
+
+def test_ipv6_addresses_and_an_ipv6_underlay_are_made_as_well(plane: Box) -> None:
+    plane.namespace.ip("address add 2001:db8::1/64 dev wan nodad")
+    bridge, vxlan, address = segment()
+    six = replace(vxlan, group="ff05::100", local="2001:db8::1", mtu=1430)
+    desired = state((bridge, six, replace(address, address="fd00:1::1/64")))
+    assert len(done(plane.converge(desired))) == 3
+    assert plane.plan(desired)[0] == Plan()
+    assert plane.namespace.link("vx100")["linkinfo"]["info_data"]["local6"] == "2001:db8::1"
+
+
+def test_without_privileges_one_line_says_so(box: Any) -> None:
+    program = textwrap.dedent("""
+        import os
+        from smartxd.errors import PlaneError
+        from smartxd.objects import ObjectRef
+        from smartxd.planes.kernel.plane import KernelPlane
+        from smartxd.planes.kernel.state import Bridge, KernelState
+        from smartxd.reconcile.plan import Ownership
+        os.setuid(65534)
+        plane = KernelPlane()
+        observed = plane.observe()
+        desired = KernelState((Bridge(ObjectRef("Tunnel", "a"), "br0", 1500),))
+        plan = plane.plan(desired, observed, Ownership())
+        try:
+            list(plane.apply(plan, observed))
+        except PlaneError as err:
+            print(err.reason, "|", err.message, "|", err.hint)
+        plane.close()
+    """)
+    argv = ["nsenter", f"--net={box.path}", sys.executable, "-c", program]
+    ran = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, cwd=Path.cwd())
+    assert ran.stdout.startswith("NotPermitted | "), ran.stderr
+    assert "CAP_NET_ADMIN" in ran.stdout
+
+
+def test_vteps_find_each_other_by_multicast_and_ping_crosses(namespace: Callable[[], Any]) -> None:
+    area = namespace()
+    area.batch(["link add core type bridge", "link set core up"])
+    boxes = []
+    for host in (1, 2):
+        made = namespace()
+        area.ip(f"link add to{host} type veth peer name wan netns {made.name}")
+        area.batch([f"link set to{host} master core", f"link set to{host} up"])
+        made.batch([f"address add 192.0.2.{host}/24 dev wan", "link set wan up", "link set lo up"])
+        boxes.append(Box(made))
+    try:
+        for host, one in enumerate(boxes, start=1):
+            done(one.converge(state(segment(100, host))))
+        one, two = boxes
+        # A container plugs into the second box's bridge.
+        container = namespace()
+        two.namespace.ip(f"link add plug type veth peer name eth0 netns {container.name}")
+        two.namespace.batch(["link set plug master br100", "link set plug up"])
+        container.batch(["address add 10.0.100.9/24 dev eth0", "link set eth0 mtu 1450 up"])
+        for target in ("10.0.100.2", "10.0.100.9"):
+            one.namespace.run(f"ping -c 2 -i 0.2 -w 10 -M do -s 1422 {target}")
+
+        desired = state(segment(100, 1))
+        (tunnel,) = one.plane.tunnels(desired, one.plane.observe())
+        assert (tunnel.link, tunnel.vni, tunnel.up) == ("vx100", 100, True)
+        ((address, macs),) = [(v.address, v.macs) for v in tunnel.vteps]
+        assert address == "192.0.2.2"
+        assert macs >= 2
+        desired = state(segment(100, 2))
+        assert two.plan(desired)[0] == Plan()
+        (bridge,) = two.plane.bridges(desired, two.plane.observe())
+        assert "10.0.100.2/24" in bridge.addresses
+        ports = {p.port: p for p in bridge.ports}
+        assert set(ports) == {"plug", "vx100"}
+        assert {p.state for p in bridge.ports} == {"forwarding"}
+        assert ports["plug"].macs == 1
+        assert ports["vx100"].macs >= 1
+    finally:
+        for one in boxes:
+            one.plane.close()

@@ -1,0 +1,231 @@
+"""A lab on this kernel: what it builds, and that nothing of it stays."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from ipaddress import IPv4Interface
+from pathlib import Path
+
+import pytest
+from conftest import leftovers, run_in
+
+from smartxd.ctl import lab as verb
+from smartxd.errors import LabError
+from smartxd.lab import namespace, process
+from smartxd.lab.lab import Lab
+from smartxd.lab.network import Node
+
+pytestmark = pytest.mark.kernel
+
+
+def _smartxctl(*argv: str) -> int:
+    top = argparse.ArgumentParser()
+    verb.add_parser(top.add_subparsers(required=True))
+    args = top.parse_args(["lab", *argv])
+    return int(args.run(args))
+
+
+def test_boxes_reach_each_other_and_the_centres_address(lab: Lab) -> None:
+    for address in ("203.0.113.2", "198.18.0.1", "198.18.0.11"):
+        ping = run_in(lab, "gist1", "ping", "-c", "1", "-W", "3", address)
+        assert ping.returncode == 0, ping.stdout
+
+
+def test_boxes_of_different_subnets_reach_each_other(new_lab: Callable[..., Lab]) -> None:
+    lab = new_lab(
+        (
+            Node("a", "eth1", IPv4Interface("192.0.2.1/25"), mtu=9000),
+            Node("b", "eth1", IPv4Interface("192.0.2.200/25"), mtu=9000),
+        )
+    )
+    lab.up(bare=True)
+    ping = run_in(lab, "a", "ping", "-c", "1", "-W", "3", "-M", "do", "-s", "8900", "192.0.2.200")
+    assert ping.returncode == 0, ping.stdout
+
+
+def test_multicast_floods_the_wide_area_network(lab: Lab) -> None:
+    group, port = "239.1.1.100", 4789
+
+    def receiver() -> socket.socket:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("", port))
+        sock.settimeout(5)
+        member = struct.pack("4s4s", socket.inet_aton(group), socket.inet_aton("203.0.113.2"))
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+        return sock
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("203.0.113.1"))
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 4)
+            sock.sendto(b"who is there", (group, port))
+
+    with namespace.call_inside(lab.layout.namespace("gist2"), receiver) as listening:
+        namespace.call_inside(lab.layout.namespace("gist1"), send)
+        said, (sender, _) = listening.recvfrom(64)
+    assert (said, sender) == (b"who is there", "203.0.113.1")
+
+
+def test_frr_of_each_box_answers_in_its_own_pathspace(lab: Lab) -> None:
+    for box in ("gist1", "gist2"):
+        for daemon in ("zebra", "staticd", "bgpd"):
+            said = run_in(
+                lab, box, "vtysh", "-N", lab.layout.namespace(box), "-d", daemon, "-c", "show version"
+            )
+            assert said.returncode == 0, said.stdout + said.stderr
+    said = run_in(lab, "gist1", "vtysh", "-N", lab.layout.namespace("gist1"), "-c", "show interface brief")
+    assert "203.0.113.1/24" in said.stdout
+
+
+def test_up_again_changes_nothing_and_starts_what_was_killed(lab: Lab) -> None:
+    before = lab.state
+    lab.up(bare=True)
+    assert lab.state == before
+    victim = before.processes["gist1/bgpd"]
+    os.kill(victim.pid, signal.SIGKILL)
+    process.wait_for_an_end([victim], 5)
+    assert lab.status().boxes[0].processes["bgpd"].alive is False
+    lab.up(bare=True)
+    after = lab.state
+    assert after.processes["gist1/bgpd"].alive
+    assert {k for k in before.processes if before.processes[k] != after.processes[k]} == {"gist1/bgpd"}
+
+
+def test_up_commits_the_folder_when_it_changed_and_leaves_the_repo_alone_else(lab: Lab) -> None:
+    mine = lab.commit({"second.txt": "x"}, "by hand")
+    lab.up(bare=True)
+    assert lab.repo.head() == mine
+    (lab.spec_dir / "note.txt").write_text("changed\n")
+    lab.up(bare=True)
+    assert (lab.repo.path / "note.txt").read_text() == "changed\n"
+    assert not (lab.repo.path / "second.txt").exists()
+
+
+def test_containers_plug_into_a_bridge_and_reach_each_other(lab: Lab) -> None:
+    namespace.batch(lab.layout.namespace("gist1"), ["link add br0 mtu 1450 type bridge", "link set br0 up"])
+    for name, address in (("c1", "192.0.2.11/24"), ("c2", "192.0.2.12/24")):
+        lab.plug("gist1", "br0", name, IPv4Interface(address))
+    lab.plug("gist1", "br0", "c1", IPv4Interface("192.0.2.11/24"))
+    ping = run_in(lab, "c1", "ping", "-c", "1", "-W", "3", "-M", "do", "-s", "1422", "192.0.2.12")
+    assert ping.returncode == 0, ping.stdout
+    lab.unplug("c2")
+    lab.unplug("c2")
+    assert not namespace.exists(lab.layout.namespace("c2"))
+    assert list(lab.state.containers) == ["c1"]
+
+
+def test_a_bridge_that_is_not_there_is_named_and_nothing_is_recorded(lab: Lab) -> None:
+    with pytest.raises(LabError, match="gist1 has no bridge br9"):
+        lab.plug("gist1", "br9", "c1", IPv4Interface("192.0.2.11/24"))
+    assert lab.state.containers == {}
+
+
+def test_exec_passes_output_and_exit_code_through(lab: Lab) -> None:
+    script = textwrap.dedent("""
+        import sys
+        from test_lab_network import _smartxctl
+        _smartxctl(*sys.argv[1:])
+    """)
+    command = ["exec", str(lab.spec_dir), "--name", lab.layout.name, "gist2", "--"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command, "sh", "-c", "ip -br addr show wan0; exit 7"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 7, done.stderr
+    assert "203.0.113.2/24" in done.stdout
+
+
+def test_down_leaves_nothing_not_even_what_others_started_inside(lab: Lab) -> None:
+    name = lab.layout.name
+    stray = subprocess.Popen(lab.command_in("gist1", ["sleep", "300"]))
+    (lab.layout.box("gist1").bpffs / "policy").mkdir(parents=True)
+    processes = lab.state.processes.values()
+    scratch = [f"{d}.{p.launcher}" for d in ("zebra", "bgpd") for p in processes]
+    assert lab.down() is True
+    assert stray.wait(5) == -signal.SIGTERM
+    assert leftovers(name) == []
+    assert not [p for p in processes if p.alive]
+    assert not [s for s in scratch if Path("/var/tmp/frr", s).exists()]
+    assert lab.down() is False
+
+
+def test_a_lab_that_was_never_up_goes_down_with_a_line(
+    lab_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _smartxctl("down", str(tmp_path), "--name", lab_name) == 0
+    assert capsys.readouterr().out == f"lab {lab_name} was not up\n"
+
+
+@pytest.mark.parametrize("step", [1, 2, 4, 7])
+def test_after_a_crash_in_the_middle_of_up_down_leaves_nothing(
+    new_lab: Callable[..., Lab], lab_name: str, step: int
+) -> None:
+    lab = new_lab(name=lab_name)
+    script = textwrap.dedent("""
+        import os, signal, sys
+        from pathlib import Path
+        from conftest import NODES
+        from smartxd.lab.lab import Lab
+        left = int(sys.argv[3])
+        def crash(line):
+            global left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        Lab(Path(sys.argv[1]), sys.argv[2], crash, nodes=lambda _: NODES).up(bare=True)
+    """)
+    crashed = subprocess.run(
+        [sys.executable, "-c", script, str(lab.spec_dir), lab_name, str(step)],
+        cwd=Path(__file__).parent,
+        timeout=60,
+        check=False,
+    )
+    assert crashed.returncode == -signal.SIGKILL
+    assert leftovers(lab_name) != []
+    assert lab.down() is True
+    assert leftovers(lab_name) == []
+
+
+def test_two_labs_of_one_folder_live_side_by_side(new_lab: Callable[..., Lab]) -> None:
+    first, second = new_lab(), new_lab()
+    for lab in (first, second):
+        lab.up(bare=True)
+    first.down()
+    assert leftovers(first.layout.name) == []
+    assert all(p.alive for p in second.state.processes.values())
+    assert run_in(second, "gist1", "ping", "-c", "1", "-W", "3", "203.0.113.2").returncode == 0
+
+
+def test_two_commands_do_not_work_on_one_lab_at_once(lab: Lab) -> None:
+    fd = os.open(lab.layout.folder, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        with pytest.raises(LabError, match="another command is at work"):
+            lab.down()
+    finally:
+        os.close(fd)
+
+
+def test_status_says_what_runs_and_fails_when_something_does_not(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = (str(lab.spec_dir), "--name", lab.layout.name)
+    assert _smartxctl("status", *where) == 0
+    assert f"zebra {lab.state.processes['gist1/zebra'].pid}" in capsys.readouterr().out
+    os.kill(lab.state.processes["gist1/zebra"].pid, signal.SIGKILL)
+    process.wait_for_an_end([lab.state.processes["gist1/zebra"]], 5)
+    assert _smartxctl("status", "-o", "json", *where) == 1
+    assert '"alive": false' in capsys.readouterr().out
