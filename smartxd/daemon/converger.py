@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -86,7 +87,7 @@ class Converger:
                 events.append(_event(result.action, result.problem, target.commit))
                 if unchanged and self._was_ready(result.action.owner):
                     repaired.setdefault(result.action.owner, []).append(result.action.id)
-        self.trace.publish(target.commit)
+        self._publish(dirty, target.commit)
         now = datetime.now(UTC)
         events += [
             Event(now, target.commit, owner, "Drift", f"changed by someone else: {', '.join(ids)}")
@@ -134,6 +135,12 @@ class Converger:
             return done
         self._backoff.note({r.action.owner for r in done.results}, done.problems, now)
         return done
+
+    def _publish(self, dirty: Collection[str], commit: str) -> None:
+        """Tell the capture process what is traced; where that fails, the round has said why."""
+        if "trace" in dirty:
+            with contextlib.suppress(PlaneError):
+                self.trace.publish(commit)
 
     def _was_ready(self, owner: ObjectRef) -> bool:
         before = self._conditions.get((owner, ConditionType.READY))

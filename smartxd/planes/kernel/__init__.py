@@ -1,0 +1,1 @@
+"""Links and addresses by rtnetlink: virtual switches, VTEPs and their addresses."""

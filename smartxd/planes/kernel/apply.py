@@ -1,0 +1,219 @@
+"""Do what a plan says: one netlink message after the other, and say of each action what became of it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator
+from ipaddress import ip_interface
+from socket import AF_INET, AF_INET6
+from typing import Any
+
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+
+from smartxd.errors import PlaneError
+from smartxd.planes.kernel.observe import observe_link, observe_link_named
+from smartxd.planes.kernel.observed import KernelObserved, ObservedLink
+from smartxd.planes.kernel.rtnl import (
+    CHANGE,
+    CREATE,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    Rtnl,
+)
+from smartxd.planes.kernel.state import ADDRESS_PROTOCOL, NEWBORN_GROUP, Address, Link, Vxlan, mark
+from smartxd.reconcile.plan import Action, Plan, Problem, Result, Verb
+
+IFF_UP = 0x1
+
+_HINTS = {
+    errno.EADDRINUSE: "another program holds the VXLAN's UDP port: `ss -lun` shows it",
+    errno.EBUSY: "something else holds the object; it is tried again",
+    errno.EEXIST: "something else has the name, the address or the VNI; the next look says what",
+    errno.EINVAL: "an MTU must fit the underlay's less 50 bytes (70 over IPv6), an address its link",
+    errno.ENODEV: "a link has vanished in the meantime; it is tried again",
+    errno.EOPNOTSUPP: "the kernel lacks the feature: `modprobe vxlan`, `modprobe bridge`",
+}
+_GONE = frozenset({errno.ENODEV, errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENOENT})
+
+
+class _LostMarkError(Exception):
+    """The link is no longer the one that the plan was made for."""
+
+
+def apply(rtnl: Rtnl, plan: Plan, observed: KernelObserved) -> Iterator[Result]:
+    """Do the actions; PlaneError when this process may not change the network at all."""
+    work = _Work(rtnl, observed)
+    # What is recreated gives up its VNI before anything is made, so that two tunnels can swap theirs.
+    failed = {a.id: p for a in plan.actions if a.verb is Verb.RECREATE and (p := work.try_(a, work.delete))}
+    steps = {
+        Verb.CREATE: work.create,
+        Verb.RECREATE: work.create,
+        Verb.UPDATE: work.update,
+        Verb.DELETE: work.delete,
+    }
+    for action in plan.actions:
+        yield Result(action, failed.get(action.id) or work.try_(action, steps[action.verb]))
+
+
+class _Work:
+    def __init__(self, rtnl: Rtnl, observed: KernelObserved) -> None:
+        self._rtnl = rtnl
+        self._observed = observed
+        self._indices = {link.name: link.index for link in observed.links.values()}
+
+    def try_(self, action: Action, step: Callable[[Action], None]) -> Problem | None:
+        """Do a step; the problem says why it could not be done."""
+        try:
+            step(action)
+        except PermissionError as err:
+            raise PlaneError(
+                "NotPermitted",
+                "this process may not change the network of the box",
+                "run smartxd as root, or with CAP_NET_ADMIN",
+            ) from err
+        except _LostMarkError as err:
+            return Problem(action.owner, "ForeignObject", f"{action.id}: {err}")
+        except OSError as err:
+            name = errno.errorcode.get(err.errno or 0, str(err.errno))
+            text = f"{action.id}: the kernel refused to {action.verb} it: {err.strerror} ({name})"
+            hint = _HINTS.get(err.errno or 0, "`dmesg` may say why")
+            return Problem(action.owner, "KernelRefused", f"{text}: {hint}")
+        return None
+
+    def create(self, action: Action) -> None:
+        """Make what the action wants; what is there already is only brought into shape."""
+        want = action.new
+        if isinstance(want, Address):
+            self._add_address(want)
+            return
+        have = self._make(want)
+        self._indices[want.name] = have.index
+        # The mark comes first, so that no failure after it leaves a link that is nobody's.
+        self._set(have.index, _marking(want))
+        port = [("IFLA_MASTER", self._index(want.bridge))] if isinstance(want, Vxlan) else []
+        self._set(have.index, port, up=True)
+        if have.mtu != want.mtu:
+            self._set(have.index, [("IFLA_MTU", want.mtu)])
+
+    def _make(self, want: Link) -> ObservedLink:
+        refusal: OSError | None = None
+        try:
+            self._rtnl.request(RTM_NEWLINK, self._new_link(want), CREATE)
+        except FileExistsError as err:
+            refusal = err
+        have = observe_link_named(self._rtnl, want.name)
+        if have is None:
+            raise refusal or OSError(errno.ENODEV, "it vanished as soon as it was made")
+        if not have.newborn and have.owner is None:
+            raise _LostMarkError(f"link {want.name} appeared in the meantime and is left alone")
+        return have
+
+    def _new_link(self, want: Link) -> Any:
+        info: list[tuple[str, Any]] = [("IFLA_INFO_KIND", "bridge")]
+        attrs: list[tuple[str, Any]] = [("IFLA_IFNAME", want.name), ("IFLA_GROUP", NEWBORN_GROUP)]
+        if isinstance(want, Vxlan):
+            v6 = "6" if ":" in want.local else ""
+            data = [
+                ("IFLA_VXLAN_ID", want.vni),
+                (f"IFLA_VXLAN_GROUP{v6}", want.group),
+                (f"IFLA_VXLAN_LOCAL{v6}", want.local),
+                ("IFLA_VXLAN_LINK", self._index(want.underlay)),
+                ("IFLA_VXLAN_PORT", want.port),
+                ("IFLA_VXLAN_TTL", want.ttl),
+                ("IFLA_VXLAN_LEARNING", int(want.learning)),
+            ]
+            info = [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": data})]
+            attrs.append(("IFLA_MTU", want.mtu))
+        # A bridge keeps the kernel's defaults: no STP, and multicast snooping, which floods as long as nobody
+        # queries. Its MTU is set later: only then does the kernel leave it alone when ports come and go.
+        return _ifinfmsg(0, [*attrs, ("IFLA_LINKINFO", {"attrs": info})])
+
+    def update(self, action: Action) -> None:
+        """Set the fields that the action changes."""
+        fields = {c.field for c in action.changes}
+        want = action.new
+        if isinstance(want, Address) or fields == {"inventory"}:
+            return
+        index = self._index(want.name)
+        if "alias" in fields:
+            self._set(index, _marking(want))
+        attrs: list[tuple[str, Any]] = []
+        if "mtu" in fields:
+            attrs.append(("IFLA_MTU", want.mtu))
+        if isinstance(want, Vxlan):
+            if "bridge" in fields:
+                attrs.append(("IFLA_MASTER", self._index(want.bridge)))
+            if fields & {"ttl", "learning"}:
+                data = [("IFLA_VXLAN_TTL", want.ttl), ("IFLA_VXLAN_LEARNING", int(want.learning))]
+                info = [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": data})]
+                attrs.append(("IFLA_LINKINFO", {"attrs": info}))
+        if attrs or "up" in fields:
+            self._set(index, attrs, up="up" in fields)
+
+    def delete(self, action: Action) -> None:
+        """Delete the action's object, if it is still the one that the plan was made for."""
+        old = action.old
+        if isinstance(old, Address):
+            self._delete_address(old)
+            return
+        planned = self._observed.links.get(old.name)
+        if planned is None:
+            return
+        have = observe_link(self._rtnl, planned.index)
+        if have is None:
+            return
+        if (have.name, have.alias, have.group) != (planned.name, planned.alias, planned.group):
+            raise _LostMarkError("it was renamed, or lost its mark, in the meantime and is left alone")
+        self._unless_gone(RTM_DELLINK, _ifinfmsg(have.index, []))
+        self._indices.pop(old.name, None)
+
+    def _add_address(self, want: Address) -> None:
+        message = self._ifaddrmsg(want)
+        message["attrs"].append(("IFA_PROTO", ADDRESS_PROTOCOL))
+        try:
+            self._rtnl.request(RTM_NEWADDR, message, CREATE)
+        except FileExistsError:
+            return
+
+    def _delete_address(self, old: Address) -> None:
+        if old.link in self._indices:
+            self._unless_gone(RTM_DELADDR, self._ifaddrmsg(old))
+
+    def _unless_gone(self, type_: int, message: Any) -> None:
+        try:
+            self._rtnl.request(type_, message, CHANGE)
+        except OSError as err:
+            if err.errno not in _GONE:
+                raise
+
+    def _set(self, index: int, attrs: list[tuple[str, Any]], *, up: bool = False) -> None:
+        self._rtnl.request(RTM_NEWLINK, _ifinfmsg(index, attrs, up=up), CHANGE)
+
+    def _index(self, name: str) -> int:
+        if name not in self._indices:
+            raise OSError(errno.ENODEV, f"link {name} is not there")
+        return self._indices[name]
+
+    def _ifaddrmsg(self, address: Address) -> Any:
+        interface = ip_interface(address.address)
+        message = ifaddrmsg()
+        message["family"] = AF_INET if interface.version == 4 else AF_INET6
+        message["prefixlen"] = interface.network.prefixlen
+        message["index"] = self._index(address.link)
+        message["attrs"] = [("IFA_LOCAL", str(interface.ip)), ("IFA_ADDRESS", str(interface.ip))]
+        return message
+
+
+def _ifinfmsg(index: int, attrs: list[tuple[str, Any]], *, up: bool = False) -> Any:
+    message = ifinfmsg()
+    message["index"] = index
+    message["flags"] = message["change"] = IFF_UP if up else 0
+    message["attrs"] = attrs
+    return message
+
+
+def _marking(want: Link) -> list[tuple[str, Any]]:
+    return [("IFLA_IFALIAS", mark(want.owner)), ("IFLA_GROUP", 0)]

@@ -1,0 +1,48 @@
+"""The kernel plane as the reconcile loop sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from smartxd.planes.kernel import tables
+from smartxd.planes.kernel.apply import apply
+from smartxd.planes.kernel.diff import plan
+from smartxd.planes.kernel.observe import observe, observe_fdb
+from smartxd.planes.kernel.observed import KernelObserved
+from smartxd.planes.kernel.rtnl import Rtnl
+from smartxd.planes.kernel.state import PLANE, KernelState
+from smartxd.reconcile.plan import Ownership, Plan, Result
+from smartxd.report import BridgeReport, TunnelReport
+
+
+class KernelPlane:
+    """Links and addresses of a network namespace: that of the thread that makes it. Any thread may use it."""
+
+    name = PLANE
+
+    def __init__(self) -> None:
+        self._rtnl = Rtnl()
+
+    def observe(self) -> KernelObserved:
+        """All links and addresses."""
+        return observe(self._rtnl)
+
+    def plan(self, desired: KernelState, observed: KernelObserved, owned: Ownership) -> Plan:
+        """The steps from observed to desired."""
+        return plan(desired, observed, owned)
+
+    def apply(self, plan: Plan, observed: KernelObserved) -> Iterator[Result]:
+        """Do the steps; PlaneError ``NotPermitted`` when this process may not."""
+        return apply(self._rtnl, plan, observed)
+
+    def tunnels(self, desired: KernelState, observed: KernelObserved) -> tuple[TunnelReport, ...]:
+        """The VXLAN links and the remote VTEPs that they know now."""
+        return tables.tunnels(desired, observed, observe_fdb(self._rtnl))
+
+    def bridges(self, desired: KernelState, observed: KernelObserved) -> tuple[BridgeReport, ...]:
+        """The bridges and their port tables now."""
+        return tables.bridges(desired, observed, observe_fdb(self._rtnl))
+
+    def close(self) -> None:
+        """Give the socket back. The network stays as it is."""
+        self._rtnl.close()

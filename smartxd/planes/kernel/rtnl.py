@@ -1,0 +1,100 @@
+"""The one rtnetlink socket of the plane: requests with their acknowledgements, and dumps."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from typing import Any
+
+from pyroute2.netlink.rtnl.iprsocket import IPRSocket
+
+from smartxd.errors import PlaneError
+from smartxd.planes.kernel import decode
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_GETNEIGH = 30
+
+_REQUEST, _ACK, _DUMP, _EXCL, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
+CHANGE = _REQUEST | _ACK
+CREATE = _REQUEST | _ACK | _CREATE | _EXCL
+
+TIMEOUT_S = 30.0
+"""For one answer. Others may hold the kernel's RTNL lock for seconds while they delete thousands of links."""
+_RECEIVE_BYTES = 1 << 17
+_DUMP_TRIES = 4
+_HEADER = struct.Struct("=IHHII")
+
+
+class Rtnl:
+    """An open socket in the network namespace of the thread that makes it; any thread may use it."""
+
+    def __init__(self) -> None:
+        self._socket = IPRSocket(ext_ack=True)
+        self._socket.bind(groups=0)
+        self._socket.socket.settimeout(TIMEOUT_S)
+        self._lock = threading.Lock()
+        self._sequence = 0
+
+    def close(self) -> None:
+        """Give the socket back; it cannot be used again."""
+        self._socket.close()
+
+    def request(self, type_: int, message: Any, flags: int) -> None:
+        """Have the kernel do what a pyroute2 message says; OSError carries its reason."""
+        with self._lock:
+            self._sequence += 1
+            self._socket.put(message, msg_type=type_, msg_flags=flags, msg_seq=self._sequence)
+            self._answer(acknowledged=True)
+
+    def get(self, type_: int, body: bytes) -> bytes:
+        """The one object that ``body`` asks for; OSError when there is none."""
+        with self._lock:
+            self._send(type_, body, _REQUEST)
+            payloads, _ = self._answer(acknowledged=False)
+            return payloads[0]
+
+    def dump(self, type_: int, body: bytes) -> list[bytes]:
+        """All objects of a family, a payload each.
+
+        What changes while it is dumped makes the dump inconsistent: then it is asked for again, a few times.
+        After that it is taken as it is, since the change is also announced to the watcher.
+        """
+        with self._lock:
+            for _ in range(_DUMP_TRIES):
+                self._send(type_, body, _REQUEST | _DUMP)
+                payloads, interrupted = self._answer(acknowledged=False)
+                if not interrupted:
+                    break
+            return payloads
+
+    def _send(self, type_: int, body: bytes, flags: int) -> None:
+        self._sequence += 1
+        size = _HEADER.size + len(body)
+        self._socket.socket.send(_HEADER.pack(size, type_, flags, self._sequence, 0) + body)
+
+    def _answer(self, *, acknowledged: bool) -> tuple[list[bytes], bool]:
+        payloads: list[bytes] = []
+        interrupted = False
+        while True:
+            for message in decode.messages(self._receive()):
+                if message.sequence != self._sequence:
+                    continue  # The late answer to a request that timed out.
+                interrupted = interrupted or bool(message.flags & decode.NLM_F_DUMP_INTR)
+                if message.type in (decode.NLMSG_ERROR, decode.NLMSG_DONE):
+                    if refusal := decode.error(message):
+                        raise refusal
+                    return payloads, interrupted
+                payloads.append(message.payload)
+                if not acknowledged and not message.flags & decode.NLM_F_MULTI:
+                    return payloads, interrupted
+
+    def _receive(self) -> bytes:
+        try:
+            return bytes(self._socket.socket.recv(_RECEIVE_BYTES))
+        except TimeoutError as err:
+            raise PlaneError(
+                "KernelSilent",
+                f"the kernel has not answered on rtnetlink for {TIMEOUT_S:.0f} s",
+                "another program may hold the RTNL lock: `cat /proc/locks` and `dmesg` may say which",
+            ) from err
