@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -48,6 +48,7 @@ class Converger:
     _backoff: Backoff = field(init=False)
     _problems: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
     _conditions: dict[Key, Condition] = field(init=False)
+    _saved: tuple[tuple[Condition, ...], str] | None = None
 
     def __post_init__(self) -> None:
         self.kernel = KernelPlane()
@@ -101,9 +102,12 @@ class Converger:
         made = judge.condition(self.box, ConditionType.SOURCE_VERIFIED, verified, reason, message)
         self._conditions[(made.object, made.type)] = made
 
-    def save(self, events: Iterable[Event], commit: str) -> None:
-        """Write conditions, history and the applied commit down."""
-        self.store.save(self.conditions, events, commit)
+    def save(self, events: Sequence[Event], commit: str) -> None:
+        """Write conditions, history and the applied commit down; a round without news writes nothing."""
+        news = (self.conditions, commit)
+        if events or news != self._saved:
+            self.store.save(self.conditions, events, commit)
+            self._saved = news
 
     def teardown(self) -> tuple[Problem, ...]:
         """Remove everything that is owned, in reverse order; the problems that were left."""
