@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 APT := frr frr-pythontools python3-bpfcc linux-libc-dev libpcap0.8 git iproute2 util-linux \
-       iputils-ping iperf3 python3-venv bpftool
+       iputils-ping iperf3 python3-venv systemd
 
-.PHONY: help setup demo test lint bench lock clean
+.PHONY: help setup packages demo test lint bench lock clean
 
 help:
 	@echo "make setup   install what a fresh Debian 12 or Ubuntu 24.04 needs, and .venv (root)"
@@ -20,8 +20,11 @@ help:
 
 setup: $(STAMP)
 
-$(STAMP): requirements.lock pyproject.toml scripts/install-packages
+# Asked every time (a tenth of a second): a package may have been removed since.
+packages:
 	@scripts/install-packages $(APT)
+
+$(STAMP): requirements.lock pyproject.toml | packages
 	@echo "setup: python packages into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv --system-site-packages $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock

@@ -1,0 +1,1 @@
+"""The capture process: drains the tracers' maps into the local store."""

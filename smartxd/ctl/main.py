@@ -49,3 +49,7 @@ def _fail(err: SmartxError) -> int:
     if err.hint:
         print(f"hint: {err.hint}", file=sys.stderr)
     return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A fleet as network namespaces on one machine."""

@@ -23,6 +23,8 @@ from smartxd.reconcile.plan import Ownership, Plan, Result, Verb
 
 FRR_BIN = Path("/usr/lib/frr")
 DAEMONS = ("zebra", "bgpd", "staticd")
+SCRATCH = Path("/var/tmp/frr")
+"""A daemon keeps a folder here by the process id that it was launched under; one that is killed leaves it."""
 
 
 def run(*argv: str) -> str:
@@ -37,6 +39,7 @@ class Instance:
     """FRR in a network namespace of the same name as its pathspace."""
 
     name: str
+    scratch: list[Path] = field(default_factory=list)
 
     @property
     def etc(self) -> Path:
@@ -47,6 +50,10 @@ class Instance:
         return Path("/var/run/frr", self.name)
 
     def start(self, profile: str = "traditional", daemons: tuple[str, ...] = DAEMONS) -> None:
+        # A machine on which FRR's service never ran has no /var/run/frr yet.
+        self.run_dir.parent.mkdir(mode=0o755, exist_ok=True)
+        if self.run_dir.parent.owner() == "root":
+            shutil.chown(self.run_dir.parent, "frr", "frr")
         for folder in (self.etc, self.run_dir):
             folder.mkdir(mode=0o750)
             shutil.chown(folder, "frr", "frr")
@@ -61,9 +68,12 @@ class Instance:
             self.start_daemon(daemon, profile)
 
     def start_daemon(self, daemon: str, profile: str = "traditional") -> None:
-        net = f"--net=/run/netns/{self.name}"
-        # -P 0: no TCP port; the daemon answers on its socket when the call returns.
-        run("nsenter", net, str(FRR_BIN / daemon), "-N", self.name, "-d", "-P", "0", "-F", profile)
+        # -P 0: no TCP port; the daemon answers on its socket when the launcher has ended.
+        options = ("-N", self.name, "-d", "-P", "0", "-F", profile)
+        argv = ["nsenter", f"--net=/run/netns/{self.name}", str(FRR_BIN / daemon), *options]
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as launcher:
+            self.scratch.append(SCRATCH / f"{daemon}.{launcher.pid}")
+            assert launcher.wait(30) == 0, f"{daemon} of {self.name} does not start"
 
     def pid(self, daemon: str) -> int:
         return int((self.run_dir / f"{daemon}.pid").read_text())
@@ -82,7 +92,7 @@ class Instance:
     def stop(self) -> None:
         for file in self.run_dir.glob("*.pid"):
             self.kill(file.stem)
-        for folder in (self.etc, self.run_dir):
+        for folder in (self.etc, self.run_dir, *self.scratch):
             shutil.rmtree(folder, ignore_errors=True)
 
     def vtysh(self, *commands: str) -> str:

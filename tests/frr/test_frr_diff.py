@@ -109,6 +109,14 @@ def test_a_line_put_on_our_neighbor_by_hand_is_drift() -> None:
     assert set(after(STATE, drifted, own(STATE)).paths()) == set(MADE.paths())
 
 
+def test_a_password_put_on_by_hand_is_not_shown() -> None:
+    line = " neighbor 192.0.2.2 timers connect 10\n"
+    drifted = by_hand(line, line + " neighbor 192.0.2.2 password hunter2\n")
+    (action,) = plan(STATE, drifted, own(STATE)).actions
+    assert action.changes == (Change("line", "neighbor 192.0.2.2 password ***", None),)
+    assert "hunter2" not in repr(plan(STATE, drifted, own(STATE)))
+
+
 def test_lost_timers_are_put_back_quietly() -> None:
     drifted = by_hand(" neighbor 192.0.2.2 timers 60 180\n", "")
     (action,) = plan(STATE, drifted, own(STATE)).actions

@@ -293,6 +293,25 @@ def test_a_refused_line_names_its_owner_and_the_rest_is_done(lone: Instance) -> 
     assert "neighbor 192.0.2.2 timers connect 1" in lone.running()
 
 
+def test_what_frr_does_not_take_on_stops_after_two_rounds(
+    lone: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+
+    def deaf(_: shell.Vtysh, path: Path) -> shell.Output:
+        tries.append(path.read_text())
+        assert path.stat().st_mode & 0o077 == 0
+        return shell.Output(0, "")
+
+    monkeypatch.setattr(shell.Vtysh, "file", deaf)
+    problems = [r.problem for r in Book(FRRPlane(lone.config)).converge(ONE)]
+    assert len(tries) == 2
+    assert {p.reason for p in problems if p} == {"NotConverged"}
+    assert all(p and p.permanent for p in problems)
+    message = next(p.message for p in problems if p and p.owner == WAN)
+    assert "+neighbor 192.0.2.2 remote-as 65002" in message
+
+
 @pytest.mark.parametrize("profile", ["datacenter"])
 def test_other_defaults_converge_too(bare: Instance, profile: str) -> None:
     bare.start(profile)

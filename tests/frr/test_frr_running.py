@@ -99,3 +99,14 @@ def test_a_negated_line_belongs_to_the_same_object() -> None:
     assert object_of((IPV4_UNICAST, "no neighbor 192.0.2.2 activate")) == "neighbor 192.0.2.2"
     assert object_of(("address-family ipv6 unicast", "network 2001:db8::/32")) is None
     assert object_of(("bgp router-id 1.1.1.1",)) is None
+
+
+def test_a_line_is_found_by_its_number() -> None:
+    tree = parse(PRINTED)
+    lines = PRINTED.split("\n")
+    number = lines.index("  network 10.0.0.0/8 route-map RM") + 1
+    assert tree.path_at(number) == ("router bgp 65001", IPV4_UNICAST, "network 10.0.0.0/8 route-map RM")
+    for number, line in enumerate(lines, 1):
+        if not line.strip().startswith("exit"):
+            assert tree.path_at(number)[-1] == line.strip()
+    assert tree.path_at(1000) == ("",)

@@ -16,7 +16,7 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
-from conftest import leftovers, run_in
+from lab_probe import leftovers, run_in
 
 from smartxd.ctl import lab as verb
 from smartxd.errors import LabError
@@ -177,7 +177,7 @@ def test_after_a_crash_in_the_middle_of_up_down_leaves_nothing(
     script = textwrap.dedent("""
         import os, signal, sys
         from pathlib import Path
-        from conftest import NODES
+        from lab_probe import NODES
         from smartxd.lab.lab import Lab
         left = int(sys.argv[3])
         def crash(line):

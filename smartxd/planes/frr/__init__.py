@@ -1,0 +1,1 @@
+"""FRR: observed, compared and converged; the only caller of vtysh and frr-reload."""

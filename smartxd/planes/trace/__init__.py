@@ -1,0 +1,1 @@
+"""Packet tracing: eBPF programs, built by BCC, pinned, and attached to interfaces."""

@@ -1,10 +1,17 @@
-"""What should be traced, as plain data: a blueprint. How it is attached is decided when it is applied."""
+"""What should be traced and what is, as plain data: blueprints. How it is attached is decided on applying."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from smartxd.objects import ObjectRef
+from smartxd.objects import ObjectRef, OwnedObject
+
+INTERFACES_MAX = 128
+"""Interfaces of one policy; the ledger of a policy has room for four times as many."""
+
+LEDGER_MAX = 4 * 2 * INTERFACES_MAX
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -29,3 +36,55 @@ class TraceState:
     """All tracers of a box, sorted by owner."""
 
     tracers: tuple[Tracer, ...] = ()
+
+    def objects(self) -> frozenset[OwnedObject]:
+        """Every object that the state holds, as the inventory knows it."""
+        return frozenset(OwnedObject("trace", tracer.id, tracer.owner) for tracer in self.tracers)
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network interface of this namespace."""
+
+    ifindex: int
+    ethernet: bool
+    """Whether its packets start with an Ethernet header, as the program expects."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Attachment:
+    """A place where a policy's program runs."""
+
+    interface: str
+    direction: str
+    ifindex: int
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedPolicy:
+    """The programs and maps of a policy as they are pinned, one build of them."""
+
+    name: str
+    fingerprint: str
+    """Of the C sources it was built from; empty when pins are missing."""
+    incarnation: str
+    pin_dir: Path
+    flows_max: int
+    attachments: frozenset[Attachment] = frozenset()
+    """Those that run; links of interfaces that are gone are not among them."""
+    retired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TraceObserved:
+    """What is pinned under this box's folder of bpffs, and the interfaces that could be traced."""
+
+    fingerprint: str
+    """Of the C sources as they would be built now."""
+    policies: tuple[PinnedPolicy, ...] = ()
+    """Sorted by name, the newest build first."""
+    interfaces: Mapping[str, Interface] = field(default_factory=dict)
+
+    def live(self, name: str) -> tuple[PinnedPolicy, ...]:
+        """The builds of a policy that are not retired: one, or more after a crash in the middle."""
+        return tuple(p for p in self.policies if p.name == name and not p.retired)

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What the program and the capture process share: one struct per record. smartxd/capture/records_layout
+ * is decoded by smartxd/capture/layout.py, and a test compares the two field by field.
+ * Numbers are in host order, addresses in network order.
+ */
+#pragma once
+
+enum direction { INGRESS = 0, EGRESS = 1 };
+
+/* tuple.has */
+enum { HAS_IP4 = 1, HAS_IP6 = 2, HAS_PORTS = 4 };
+/* flow_key.has */
+enum { HAS_VLAN = 1, HAS_VNI = 2 };
+
+/* One layer of addresses: of the packet itself, or of the frame inside its VXLAN. */
+struct tuple {
+	u8 src_ip[16]; /* IPv4 in the first four bytes */
+	u8 dst_ip[16];
+	u16 src_port; /* of ICMP and ICMPv6: the type */
+	u16 dst_port; /* of ICMP and ICMPv6: the code */
+	u16 ethertype; /* behind the VLAN tags; ETH_P_802_2 for an 802.3 length */
+	u8 protocol; /* behind the IPv6 extension headers */
+	u8 has;
+};
+
+struct flow_key {
+	struct tuple outer;
+	struct tuple inner;
+	u32 ifindex;
+	u32 vni;
+	u16 vlan; /* VLAN ID of the outermost tag */
+	u8 direction;
+	u8 has;
+};
+
+struct flow_value {
+	u64 packets; /* on the wire: segments of a GSO skb */
+	u64 skbs;
+	u64 bytes; /* on the wire, from the Ethernet header on */
+	u64 tcp_flags; /* OR-ed, of the innermost TCP header */
+	u64 first_ns; /* CLOCK_MONOTONIC */
+	u64 last_ns;
+};
+
+struct ledger_key {
+	u32 ifindex;
+	u32 direction;
+};
+
+/* seen = the sum over the flow map + overflow, per generation, exactly. */
+struct ledger_value {
+	u64 seen_packets;
+	u64 seen_skbs;
+	u64 seen_bytes;
+	u64 overflow_packets; /* the flow map was full */
+	u64 overflow_skbs;
+	u64 overflow_bytes;
+};
+
+/* Written by the capture process only: the ledgers of all generations up to `generation`, added up. */
+struct total_value {
+	u64 generation;
+	struct ledger_value sum;
+};

@@ -1,0 +1,100 @@
+"""From the kernel's records to Arrow tables: pure, and a column at a time."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from smartxd.capture.layout import DIRECTIONS, HAS_IP4, HAS_IP6, HAS_PORTS, HAS_VLAN, HAS_VNI
+from smartxd.records import FLOW, LOSS
+
+Records = npt.NDArray[np.void]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where records come from: what every row says that the kernel does not know."""
+
+    policy: str
+    commit_id: str
+    interfaces: Mapping[int, str]
+    """Names by ifindex; an unknown one is called ``ifN``."""
+    unix_offset_ns: int
+    """What CLOCK_MONOTONIC lacks to the Unix epoch."""
+
+
+def decode_flows(keys: Records, values: Records, origin: Origin) -> pa.Table:
+    """Rows of ``records.FLOW``, one for each entry of a flow map, in its order."""
+    outer, inner = keys["outer"], keys["inner"]
+    columns = _common(keys["ifindex"], keys["direction"], origin)
+    columns["ethertype"] = pa.array(outer["ethertype"])
+    columns["vlan"] = _nullable(keys["vlan"], keys["has"] & HAS_VLAN)
+    columns["vni"] = _nullable(keys["vni"], keys["has"] & HAS_VNI)
+    for prefix, layer in (("", outer), ("inner_", inner)):
+        is_ip = layer["has"] & (HAS_IP4 | HAS_IP6)
+        has_ports = layer["has"] & HAS_PORTS
+        columns[f"{prefix}src_ip"] = _addresses(layer["src_ip"], layer["has"])
+        columns[f"{prefix}dst_ip"] = _addresses(layer["dst_ip"], layer["has"])
+        columns[f"{prefix}protocol"] = _nullable(layer["protocol"], is_ip)
+        columns[f"{prefix}src_port"] = _nullable(layer["src_port"], has_ports)
+        columns[f"{prefix}dst_port"] = _nullable(layer["dst_port"], has_ports)
+    for name in ("packets", "skbs", "bytes"):
+        columns[name] = pa.array(values[name])
+    columns["tcp_flags"] = pa.array(values["tcp_flags"].astype("u1"))
+    for name in ("first_ns", "last_ns"):
+        columns[name] = pa.array(values[name].astype("i8") + origin.unix_offset_ns)
+    return pa.table([columns[name] for name in FLOW.names], schema=FLOW)
+
+
+def decode_losses(keys: Records, values: Records, origin: Origin, now_ns: int) -> pa.Table:
+    """Rows of ``records.LOSS``, one for each interface and direction on which the flow map was full."""
+    lost = values["overflow_skbs"] > 0
+    keys, values = keys[lost], values[lost]
+    columns = _common(keys["ifindex"], keys["direction"], origin)
+    columns["cause"] = pa.repeat("overflow", len(keys))
+    for name in ("packets", "skbs", "bytes"):
+        columns[name] = pa.array(values[f"overflow_{name}"])
+    columns["at_ns"] = pa.array(np.full(len(keys), now_ns, "i8"))
+    return pa.table([columns[name] for name in LOSS.names], schema=LOSS)
+
+
+def _common(ifindexes: npt.NDArray[Any], directions: npt.NDArray[Any], origin: Origin) -> dict[str, pa.Array]:
+    unique, places = np.unique(ifindexes, return_inverse=True)
+    names = [origin.interfaces.get(int(i), f"if{i}") for i in unique]
+    return {
+        "policy": pa.repeat(origin.policy, len(ifindexes)),
+        "commit_id": pa.repeat(origin.commit_id, len(ifindexes)),
+        "interface": _choose(names, places.astype("i4")),
+        "direction": _choose(list(DIRECTIONS), directions.astype("i4")),
+    }
+
+
+def _choose(
+    words: list[str], places: npt.NDArray[Any], absent: npt.NDArray[np.bool_] | None = None
+) -> pa.Array:
+    indices = pa.array(places, pa.int32(), mask=absent)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(words, pa.string())).dictionary_decode()
+
+
+def _nullable(values: npt.NDArray[Any], present: npt.NDArray[Any]) -> pa.Array:
+    return pa.array(values, mask=present == 0)
+
+
+def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8]) -> pa.Array:
+    """Text of each address, null where there is none; each distinct one is written once."""
+    words: list[str] = []
+    places = np.zeros(len(raw), "i4")
+    for bit, family, size in ((HAS_IP4, socket.AF_INET, 4), (HAS_IP6, socket.AF_INET6, 16)):
+        rows = np.flatnonzero(has & bit)
+        # Fixed-width bytes compare without their trailing zeros, which no two of one width differ by.
+        packed = np.ascontiguousarray(raw[rows, :size]).view(f"S{size}").ravel()
+        _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
+        places[rows] = inverse + len(words)
+        words += [socket.inet_ntop(family, raw[row, :size].tobytes()) for row in rows[first]]
+    return _choose(words, places, has & (HAS_IP4 | HAS_IP6) == 0)

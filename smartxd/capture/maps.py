@@ -1,0 +1,154 @@
+"""The pinned maps of one policy, as numpy arrays."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from smartxd import bpfsys
+from smartxd.capture.decode import Records
+from smartxd.capture.layout import FLOW_KEY, FLOW_VALUE, LEDGER_KEY, LEDGER_VALUE, TOTAL_VALUE
+from smartxd.errors import StoreError
+
+_NAMES = ("flows0", "flows1", "ledger0", "ledger1", "totals", "generation")
+_ZERO = struct.pack("=I", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What a map holds: keys and values, row by row."""
+
+    keys: Records
+    values: Records
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+class OtherRelease(StoreError):
+    """Another release of smartxd made the maps: their records are not ours."""
+
+
+class PolicyMaps:
+    """The maps that a policy's programs write: two sets, by bit 0 of a generation, and the running totals."""
+
+    def __init__(self, pin_dir: Path) -> None:
+        """Open them; FileNotFoundError when they are not pinned, OtherRelease when they cannot be read."""
+        self._fds: dict[str, int] = {}
+        self._cpus = bpfsys.possible_cpus()
+        try:
+            for name in _NAMES:
+                self._fds[name] = bpfsys.open_pin(pin_dir / name)
+            self.flows_max = self._check("flows0", FLOW_KEY, FLOW_VALUE)
+            self._ledger_max = self._check("ledger0", LEDGER_KEY, LEDGER_VALUE)
+            self._check("totals", LEDGER_KEY, TOTAL_VALUE)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the maps; they live on where they are pinned."""
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds.clear()
+
+    @property
+    def generation(self) -> int:
+        """The generation that is written now."""
+        value = bpfsys.lookup(self._fds["generation"], _ZERO, 8)
+        assert value is not None  # an array has all its entries
+        return int.from_bytes(value, "little" if struct.pack("=H", 1)[0] else "big")
+
+    @generation.setter
+    def generation(self, value: int) -> None:
+        bpfsys.update(self._fds["generation"], _ZERO, struct.pack("=Q", value))
+
+    def flows(self, generation: int) -> Entries:
+        """The flows of a generation, which must be idle: else the map changes under the reader."""
+        return self._read(f"flows{generation & 1}", FLOW_KEY, FLOW_VALUE, self.flows_max)
+
+    def ledger(self, generation: int) -> Entries:
+        """What was seen and lost in a generation, by interface and direction, the sum of all CPUs."""
+        per_cpu = np.dtype((LEDGER_VALUE, (self._cpus,)))
+        entries = self._read(f"ledger{generation & 1}", LEDGER_KEY, per_cpu, self._ledger_max)
+        columns = len(LEDGER_VALUE.names or ())
+        counters = entries.values.view("u8").reshape(-1, self._cpus, columns).sum(axis=1, dtype="u8")
+        return Entries(entries.keys, counters.view(LEDGER_VALUE).reshape(-1))
+
+    def totals(self) -> Entries:
+        """All generations up to ``generation`` of each entry, added up."""
+        return self._read("totals", LEDGER_KEY, TOTAL_VALUE, self._ledger_max)
+
+    def add_to_totals(self, generation: int, ledger: Entries) -> None:
+        """Add a generation's ledger; what holds this generation already is left as it is."""
+        for key, value in zip(ledger.keys, ledger.values, strict=True):
+            raw = bpfsys.lookup(self._fds["totals"], key.tobytes(), TOTAL_VALUE.itemsize)
+            total = np.zeros((), TOTAL_VALUE) if raw is None else np.frombuffer(raw, TOTAL_VALUE)[0].copy()
+            if raw is not None and total["generation"] >= generation:
+                continue
+            total["generation"] = generation
+            for name in LEDGER_VALUE.names or ():
+                total["sum"][name] += value[name]
+            bpfsys.update(self._fds["totals"], key.tobytes(), total.tobytes())
+
+    def forget_total(self, key: Records) -> None:
+        """Drop the totals of an interface and direction."""
+        bpfsys.delete(self._fds["totals"], key.tobytes())
+
+    def empty_flows(self, generation: int) -> None:
+        """Remove the flows of an idle generation."""
+        self._read(f"flows{generation & 1}", FLOW_KEY, FLOW_VALUE, self.flows_max, remove=True)
+
+    def empty_ledger(self, generation: int) -> None:
+        """Remove the ledger of an idle generation."""
+        per_cpu = np.dtype((LEDGER_VALUE, (self._cpus,)))
+        self._read(f"ledger{generation & 1}", LEDGER_KEY, per_cpu, self._ledger_max, remove=True)
+
+    def _read(
+        self, name: str, key: np.dtype[np.void], value: np.dtype[np.void], count: int, *, remove: bool = False
+    ) -> Entries:
+        keys, values = np.empty(count, key), np.empty(count, value)
+        sizes = (key.itemsize, value.itemsize)
+        found = bpfsys.lookup_batch(self._fds[name], keys, values, sizes, count, remove=remove)
+        # A copy, so that a map's worth of address space is not held for a few rows.
+        return Entries(keys[:found].copy(), values[:found].copy())
+
+    def _check(self, name: str, key: np.dtype[np.void], value: np.dtype[np.void]) -> int:
+        info = bpfsys.map_info(self._fds[name])
+        if (info.key_size, info.value_size) != (key.itemsize, value.itemsize):
+            raise OtherRelease(
+                f"map {name} has records of {info.key_size}+{info.value_size} bytes, "
+                f"not {key.itemsize}+{value.itemsize}: another release of smartxd made it",
+                "restart smartxd, which builds it anew",
+            )
+        return info.max_entries
+
+
+class GracePeriod:
+    """Waits until no BPF program that was running runs any more.
+
+    After an update of a map of maps the kernel waits an RCU grace period before it returns, precisely so that
+    user space may rely on no (non-sleepable) program still using what was there before
+    (maybe_wait_bpf_programs in kernel/bpf/syscall.c). So a map of maps is kept for that alone.
+    """
+
+    def __init__(self) -> None:
+        self._inner = bpfsys.create_map(bpfsys.MapType.ARRAY, 4, 4, 1)
+        try:
+            self._outer = bpfsys.create_map(bpfsys.MapType.ARRAY_OF_MAPS, 4, 4, 1, self._inner)
+        except BaseException:
+            os.close(self._inner)
+            raise
+
+    def wait(self) -> None:
+        """Return when every program that started before the call has ended; some milliseconds."""
+        bpfsys.update(self._outer, _ZERO, struct.pack("=i", self._inner))
+
+    def close(self) -> None:
+        """Drop the maps."""
+        os.close(self._outer)
+        os.close(self._inner)

@@ -1,0 +1,104 @@
+"""``smartxd capture``: drains the tracers into the store, and sends what is stored to the centre."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from smartxd.capture.tracing import Tracing
+from smartxd.config import Config
+from smartxd.errors import DaemonError, SmartxError
+from smartxd.manifest import Manifest
+from smartxd.store.captures import CaptureStore
+from smartxd.sync.sender import Sender
+
+SENDER_RESTART_S = 30
+
+
+def run(config: Config, stop: threading.Event) -> None:
+    """Drain every ``drain_interval_s`` until ``stop`` is set, and then a last time.
+
+    DaemonError when another process does so for this box; StoreError when the store cannot be opened;
+    DaemonError when BPF cannot be used. What goes wrong later is one line on stderr, and tried again.
+    """
+    with _single(config), CaptureStore(config.captures_dir, config.capture) as store:
+        try:
+            tracing = Tracing(store, _warn)
+        except OSError as err:
+            raise DaemonError(f"BPF cannot be used: {err}", "run as root, on Linux 5.15 or newer") from err
+        with _sending(config, stop) as wake:
+            try:
+                while not stop.is_set():
+                    _round(config, store, tracing, wake)
+                    stop.wait(config.capture.drain_interval_s)
+                _round(config, store, tracing, wake)
+            finally:
+                tracing.close()
+
+
+def _round(config: Config, store: CaptureStore, tracing: Tracing, wake: Callable[[], None]) -> None:
+    try:
+        reports = tracing.drain(Manifest.read(config.manifest))
+        store.record_tracers(datetime.now(UTC), reports)
+    except (SmartxError, OSError) as err:
+        _warn(str(err))
+        return
+    if any(report.flows for report in reports):
+        wake()
+
+
+@contextmanager
+def _single(config: Config) -> Iterator[None]:
+    """Hold the box's capture lock for the length of a ``with`` block."""
+    path = config.state_dir / "capture.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as err:
+        raise DaemonError(f"{path}: {err.strerror}", "state_dir must be writable; run as root") from err
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as err:
+            raise DaemonError(
+                f"another smartxd capture runs for box {config.box}: it holds {path}", "stop that one first"
+            ) from err
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _sending(config: Config, stop: threading.Event) -> Iterator[Callable[[], None]]:
+    """Run the sender in a thread; gives what tells it that there is something to send."""
+    if config.center is None:
+        yield lambda: None
+        return
+    sender = Sender(config, config.captures_dir)
+    thread = threading.Thread(target=_send, args=(sender, stop), name="sync")
+    thread.start()
+    try:
+        yield sender.wake
+    finally:
+        stop.set()
+        sender.wake()
+        thread.join(timeout=2 * config.center.timeout_s)
+
+
+def _send(sender: Sender, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            sender.run(stop)
+        except Exception as err:  # noqa: BLE001 (the edge of a thread: capture goes on without it)
+            _warn(f"sync stopped and starts again in {SENDER_RESTART_S} s: {type(err).__name__}: {err}")
+            stop.wait(SENDER_RESTART_S)
+
+
+def _warn(line: str) -> None:
+    sys.stderr.write(f"smartxd capture: {' '.join(line.split())}\n")
+    sys.stderr.flush()

@@ -1,0 +1,151 @@
+"""All trace policies of the box, as the manifest names them: drains each, and says what each has counted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from smartxd import bpfsys
+from smartxd.capture.drain import Drain, FlowCounts, Store
+from smartxd.capture.layout import DIRECTIONS
+from smartxd.capture.maps import GracePeriod, OtherRelease, PolicyMaps
+from smartxd.errors import SmartxError
+from smartxd.manifest import Manifest, TracedPolicy
+from smartxd.report import TracerReport
+
+Place = tuple[str, str]
+"""An interface by name, and a direction."""
+
+
+@dataclass(slots=True)
+class _Counted:
+    packets: int = 0
+    bytes: int = 0
+    lost_packets: int = 0
+    flows: int = 0
+
+
+@dataclass(slots=True)
+class _Traced:
+    maps: PolicyMaps
+    policy: TracedPolicy
+    flows: FlowCounts = field(default_factory=FlowCounts)
+    packets: dict[Place, int] = field(default_factory=dict)
+    at_s: float | None = None
+    """When ``packets`` was true, by the monotonic clock; None before the first time."""
+
+
+class Tracing:
+    """The open maps of all policies, from one round to the next."""
+
+    def __init__(self, store: Store, warn: Callable[[str], None]) -> None:
+        """``warn`` is told a line when a policy begins to fail, and again when the reason changes."""
+        self._store = store
+        self._warn = warn
+        self._grace = GracePeriod()
+        self._open: dict[str, _Traced] = {}
+        self._failing: dict[str, str] = {}
+
+    def close(self) -> None:
+        """Let go of all maps."""
+        for traced in self._open.values():
+            traced.maps.close()
+        self._open.clear()
+        self._grace.close()
+
+    def drain(self, manifest: Manifest) -> tuple[TracerReport, ...]:
+        """Drain every policy, drop those that are retired, report on the rest; one never stops another."""
+        for gone in self._open.keys() - {p.incarnation for p in manifest.policies}:
+            self._forget(gone)
+        reports: list[TracerReport] = []
+        for policy in manifest.policies:
+            if policy.retired and not policy.pin_dir.exists():
+                continue  # done; the trace plane has not looked since
+            try:
+                reports += self._drain(policy)
+            except (FileNotFoundError, OtherRelease) as err:
+                self._forget(policy.incarnation)
+                missing = isinstance(err, FileNotFoundError)
+                self._fails(policy, f"its maps in {policy.pin_dir} are not there" if missing else str(err))
+                if policy.retired:
+                    bpfsys.remove_pins(policy.pin_dir)  # what cannot be read now never will be
+            except (OSError, SmartxError) as err:
+                self._fails(policy, str(err))
+            else:
+                self._failing.pop(policy.incarnation, None)
+        self._failing = {
+            i: m for i, m in self._failing.items() if i in {p.incarnation for p in manifest.policies}
+        }
+        return tuple(reports)
+
+    def _drain(self, policy: TracedPolicy) -> tuple[TracerReport, ...]:
+        traced = self._open.get(policy.incarnation)
+        if traced is None:
+            traced = _Traced(PolicyMaps(policy.pin_dir), policy)
+            self._open[policy.incarnation] = traced
+        traced.policy = policy
+        drain = Drain(traced.maps, self._store, self._grace)
+        traced.flows = drain.run(policy)
+        if not policy.retired:
+            return _report(traced)
+        # Nothing runs any more: when nothing new has come, that was the last of it.
+        while drain.run(policy):
+            pass
+        self._forget(policy.incarnation)
+        bpfsys.remove_pins(policy.pin_dir)
+        return ()
+
+    def _forget(self, incarnation: str) -> None:
+        traced = self._open.pop(incarnation, None)
+        if traced is not None:
+            traced.maps.close()
+
+    def _fails(self, policy: TracedPolicy, message: str) -> None:
+        if self._failing.get(policy.incarnation) != message:
+            self._failing[policy.incarnation] = message
+            self._warn(f"policy {policy.name}: not drained, its maps keep what they hold: {message}")
+
+
+def _report(traced: _Traced) -> tuple[TracerReport, ...]:
+    policy = traced.policy
+    names = {interface.ifindex: interface.name for interface in policy.interfaces}
+    counted: dict[Place, _Counted] = {
+        (interface.name, direction): _Counted()
+        for interface in policy.interfaces
+        for direction in interface.directions
+    }
+    totals = traced.maps.totals()
+    for key, value in zip(totals.keys, totals.values, strict=True):
+        if int(key["ifindex"]) not in names:
+            # No longer in the manifest, so nobody asks; the map has room for a bounded number.
+            traced.maps.forget_total(key)
+            continue
+        direction = DIRECTIONS[int(key["direction"])]
+        place = counted.setdefault((names[int(key["ifindex"])], direction), _Counted())
+        place.packets += int(value["sum"]["seen_packets"])
+        place.bytes += int(value["sum"]["seen_bytes"])
+        place.lost_packets += int(value["sum"]["overflow_packets"])
+    for (ifindex, direction), flows in traced.flows.items():
+        if ifindex in names:
+            counted.setdefault((names[ifindex], direction), _Counted()).flows += flows
+    attached = {(i.name, d) for i in policy.interfaces if i.attached for d in i.directions}
+    now_s = time.monotonic()
+    elapsed_s = now_s - traced.at_s if traced.at_s is not None else 0.0
+    reports = tuple(
+        TracerReport(
+            policy=policy.name,
+            interface=place[0],
+            direction=place[1],
+            attached=place in attached,
+            packets=c.packets,
+            bytes=c.bytes,
+            lost_packets=c.lost_packets,
+            packets_per_s=max(0, c.packets - traced.packets.get(place, 0)) / elapsed_s if elapsed_s else 0.0,
+            flows=c.flows,
+        )
+        for place, c in sorted(counted.items())
+    )
+    traced.packets = {place: c.packets for place, c in counted.items()}
+    traced.at_s = now_s
+    return reports

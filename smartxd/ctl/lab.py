@@ -1,0 +1,174 @@
+"""``smartxctl lab``: boot every Box of a spec folder on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from smartxd.ctl.verb import add_verb
+from smartxd.errors import LabError
+from smartxd.lab.box import Pace
+from smartxd.lab.lab import Lab
+from smartxd.lab.status import LabStatus, ProcessStatus
+
+EXAMPLES = """examples:
+  smartxctl lab up examples/koren-two-site              boot it, and wait until every box is Ready
+  smartxctl lab status examples/koren-two-site
+  smartxctl lab plug examples/koren-two-site gist1 br-koren c1 192.0.2.11/24
+  smartxctl lab exec examples/koren-two-site c1 -- ping -c 3 192.0.2.12
+  smartxctl lab down examples/koren-two-site            leaves nothing
+"""
+UP_EXAMPLES = """examples:
+  smartxctl lab up .                     boot what is missing, start what has ended, wait until Ready
+  smartxctl lab up . --wait 0            do not wait
+  smartxctl lab up . --name pr-17        beside another lab of the same folder
+  smartxctl lab up . --bare              network and FRR only, to start smartxd by hand
+"""
+DOWN_EXAMPLES = """examples:
+  smartxctl lab down .                   also after an `up` that failed half-way
+"""
+STATUS_EXAMPLES = """examples:
+  smartxctl lab status .
+  smartxctl lab status . -o json | jq -r .center
+"""
+EXEC_EXAMPLES = """examples:
+  smartxctl lab exec . gist1 -- ip -d link show      in a box
+  smartxctl lab exec . c1 -- iperf3 -s               in a container
+  smartxctl lab exec . gist1                         a shell there
+"""
+PLUG_EXAMPLES = """examples:
+  smartxctl lab plug . gist1 br-koren c1 192.0.2.11/24
+  smartxctl lab plug . gist1 br-koren c1 192.0.2.11/24 --gateway 192.0.2.1
+"""
+UNPLUG_EXAMPLES = """examples:
+  smartxctl lab unplug . c1              remove the container and what runs inside
+"""
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb and its own verbs."""
+    parser = add_verb(verbs, "lab", "boot every box of a spec folder on this machine (root)", EXAMPLES)
+    acts = parser.add_subparsers(dest="act", metavar="ACT", required=True)
+
+    pace = Pace()
+    up = _act(acts, "up", "build what is missing of the lab and start what does not run", UP_EXAMPLES)
+    up.add_argument("--wait", type=float, default=60, metavar="S", help="bound on becoming Ready; 0: no wait")
+    up.add_argument("--bare", action="store_true", help="without smartxd, capture and the centre")
+    up.add_argument(
+        "--drain", type=float, default=pace.drain_s, metavar="S", help="drain interval (%(default)s)"
+    )
+    up.add_argument(
+        "--report", type=float, default=pace.status_s, metavar="S", help="status interval (%(default)s)"
+    )
+    up.set_defaults(run=_up)
+
+    _act(acts, "down", "remove all of the lab", DOWN_EXAMPLES).set_defaults(run=_down)
+
+    status = _act(acts, "status", "what is there and what runs", STATUS_EXAMPLES)
+    status.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    status.set_defaults(run=_status)
+
+    execute = _act(acts, "exec", "run a command in a box or container", EXEC_EXAMPLES)
+    execute.add_argument("member", metavar="NAME", help="a box or a container")
+    execute.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="a shell if not given")
+    execute.set_defaults(run=_exec)
+
+    plug = _act(acts, "plug", "plug a container into a bridge of a box", PLUG_EXAMPLES)
+    plug.add_argument("box", metavar="BOX")
+    plug.add_argument("bridge", metavar="BRIDGE")
+    plug.add_argument("container", metavar="NAME", help="up to 11 of a-z, 0-9 and -")
+    plug.add_argument("address", metavar="ADDRESS", type=IPv4Interface, help="with prefix length")
+    plug.add_argument("--gateway", metavar="IP", type=IPv4Address, help="of a default route")
+    plug.set_defaults(run=_plug)
+
+    unplug = _act(acts, "unplug", "remove a container", UNPLUG_EXAMPLES)
+    unplug.add_argument("container", metavar="NAME")
+    unplug.set_defaults(run=_unplug)
+
+
+def _act(acts: Any, name: str, text: str, examples: str) -> argparse.ArgumentParser:
+    parser = add_verb(acts, name, text, examples)
+    parser.add_argument("--name", help="of the lab; else it follows from the folder")
+    parser.add_argument("dir", type=Path, metavar="DIR", help="the folder that holds the specs")
+    return parser
+
+
+def _lab(args: argparse.Namespace) -> Lab:
+    return Lab(args.dir, args.name, progress=lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def _up(args: argparse.Namespace) -> int:
+    lab = _lab(args)
+    lab.up(Pace(args.drain, args.report), bare=args.bare)
+    if args.wait > 0 and not args.bare:
+        lab.wait_ready(args.wait)
+    print(f"lab {lab.layout.name} is up")
+    if not args.bare:
+        print(f"centre {lab.center_url}")
+    print(f"repo   {lab.layout.repo}")
+    return 0
+
+
+def _down(args: argparse.Namespace) -> int:
+    lab = _lab(args)
+    print(f"lab {lab.layout.name} {'is down' if lab.down() else 'was not up'}")
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    """0 when every process runs and every box is Ready."""
+    status = _lab(args).status()
+    if args.output == "json":
+        print(status.model_dump_json(indent=2))
+    else:
+        _print_table(status)
+    return 0 if status.well else 1
+
+
+def _exec(args: argparse.Namespace) -> int:
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    argv = _lab(args).command_in(args.member, command or [os.environ.get("SHELL", "/bin/sh")])
+    sys.stdout.flush()
+    try:
+        os.execv(argv[0], argv)
+    except OSError as err:
+        raise LabError(f"{argv[0]}: {err.strerror}", "make setup installs what a lab needs") from err
+
+
+def _plug(args: argparse.Namespace) -> int:
+    _lab(args).plug(args.box, args.bridge, args.container, args.address, args.gateway)
+    print(f"{args.container} {args.address} is plugged into {args.bridge} of {args.box}")
+    return 0
+
+
+def _unplug(args: argparse.Namespace) -> int:
+    _lab(args).unplug(args.container)
+    print(f"{args.container} is unplugged")
+    return 0
+
+
+def _print_table(status: LabStatus) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("BOX", "NAMESPACE", "READY", "COMMIT", "PROCESSES"):
+        table.add_column(column, overflow="fold")
+    for box in status.boxes:
+        processes = "  ".join(f"{name} {_shown(p)}" for name, p in box.processes.items())
+        ready = "yes" if box.ready else "no"
+        table.add_row(box.box, box.namespace, ready, box.commit[:12] or "-", processes or "-")
+    Console(highlight=False).print(table)
+    for name, container in status.containers.items():
+        print(f"container {name}: {container.address} in {container.bridge} of {container.box}")
+    if status.center and status.center_process:
+        print(f"centre {status.center} {_shown(status.center_process)}")
+    print(f"repo   {status.repo} at {status.head[:12] or '-'}")
+
+
+def _shown(process: ProcessStatus) -> str:
+    return f"{process.pid}" if process.alive else f"{process.pid} (ended)"

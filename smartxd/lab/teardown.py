@@ -1,0 +1,66 @@
+"""Taking a lab down: whatever there is of it, recorded or not, finished or not."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from smartxd.errors import LabError
+from smartxd.lab import frr, namespace, process
+from smartxd.lab.layout import ROOT, BoxLayout, Layout
+from smartxd.lab.state import LabState
+
+ROUNDS_MAX = 5
+
+
+def take_down(layout: Layout, state: LabState) -> None:
+    """Remove all of the lab; when one part cannot be removed the rest is, and LabError says what stayed."""
+    boxes = [BoxLayout(layout.name, name) for name in state.boxes]
+    namespaces = [layout.namespace(name) for name in (*state.containers, *state.boxes)] + [layout.wan]
+    left: list[str] = []
+    with _noting(left):
+        # What is being ended may just have started something: look again until nothing is there.
+        for _ in range(ROUNDS_MAX):
+            running = _processes(layout, state, namespaces)
+            if not running:
+                break
+            process.end(running)
+    for key, recorded in state.processes.items():
+        frr.clear_scratch(key.rpartition("/")[2], recorded)
+    for name in namespaces:
+        with _noting(left):
+            namespace.delete(name)
+    for box in boxes:
+        frr.remove(box)
+        with _noting(left):
+            remove_pins(box.bpffs)
+    if left:
+        raise LabError(f"lab {layout.name} is not all gone: {'; '.join(left)}", "run it once more")
+    shutil.rmtree(layout.folder)
+    with contextlib.suppress(OSError):  # Another lab may be there.
+        ROOT.rmdir()
+
+
+def remove_pins(folder: Path) -> None:
+    """Unpin everything below a folder of bpffs; programs and links go when nothing holds them."""
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _processes(layout: Layout, state: LabState, namespaces: list[str]) -> set[process.Process]:
+    """All that runs of the lab: recorded, carrying its mark, or living in one of its namespaces."""
+    found = [*state.processes.values(), *process.marked(layout.name)]
+    found += process.inside(namespace.path(name) for name in namespaces)
+    return {process.Process(p.pid, p.started) for p in found if p.alive}
+
+
+@contextlib.contextmanager
+def _noting(left: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except LabError as err:
+        left.append(err.message)
+    except OSError as err:
+        left.append(str(err))

@@ -1,0 +1,149 @@
+"""Builds a policy's program in a child process, which pins it in bpffs and ends.
+
+BCC is not thread-safe and its memory does not come back, so nothing that goes on living imports it: this
+module runs itself, takes a request as JSON on its input and answers as JSON on its output.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from smartxd import bpfsys
+from smartxd.errors import PlaneError
+
+TIMEOUT_S = 60
+MESSAGE_LINES = 6
+DIRECTIONS = ("ingress", "egress")
+MAPS = ("flows0", "flows1", "ledger0", "ledger1", "totals", "generation")
+PINS = (*DIRECTIONS, *MAPS)
+PARTIAL = "new:"
+"""Prefix of the folder in which a build is not complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to build, and where to pin it: each program and map under its own name."""
+
+    sources: str
+    pin_dir: str
+    """A folder of a bpffs; made by the build, and there only when it is complete."""
+    flows_max: int
+    ledger_max: int
+
+
+def build(request: Request) -> None:
+    """Build and pin, in a child process; PlaneError ``BCCMissing``, ``ProgramRefused`` or ``BuildFailed``."""
+    command = [sys.executable, "-P", "-m", "smartxd.planes.trace.program"]
+    try:
+        done = subprocess.run(
+            command,
+            input=json.dumps(asdict(request)),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as err:
+        raise PlaneError("BuildFailed", f"the BPF program was not built within {TIMEOUT_S} s") from err
+    except OSError as err:
+        raise PlaneError("BuildFailed", f"{sys.executable}: {err.strerror}") from err
+    if done.returncode == 0:
+        return
+    try:
+        answer = json.loads(done.stdout)
+        reason, message, hint = answer["reason"], answer["message"], answer["hint"]
+    except (ValueError, KeyError, TypeError):
+        reason, message, hint = "BuildFailed", f"the builder ended with status {done.returncode}", ""
+    if "Cannot allocate memory" in done.stderr:
+        reason, hint = "NoMemory", "give the policy fewer flowsMax entries, or the box more memory"
+    said = [line.rstrip() for line in done.stderr.splitlines() if line.strip()][-MESSAGE_LINES:]
+    raise PlaneError(reason, "; ".join([message, *said]), hint)
+
+
+def assemble_headers(sources: Path, tree: Path) -> None:
+    """Make the tree that BCC takes for kernel headers: our shim over what linux-libc-dev installs."""
+    machine = platform.machine()
+    triplet = "powerpc64le" if machine == "ppc64le" else machine
+    asm = next(
+        (p for p in (Path(f"/usr/include/{triplet}-linux-gnu/asm"), Path("/usr/include/asm")) if p.is_dir()),
+        None,
+    )
+    if asm is None or not Path("/usr/include/linux/bpf.h").is_file():
+        raise PlaneError(
+            "HeadersMissing", "no uapi headers in /usr/include", "apt-get install linux-libc-dev"
+        )
+    shutil.copytree(sources / "shim", tree, dirs_exist_ok=True)
+    uapi = tree / "include" / "uapi"
+    uapi.mkdir()
+    (uapi / "linux").symlink_to("/usr/include/linux")
+    (uapi / "asm-generic").symlink_to("/usr/include/asm-generic")
+    (uapi / "asm").symlink_to(asm)
+
+
+def compile_and_pin(request: Request) -> None:
+    """The child's work. Pins appear at ``pin_dir`` all at once, by renaming the folder they were made in."""
+    try:
+        import bcc  # noqa: PLC0415 (only the child may)
+
+        bpf_class = bcc.BPF
+    except (ImportError, AttributeError) as err:
+        raise PlaneError(
+            "BCCMissing",
+            f"Python module bcc of IO Visor cannot be used: {err}",
+            "apt-get install python3-bpfcc (PyPI's bcc is another project)",
+        ) from err
+    sources, pin_dir = Path(request.sources), Path(request.pin_dir)
+    with tempfile.TemporaryDirectory(prefix="smartxd-bpf-") as tree:
+        assemble_headers(sources, Path(tree))
+        os.environ["BCC_KERNEL_SOURCE"] = tree
+        flags = [
+            "-D__LINUX_BPF_H__",  # BCC brings its own bpf.h
+            f"-DFLOWS_MAX={request.flows_max}",
+            f"-DLEDGER_MAX={request.ledger_max}",
+            f"-I{sources}",
+        ]
+        try:
+            module = bpf_class(src_file=str(sources / "flows.c"), cflags=flags)
+            programs = {name: module.load_func(name, bpf_class.SCHED_CLS).fd for name in DIRECTIONS}
+        except Exception as err:
+            # BCC raises bare Exception; what the compiler or the verifier said went to stderr.
+            raise PlaneError("ProgramRefused", f"the BPF program was refused: {err}") from err
+    fds = programs | {name: module[name].map_fd for name in MAPS}
+    partial = pin_dir.with_name(f"{PARTIAL}{pin_dir.name}")
+    try:
+        partial.mkdir(mode=0o700)
+        for name, fd in fds.items():
+            bpfsys.pin(fd, partial / name)
+        partial.rename(pin_dir)
+    except BaseException:
+        bpfsys.remove_pins(partial)
+        raise
+
+
+def main() -> int:
+    """Read a request, build; 1 and the reason on stdout when it failed."""
+    try:
+        compile_and_pin(Request(**json.load(sys.stdin)))
+    except PlaneError as err:
+        answer = {"reason": err.reason, "message": err.message, "hint": err.hint}
+    except OSError as err:
+        hint = "run as root" if err.errno in (errno.EPERM, errno.EACCES) else ""
+        answer = {"reason": "BuildFailed", "message": f"cannot pin the program: {err}", "hint": hint}
+    else:
+        return 0
+    json.dump(answer, sys.stdout)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

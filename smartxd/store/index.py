@@ -1,0 +1,316 @@
+"""The index of a store: its segments, how far the centre has acknowledged, and where every row went.
+
+Two kinds of commit. What names files and numbers is durable (``synchronous=FULL``): a segment begins, ends or
+goes. What the centre can be asked again is not (``NORMAL``): a lost acknowledgement sends a batch twice, and
+the centre knows its key.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from smartxd.errors import StoreError
+from smartxd.records import STREAMS
+from smartxd.store.schema import check_version, make_index
+from smartxd.store.segments import StoredBatch, files
+
+NAME = "index.sqlite"
+PATTERN = "flows-*.sqlite"
+GAPS_MAX = 1000
+INCARNATIONS_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A file of rows; ``closed_s`` is None for the one that is written."""
+
+    id: int
+    name: str
+    start_s: int
+    closed_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What some batches add up to."""
+
+    batches: int = 0
+    rows: int = 0
+    packets: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(self.values, other.values, strict=True)))
+
+    def __sub__(self, other: Counts) -> Counts:
+        return Counts(*(a - b for a, b in zip(self.values, other.values, strict=True)))
+
+    @property
+    def values(self) -> tuple[int, int, int, int]:
+        """In the order of the columns."""
+        return self.batches, self.rows, self.packets, self.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What a closed segment holds of a stream."""
+
+    segment: int
+    stream: str
+    first_seq: int
+    last_seq: int
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Where a stream's rows went; up to ``settled_seq`` received, quarantined or tombstoned."""
+
+    settled_seq: int
+    acked_seq: int
+    """The highest number that the centre has acknowledged."""
+    closed_seq: int
+    """The highest number in a segment that is no longer written."""
+    received: Counts
+    quarantined: Counts
+    tombstoned: Counts
+    retired: Counts
+    """Of files that are unlinked; part of what was captured."""
+
+    @property
+    def settled(self) -> Counts:
+        """All batches up to ``settled_seq``."""
+        return self.received + self.quarantined + self.tombstoned
+
+
+class Index:
+    """The index database, for one thread at a time; each thread and process opens its own."""
+
+    def __init__(self, directory: Path, *, create: bool = False, readonly: bool = False) -> None:
+        """Open it, with ``create`` made anew in an empty directory; StoreError when it cannot be used."""
+        self.path = directory / NAME
+        if create and not self.path.exists() and any(directory.glob(PATTERN)):
+            raise StoreError(
+                f"{self.path}: missing beside capture files", f"move {directory} aside to start a new store"
+            )
+        try:
+            mode = "rwc" if create else "ro" if readonly else "rw"
+            # Made by one thread, handed to another that alone uses it.
+            self._conn = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode={mode}",
+                uri=True,
+                timeout=5,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        except sqlite3.Error as err:
+            raise StoreError(f"{self.path}: {err}") from err
+        try:
+            with self._named_errors():
+                self._prepare(create)
+        except BaseException:
+            self._conn.close()
+            raise
+
+    def _prepare(self, create: bool) -> None:
+        if create:
+            self._conn.execute("PRAGMA journal_mode=WAL")
+            with self.transaction(durable=True):
+                if self._one("PRAGMA user_version")[0] == 0:
+                    make_index(self._conn, str(uuid.uuid4()))
+        version = int(self._one("PRAGMA user_version")[0])
+        check_version(version, self.path)
+        if version == 0:
+            raise StoreError(f"{self.path}: not an index of captures")
+        self.epoch = str(self._one("SELECT epoch FROM store")[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._conn.close()
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as err:
+            raise StoreError(f"{self.path}: {err}", "is the disk full, or the file damaged?") from err
+
+    @contextmanager
+    def transaction(self, *, durable: bool = False, write: bool = True) -> Iterator[None]:
+        """All or nothing, and one consistent view; durable ones survive a power loss."""
+        with self._named_errors():
+            self._conn.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self._conn.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            try:
+                yield
+                self._conn.execute("COMMIT")
+            except BaseException:
+                if self._conn.in_transaction:
+                    self._conn.execute("ROLLBACK")
+                raise
+
+    def _one(self, sql: str, *args: object) -> tuple[int, ...]:
+        row: tuple[int, ...] = self._conn.execute(sql, args).fetchone()
+        return row
+
+    # Segments
+
+    def segments(self) -> list[Segment]:
+        """Those that are there, oldest first; the last one is being written."""
+        sql = "SELECT id, name, start_s, closed_s FROM segments WHERE NOT doomed ORDER BY id"
+        with self._named_errors():
+            return [Segment(*row) for row in self._conn.execute(sql)]
+
+    def spans(self, stream: str) -> list[Span]:
+        """What the closed segments hold of a stream, oldest first."""
+        sql = "SELECT * FROM spans WHERE stream = ? ORDER BY first_seq"
+        with self._named_errors():
+            return [Span(r[0], r[1], r[2], r[3], Counts(*r[4:8])) for r in self._conn.execute(sql, (stream,))]
+
+    def begin(self, name: str, start_s: int) -> None:
+        """List a segment, from now on the one that is written; within a durable transaction."""
+        self._conn.execute("INSERT INTO segments VALUES (NULL, ?, ?, NULL, 0)", (name, start_s))
+
+    def end(self, segment: Segment, spans: list[Span], generations: dict[str, int], now_s: int) -> None:
+        """Close the segment and keep what it holds; within a durable transaction."""
+        self._conn.execute("UPDATE segments SET closed_s = ? WHERE id = ?", (now_s, segment.id))
+        for span in spans:
+            row = (span.segment, span.stream, span.first_seq, span.last_seq, *span.counts.values)
+            self._conn.execute("INSERT INTO spans VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            self._conn.execute(
+                "UPDATE ledger SET closed_seq = ? WHERE stream = ?", (span.last_seq, span.stream)
+            )
+        for incarnation, generation in generations.items():
+            self._conn.execute(
+                "INSERT OR REPLACE INTO generations VALUES (?, ?, ?)", (incarnation, generation, now_s)
+            )
+        self._conn.execute(
+            "DELETE FROM generations WHERE incarnation NOT IN "
+            "(SELECT incarnation FROM generations ORDER BY at_s DESC LIMIT ?)",
+            (INCARNATIONS_MAX,),
+        )
+
+    def generations(self) -> dict[str, int]:
+        """The highest generation of each incarnation in closed segments."""
+        with self._named_errors():
+            return dict(self._conn.execute("SELECT incarnation, generation FROM generations"))
+
+    def retire(self, segment: Segment, message: str) -> None:
+        """Unlink a closed segment; what of it is not settled is counted as tombstoned."""
+        with self.transaction(durable=True):
+            if not self._one("SELECT count(*) FROM segments WHERE id = ? AND NOT doomed", segment.id)[0]:
+                return
+            for stream in STREAMS:
+                for span in self.spans(stream):
+                    if span.segment == segment.id:
+                        self._retire_span(span, message)
+            self._conn.execute("DELETE FROM spans WHERE segment = ?", (segment.id,))
+            self._conn.execute("UPDATE segments SET doomed = 1 WHERE id = ?", (segment.id,))
+        self.unlink_doomed()
+
+    def _retire_span(self, span: Span, message: str) -> None:
+        ledger = self.ledger(span.stream)
+        if span.last_seq > ledger.settled_seq:
+            # Batches settle in order, so all that were captured up to here, less all that are settled.
+            up_to = [s.counts for s in self.spans(span.stream) if s.last_seq <= span.last_seq]
+            lost = sum(up_to, ledger.retired) - ledger.settled
+            self._add(span.stream, "tombstoned", lost)
+            first = max(ledger.settled_seq + 1, span.first_seq)
+            self._gap(span.stream, (first, span.last_seq), lost.rows, "tombstone", message)
+            self._settled(span.stream, span.last_seq)
+        self._add(span.stream, "retired", span.counts)
+
+    def unlink_doomed(self) -> None:
+        """Unlink the files of retired segments, and forget them."""
+        with self._named_errors():
+            doomed = self._conn.execute("SELECT id, name FROM segments WHERE doomed").fetchall()
+            for id_, name in doomed:
+                for file in files(self.path.with_name(name)):
+                    file.unlink(missing_ok=True)
+                self._conn.execute("DELETE FROM segments WHERE id = ?", (id_,))
+
+    # The ledger
+
+    def ledger(self, stream: str) -> Ledger:
+        """Where the rows of a stream went."""
+        with self._named_errors():
+            row = self._one("SELECT * FROM ledger WHERE stream = ?", stream)
+        received, quarantined, tombstoned, retired = (Counts(*row[i : i + 4]) for i in range(4, 20, 4))
+        return Ledger(row[1], row[2], row[3], received, quarantined, tombstoned, retired)
+
+    def settle(self, batch: StoredBatch, *, received: bool, message: str = "") -> None:
+        """Count a batch as received by the centre or as quarantined, and go on behind it."""
+        s = batch.sums
+        counts = Counts(1, s.rows, s.packets, s.bytes)
+        with self.transaction():
+            ledger = self.ledger(batch.stream)
+            if batch.seq <= ledger.settled_seq:
+                # Its file went while it was on its way: it is tombstoned already.
+                self._add(batch.stream, "tombstoned", Counts() - counts)
+                self._conn.execute(
+                    "UPDATE gaps SET rows = rows - ? WHERE stream = ? AND ? BETWEEN first_seq AND last_seq",
+                    (s.rows, batch.stream, batch.seq),
+                )
+            else:
+                self._settled(batch.stream, batch.seq)
+            self._add(batch.stream, "received" if received else "quarantined", counts)
+            if received:
+                self._conn.execute(
+                    "UPDATE ledger SET acked_seq = max(acked_seq, ?) WHERE stream = ?",
+                    (batch.seq, batch.stream),
+                )
+            else:
+                self._gap(batch.stream, (batch.seq, batch.seq), s.rows, "quarantine", message)
+
+    def _settled(self, stream: str, seq: int) -> None:
+        self._conn.execute("UPDATE ledger SET settled_seq = ? WHERE stream = ?", (seq, stream))
+
+    def _add(self, stream: str, fate: str, counts: Counts) -> None:
+        sets = ", ".join(
+            f"{fate}_{what} = {fate}_{what} + ?" for what in ("batches", "rows", "packets", "bytes")
+        )
+        self._conn.execute(f"UPDATE ledger SET {sets} WHERE stream = ?", (*counts.values, stream))
+
+    def _gap(self, stream: str, seqs: tuple[int, int], rows: int, cause: str, message: str) -> None:
+        self._conn.execute(
+            "INSERT INTO gaps VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
+            (stream, *seqs, rows, cause, message, int(time.time())),
+        )
+        self._conn.execute("DELETE FROM gaps WHERE id <= (SELECT max(id) FROM gaps) - ?", (GAPS_MAX,))
+
+    # What is told to the operator
+
+    def contact(self) -> tuple[str | None, str]:
+        """When the centre last answered (RFC 3339), and what stands in the way now."""
+        with self._named_errors():
+            at, error = self._conn.execute("SELECT at, error FROM contact").fetchone()
+        return at, error
+
+    def set_contact(self, at: str | None, error: str) -> None:
+        """Note an answer (``at``) or a failure (None keeps the time of the last answer)."""
+        with self.transaction():
+            self._conn.execute("UPDATE contact SET at = coalesce(?, at), error = ?", (at, error))
+
+    def tracers(self) -> tuple[str | None, str]:
+        """When the maps were last drained, and the tracers' reports in JSON."""
+        with self._named_errors():
+            at, reports = self._conn.execute("SELECT at, reports FROM tracers").fetchone()
+        return at, reports
+
+    def set_tracers(self, at: str, reports: str) -> None:
+        """Keep the tracers' newest reports."""
+        with self.transaction():
+            self._conn.execute("UPDATE tracers SET at = ?, reports = ?", (at, reports))

@@ -1,0 +1,117 @@
+"""Read a store from any thread or process: where every captured row is, and what status says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from smartxd.errors import StoreError
+from smartxd.records import STREAMS
+from smartxd.report import CaptureReport, StreamReport
+from smartxd.store.index import NAME, Counts, Index, Ledger
+from smartxd.store.segments import SegmentReader
+
+_TRIES = 3
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTotals:
+    """All batches of a stream: captured = received + pending + tombstoned + quarantined."""
+
+    stream: str
+    captured: Counts
+    pending: Counts
+    captured_seq: int
+    ledger: Ledger
+
+
+def read_totals(directory: Path) -> tuple[str, tuple[StreamTotals, ...]] | None:
+    """The store's epoch and the totals of each stream; None where no store was ever made."""
+    return _consistent(directory, lambda index: (index.epoch, _totals(directory, index)))
+
+
+def read_report(directory: Path) -> CaptureReport | None:
+    """What status says of captures and sync; None where no store was ever made."""
+    return _consistent(directory, lambda index: _report(directory, index))
+
+
+def _consistent(directory: Path, read: Callable[[Index], _T]) -> _T | None:
+    """Read within one view of the index; again when a file of that view was unlinked meanwhile."""
+    for left in reversed(range(_TRIES)):
+        if not (directory / NAME).exists():
+            return None
+        with Index(directory, readonly=True) as index:
+            try:
+                with index.transaction(write=False):
+                    return read(index)
+            except StoreError:
+                if not left:
+                    raise
+    raise AssertionError
+
+
+def _totals(directory: Path, index: Index) -> tuple[StreamTotals, ...]:
+    return tuple(_stream_totals(directory, index, stream) for stream in STREAMS)
+
+
+def _stream_totals(directory: Path, index: Index, stream: str) -> StreamTotals:
+    """Pending is counted batch by batch, not as a difference, so that the equation can be checked."""
+    ledger = index.ledger(stream)
+    captured, pending, seq = ledger.retired, Counts(), ledger.closed_seq
+    spans = {span.segment: span for span in index.spans(stream)}
+    for segment in index.segments():
+        span = spans.get(segment.id)
+        if span:
+            captured += span.counts
+            if span.last_seq <= ledger.settled_seq:
+                continue
+            if span.first_seq > ledger.settled_seq:
+                pending += span.counts
+                continue
+        elif segment.closed_s is not None:
+            continue
+        with SegmentReader(directory / segment.name) as reader:
+            batches = reader.batches(stream, 0 if span is None else ledger.settled_seq)
+        for batch in batches:
+            counts = Counts(1, batch.sums.rows, batch.sums.packets, batch.sums.bytes)
+            seq = max(seq, batch.seq)
+            if span is None:
+                captured += counts
+            if batch.seq > ledger.settled_seq:
+                pending += counts
+    return StreamTotals(stream, captured, pending, seq, ledger)
+
+
+def _report(directory: Path, index: Index) -> CaptureReport:
+    drained_at, tracers = index.tracers()
+    contact_at, error = index.contact()
+    streams = [
+        StreamReport(
+            stream=t.stream,
+            captured_rows=t.captured.rows,
+            received_rows=t.ledger.received.rows,
+            pending_rows=t.pending.rows,
+            tombstoned_rows=t.ledger.tombstoned.rows,
+            quarantined_rows=t.ledger.quarantined.rows,
+            captured_batches=t.captured.batches,
+            pending_batches=t.pending.batches,
+        )
+        for t in _totals(directory, index)
+    ]
+    report = CaptureReport.model_validate_json(f'{{"epoch": "{index.epoch}", "tracers": {tracers}}}')
+    return report.model_copy(
+        update={
+            "at": _time(drained_at),
+            "streams": tuple(streams),
+            "last_contact": _time(contact_at),
+            "sync_error": error,
+        }
+    )
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

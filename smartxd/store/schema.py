@@ -1,0 +1,92 @@
+"""The tables of the store's files, made by sqlite-utils; a segment's rows are defined by records.py alone.
+
+A segment is opened by ADBC only, the index by the standard library only: two copies of SQLite in one process
+would drop each other's POSIX locks on a file that both have open.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pyarrow as pa
+import sqlite_utils
+
+from smartxd.errors import StoreError
+from smartxd.records import STREAMS
+
+VERSION = 1
+"""PRAGMA user_version of every file of the store."""
+
+Columns = dict[str, type]
+
+
+def columns(schema: pa.Schema) -> Columns:
+    """The SQLite columns that hold a record."""
+    return {f.name: str if pa.types.is_string(f.type) else int for f in schema}
+
+
+def required(schema: pa.Schema) -> list[str]:
+    """The columns that are never null."""
+    return [f.name for f in schema if not f.nullable]
+
+
+def check_version(found: int, path: Path, known: int = VERSION) -> None:
+    """StoreError when a newer release has made the file."""
+    if found > known:
+        raise StoreError(
+            f"{path}: made by a newer release (schema {found}, this one knows {known})",
+            "upgrade smartxd, or move the directory aside to start a new store",
+        )
+
+
+def make_segment(path: Path) -> None:
+    """Make the file at ``path`` with its tables; no other connection to it may be open in this process."""
+    try:
+        db = sqlite_utils.Database(path)
+        try:
+            db.conn.execute("PRAGMA journal_mode=WAL")
+            with db.conn:
+                for stream, schema in STREAMS.items():
+                    db.table(stream).create(columns(schema), not_null=required(schema))
+                counts = ("first_row", "last_row", "rows", "packets", "bytes", "t_min_ns", "t_max_ns")
+                batch: Columns = {"stream": str, "seq": int, **dict.fromkeys(counts, int), "checksum": str}
+                db.table("batches").create(batch, pk=("stream", "seq"), not_null=list(batch))
+                generation: Columns = {"incarnation": str, "generation": int}
+                db.table("generations").create(generation, pk="incarnation", not_null=list(generation))
+                db.conn.execute(f"PRAGMA user_version={VERSION}")
+        finally:
+            db.close()
+    except sqlite3.Error as err:
+        raise StoreError(f"{path}: {err}", "is the disk full, or the directory not writable?") from err
+
+
+_SUMS = ("batches", "rows", "packets", "bytes")
+
+
+def make_index(conn: sqlite3.Connection, epoch: str) -> None:
+    """Fill an empty index with its tables, inside the caller's transaction."""
+    db = sqlite_utils.Database(conn)
+    db.table("store").create({"epoch": str}, not_null=["epoch"])
+    segment: Columns = {"id": int, "name": str, "start_s": int, "closed_s": int, "doomed": int}
+    db.table("segments").create(segment, pk="id", not_null=["id", "name", "start_s", "doomed"])
+    span: Columns = {"segment": int, "stream": str, "first_seq": int, "last_seq": int}
+    span |= dict.fromkeys(_SUMS, int)
+    db.table("spans").create(span, pk=("segment", "stream"), not_null=list(span))
+    ledger: Columns = {"stream": str, "settled_seq": int, "acked_seq": int, "closed_seq": int}
+    for fate in ("received", "quarantined", "tombstoned", "retired"):
+        ledger |= {f"{fate}_{what}": int for what in _SUMS}
+    db.table("ledger").create(ledger, pk="stream", not_null=list(ledger))
+    gap: Columns = {"id": int, "stream": str, "first_seq": int, "last_seq": int, "rows": int}
+    gap |= {"cause": str, "message": str, "at_s": int}
+    db.table("gaps").create(gap, pk="id", not_null=list(gap))
+    generation: Columns = {"incarnation": str, "generation": int, "at_s": int}
+    db.table("generations").create(generation, pk="incarnation", not_null=list(generation))
+    db.table("contact").create({"id": int, "at": str, "error": str}, pk="id")
+    db.table("tracers").create({"id": int, "at": str, "reports": str}, pk="id")
+    conn.execute("INSERT INTO store VALUES (?)", (epoch,))
+    conn.execute("INSERT INTO contact VALUES (1, NULL, '')")
+    conn.execute("INSERT INTO tracers VALUES (1, NULL, '[]')")
+    zeros = ", 0" * (len(ledger) - 1)
+    conn.executemany(f"INSERT INTO ledger VALUES (?{zeros})", [(stream,) for stream in STREAMS])
+    conn.execute(f"PRAGMA user_version={VERSION}")

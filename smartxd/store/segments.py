@@ -1,0 +1,180 @@
+"""One time-bounded SQLite file of rows, through ADBC: Arrow in, Arrow out.
+
+``synchronous=FULL``, on purpose. A batch that the centre may have seen must survive a power loss: were it
+lost here, its number would be given to other rows, and the centre would have to refuse those. One sync for
+each drain of the maps costs nothing that is seen beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import adbc_driver_manager
+import adbc_driver_sqlite.dbapi as adbc
+import pyarrow as pa
+
+from smartxd.errors import StoreError
+from smartxd.records import STREAMS
+from smartxd.store.batch import Sums, checksum
+from smartxd.store.schema import check_version
+
+_ERRORS = (adbc_driver_manager.Error, OSError, pa.ArrowException)
+_BUSY_MS = 5000
+FIELDS = "seq, first_row, last_row, rows, packets, bytes, t_min_ns, t_max_ns, checksum"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """A batch of a segment; its rows are ``first_row`` to ``last_row``."""
+
+    stream: str
+    seq: int
+    first_row: int
+    last_row: int
+    sums: Sums
+    checksum: str
+
+
+def files(path: Path) -> tuple[Path, Path, Path]:
+    """What SQLite keeps for a database in WAL mode, the database first."""
+    return path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+
+
+def size(path: Path) -> int:
+    """Bytes on disk, the write-ahead log included."""
+    return sum(f.stat().st_size for f in files(path) if f.exists())
+
+
+class _Connection:
+    """An ADBC connection whose errors name the file."""
+
+    def __init__(self, path: Path, mode: str) -> None:
+        self.path = path
+        try:
+            self._conn = adbc.connect(f"{path.absolute().as_uri()}?mode={mode}", autocommit=True)
+        except _ERRORS as err:
+            raise StoreError(f"{path}: cannot be opened: {_first_line(err)}") from err
+        try:
+            self._run(f"PRAGMA busy_timeout={_BUSY_MS}")
+            check_version(int(self._run("PRAGMA user_version")[0][0]), path)
+        except BaseException:
+            self._conn.close()
+            raise
+
+    def _run(self, sql: str, args: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        try:
+            with self._conn.cursor() as cursor:
+                cursor.execute(sql, tuple(args) or None)
+                return list(cursor.fetchall()) if cursor.description else []
+        except _ERRORS as err:
+            raise StoreError(f"{self.path}: {_first_line(err)}") from err
+
+    def close(self) -> None:
+        """Close the file; SQLite checkpoints when this was the last connection to it."""
+        self._conn.close()
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+
+class SegmentWriter(_Connection):
+    """The only writer of the current segment."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "rw")
+        try:
+            self._run("PRAGMA synchronous=FULL")
+            found = self._run("SELECT stream, max(last_row) FROM batches GROUP BY stream")
+            self._last_row = dict.fromkeys(STREAMS, 0) | {stream: int(row) for stream, row in found}
+            # From here on a statement belongs to a transaction, which commit() or rollback() ends.
+            self._conn.adbc_connection.set_autocommit(False)
+        except BaseException:
+            self._conn.close()
+            raise
+
+    def append(self, incarnation: str, generation: int, batches: Sequence[tuple[str, int, pa.Table]]) -> None:
+        """Write ``(stream, seq, rows)`` each and the generation, all or nothing."""
+        last_row = dict(self._last_row)
+        try:
+            with self._conn.cursor() as cursor:
+                for stream, seq, table in batches:
+                    first = last_row[stream] + 1
+                    last_row[stream] += table.num_rows
+                    cursor.adbc_ingest(stream, table, mode="append")
+                    cursor.execute(f"SELECT max(rowid) FROM {stream}")
+                    if cursor.fetchone() != (last_row[stream],):
+                        raise StoreError(f"{self.path}: table {stream} has rows of no batch")
+                    s = Sums.of(stream, table)
+                    cursor.execute(
+                        "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        (stream, seq, first, last_row[stream], *astuple(s), checksum(table)),
+                    )
+                cursor.execute("INSERT OR REPLACE INTO generations VALUES (?, ?)", (incarnation, generation))
+            self._conn.adbc_connection.commit()
+        except BaseException as err:
+            self._conn.adbc_connection.rollback()
+            if isinstance(err, _ERRORS):
+                raise StoreError(f"{self.path}: {_first_line(err)}", "is the disk full?") from err
+            raise
+        self._last_row = last_row
+
+    def finish(self) -> None:
+        """Fold the write-ahead log into the file; nothing is written to it after this."""
+        self._conn.adbc_connection.set_autocommit(True)
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+class SegmentReader(_Connection):
+    """Reads a segment, also while it is written and from another process."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "ro")
+
+    def batches(self, stream: str, after_seq: int, limit: int = -1) -> list[StoredBatch]:
+        """The batches whose number is above ``after_seq``, in order."""
+        rows = self._run(
+            f"SELECT {FIELDS} FROM batches WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?",
+            (stream, after_seq, limit),
+        )
+        return [StoredBatch(stream, r[0], r[1], r[2], Sums(*r[3:8]), r[8]) for r in rows]
+
+    def generations(self) -> dict[str, int]:
+        """The highest generation of each incarnation that this segment has committed."""
+        return {str(i): int(g) for i, g in self._run("SELECT incarnation, generation FROM generations")}
+
+    def rows(self, batch: StoredBatch) -> pa.Table:
+        """The rows of a batch; StoreError when they are not those that were captured."""
+        schema = STREAMS[batch.stream]
+        names = ", ".join(f'"{name}"' for name in schema.names)
+        table = self.table(
+            f"SELECT {names} FROM {batch.stream} WHERE rowid BETWEEN ? AND ?",
+            (batch.first_row, batch.last_row),
+            schema,
+            batch.sums.rows,
+        )
+        if table.num_rows != batch.sums.rows or checksum(table) != batch.checksum:
+            raise StoreError(f"{self.path}: batch {batch.stream}/{batch.seq} fails its checksum")
+        return table
+
+    def table(self, sql: str, args: Sequence[object], schema: pa.Schema, max_rows: int) -> pa.Table:
+        """What a query gives, as ``schema``; at most ``max_rows`` rows are expected."""
+        try:
+            with self._conn.cursor() as cursor:
+                # The driver infers a column's type from its first batch of rows: let that be all of them.
+                option = {"adbc.sqlite.query.batch_rows": str(max(max_rows, 1))}
+                cursor.adbc_statement.set_options(**option)
+                cursor.execute(sql, tuple(args) or None)
+                return cursor.fetch_arrow_table().cast(schema)
+        except _ERRORS as err:
+            raise StoreError(f"{self.path}: {_first_line(err)}") from err
+
+
+def _first_line(err: BaseException) -> str:
+    return (str(err).splitlines() or [type(err).__name__])[0]

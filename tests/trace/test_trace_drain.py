@@ -1,0 +1,155 @@
+"""From the kernel's maps to the store: exactly once, all of it, whatever is killed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import trace_frames as f
+from trace_box import Box, Collected, stored_flows, tracer
+
+from smartxd.capture.drain import Drain
+from smartxd.capture.maps import GracePeriod, PolicyMaps
+
+pytestmark = pytest.mark.kernel
+POINTS = ("before flip", "flipped", "idle", "read", "committed", "totalled", "flows emptied", "settled")
+
+
+def flow(number: int, size: int = 0) -> bytes:
+    """A frame of a flow of its own."""
+    return f.ethernet(0x0800, f.ip4(17, f.udp(1 + number % 60000, 1 + number // 60000, bytes(size))))
+
+
+class Traffic(threading.Thread):
+    """Sends frames of many flows as fast as it can, until told to end."""
+
+    def __init__(self, box: Box) -> None:
+        super().__init__()
+        self._box = box
+        self._end = threading.Event()
+        self.sent = 0
+
+    def run(self) -> None:
+        frames = [flow(n, n % 97) for n in range(997)]
+        with self._box.packet_socket("peer") as sending:
+            while not self._end.is_set():
+                for frame in frames:
+                    sending.send(frame)
+                self.sent += len(frames)
+
+    def end(self) -> None:
+        self._end.set()
+        self.join()
+
+
+def test_a_full_map_is_counted_as_loss_and_seen_is_recorded_plus_lost(box: Box) -> None:
+    box.converge(tracer("wan", flows_max=16))
+    box.send(*(flow(n, n) for n in range(100)), *(flow(n, n) for n in range(100)))
+    store = Collected()
+    maps = PolicyMaps(box.policy().pin_dir)
+    seen = maps.ledger(0)
+    maps.close()
+    box.drain(store)
+    assert len(store.flows) == 16
+    (lost,) = store.losses
+    assert (lost["policy"], lost["interface"], lost["direction"]) == ("wan", "wan", "ingress")
+    assert lost["cause"] == "overflow"
+    assert lost["packets"] == 2 * 84
+    for what in ("packets", "skbs", "bytes"):
+        recorded = sum(row[what] for row in store.flows)
+        assert recorded + lost[what] == seen.values[f"seen_{what}"][0]
+    assert seen.values["seen_bytes"][0] == box.counter("wan", "rx_bytes")
+
+
+def test_a_drained_map_has_room_again(box: Box) -> None:
+    box.converge(tracer("wan", flows_max=64))
+    store = Collected()
+    for start in range(0, 64 * 5, 64):
+        box.send(*(flow(n) for n in range(start, start + 64)))
+        box.drain(store)
+    assert len(store.flows) == 64 * 5
+    assert store.losses == []
+
+
+def test_a_quiet_policy_is_neither_flipped_nor_stored(box: Box) -> None:
+    box.converge(tracer("wan"))
+    store = Collected()
+    reached: list[str] = []
+    box.drain(store, reached=reached.append)
+    assert (reached, store.generations) == ([], {})
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_crash_at_any_point_under_traffic_loses_and_doubles_nothing(
+    box: Box, tmp_path: Path, point: str
+) -> None:
+    box.converge(tracer("wan"))
+    captures = tmp_path / "captures"
+    script = Path(__file__).with_name("crash_drain.py")
+
+    def drain(where: str, rounds: int) -> int:
+        argv = [sys.executable, str(script), str(box.manifest_path), str(captures), where, str(rounds)]
+        return subprocess.run(argv, timeout=60, check=False).returncode
+
+    before = {name: box.counter("wan", name) for name in ("rx_packets", "rx_bytes")}
+    traffic = Traffic(box)
+    traffic.start()
+    try:
+        for rounds in (1, 5):
+            while not (sent := traffic.sent):
+                time.sleep(0.01)
+            assert drain(point, rounds) == 9
+            assert traffic.sent > sent  # there was traffic meanwhile
+    finally:
+        traffic.end()
+    assert drain("", 1) == 0
+    packets, size = stored_flows(captures, "select sum(packets), sum(bytes) from flows")[0]
+    assert packets == box.counter("wan", "rx_packets") - before["rx_packets"] == traffic.sent
+    assert size == box.counter("wan", "rx_bytes") - before["rx_bytes"]
+    assert stored_flows(captures, "select * from losses") == []
+    maps = PolicyMaps(box.policy().pin_dir)
+    totals = maps.totals().values["sum"]
+    maps.close()
+    assert (totals["seen_packets"].sum(), totals["seen_bytes"].sum()) == (packets, size)
+
+
+def test_many_drains_under_traffic_on_all_cpus_balance(box: Box) -> None:
+    """Two senders, so that two CPUs insert into the same flows while the maps flip under them."""
+    box.converge(tracer("wan", flows_max=300))
+    store = Collected()
+    senders = [Traffic(box), Traffic(box)]
+    maps, grace = PolicyMaps(box.policy().pin_dir), GracePeriod()
+    for sender in senders:
+        sender.start()
+    try:
+        drain = Drain(maps, store, grace)
+        for _ in range(30):
+            drain.run(box.policy())
+    finally:
+        for sender in senders:
+            sender.end()
+    drain.run(box.policy())
+    seen = maps.totals().values["sum"][0]
+    maps.close()
+    grace.close()
+    assert seen["seen_packets"] == sum(s.sent for s in senders) == box.counter("wan", "rx_packets")
+    for what in ("packets", "skbs", "bytes"):
+        recorded = sum(row[what] for row in store.flows)
+        lost = sum(row[what] for row in store.losses)
+        assert lost == seen[f"overflow_{what}"] > 0
+        assert recorded + lost == seen[f"seen_{what}"]
+
+
+def test_the_grace_period_is_really_waited_for() -> None:
+    """An update of a map of maps takes an RCU grace period, thousands of times a plain update."""
+    grace = GracePeriod()
+    started = time.perf_counter()
+    for _ in range(3):
+        grace.wait()
+    took_s = time.perf_counter() - started
+    grace.close()
+    assert took_s > 0.001

@@ -1,0 +1,68 @@
+"""A TCP transfer in GSO skbs: wire packets and wire bytes, not skbs."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+
+import pytest
+from trace_box import Box, Collected, tracer
+
+pytestmark = pytest.mark.kernel
+PORT = 5001
+SIZE = 20_000_000
+TCPI_SEGS_OUT_OFFSET = 136
+HEADERS = 14 + 20 + 32  # Ethernet, IPv4, TCP with timestamps
+SYN_EXTRA = 8  # a SYN's TCP header is 40 bytes long
+
+
+@pytest.fixture
+def connected(box: Box) -> Box:
+    """A second namespace on the other end, so that the transfer crosses the veth."""
+    box.run("ip addr add 192.0.2.1/24 dev wan")
+    return box
+
+
+def test_a_gso_transfer_is_counted_in_wire_packets_and_wire_bytes(connected: Box, tmp_path) -> None:
+    box, far = connected, Box(tmp_path / "far")
+    try:
+        box.run(f"ip link set peer netns {far.name} name over")
+        far.run("ip link set over up")
+        far.run("ip addr add 192.0.2.2/24 dev over")
+        box.converge(tracer("wan", directions=("ingress", "egress")))
+        with far.inside():
+            listening = socket.create_server(("192.0.2.2", PORT))
+        segments = _transfer(box, listening)
+        store = Collected()
+        box.drain(store)
+    finally:
+        far.delete()
+    (sent,) = [r for r in store.flows if r["dst_port"] == PORT and r["direction"] == "egress"]
+    assert sent["packets"] == segments
+    assert sent["bytes"] == SIZE + HEADERS * segments + SYN_EXTRA
+    assert sent["skbs"] * 5 < sent["packets"]
+    assert sent["tcp_flags"] & 0x13 == 0x13  # SYN, FIN and ACK were all seen
+
+
+def _transfer(box: Box, listening: socket.socket) -> int:
+    """Send SIZE bytes; the segments that the sender's TCP sent."""
+
+    def receive() -> None:
+        accepted, _ = listening.accept()
+        while accepted.recv(1 << 20):
+            pass
+        accepted.close()
+        listening.close()
+
+    receiver = threading.Thread(target=receive)
+    receiver.start()
+    with box.inside():
+        sending = socket.create_connection(("192.0.2.2", PORT), timeout=20)
+    sending.sendall(bytes(SIZE))
+    sending.shutdown(socket.SHUT_WR)
+    assert sending.recv(1) == b""  # the other end has read all, and closed
+    receiver.join(timeout=20)
+    info = sending.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 232)
+    sending.close()
+    return int(struct.unpack_from("=I", info, TCPI_SEGS_OUT_OFFSET)[0])

@@ -1,0 +1,187 @@
+"""A box to trace on, and what drains it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import sqlite3
+import struct
+import subprocess
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from smartxd import bpfsys
+from smartxd.capture.drain import Drain
+from smartxd.capture.maps import GracePeriod, PolicyMaps
+from smartxd.manifest import Manifest, TracedPolicy
+from smartxd.objects import ObjectRef, OwnedObject
+from smartxd.planes.trace import bpffs
+from smartxd.planes.trace.plane import TracePlane
+from smartxd.planes.trace.state import Tracer, TraceState
+from smartxd.reconcile.plan import Ownership, Plan, Problem
+from smartxd.records import FLOW, LOSS
+
+CLONE_NEWNET = 0x40000000
+BPF_PROG_LOAD = 5
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass
+class Collected:
+    """A store that only remembers."""
+
+    generations: dict[str, int] = field(default_factory=dict)
+    flow_tables: list[pa.Table] = field(default_factory=list)
+    loss_tables: list[pa.Table] = field(default_factory=list)
+
+    def committed(self, incarnation: str) -> int | None:
+        return self.generations.get(incarnation)
+
+    def append(self, incarnation: str, generation: int, flows: pa.Table, losses: pa.Table) -> None:
+        self.flow_tables.append(flows)
+        self.loss_tables.append(losses)
+        self.generations[incarnation] = generation
+
+    @property
+    def flows(self) -> list[dict[str, Any]]:
+        return pa.concat_tables([FLOW.empty_table(), *self.flow_tables]).to_pylist()
+
+    @property
+    def losses(self) -> list[dict[str, Any]]:
+        return pa.concat_tables([LOSS.empty_table(), *self.loss_tables]).to_pylist()
+
+
+class Box:
+    """A namespace with a veth pair `wan`-`peer`, silent but for what a test sends, and a trace plane."""
+
+    def __init__(self, directory: Path) -> None:
+        self.name = f"smxt-{uuid.uuid4().hex[:10]}"
+        self.path = f"/run/netns/{self.name}"
+        self.bpffs_dir = bpffs.MOUNT_POINT / self.name
+        self.manifest_path = directory / "trace.json"
+        self.plane = TracePlane(self.bpffs_dir, self.manifest_path)
+        self.owned: set[OwnedObject] = set()
+        subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=10)
+        self.run("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+        self.add_veth("wan", "peer")
+
+    def delete(self) -> None:
+        try:
+            with self.inside():
+                self.plane.remove_all()
+        finally:
+            subprocess.run(["ip", "netns", "del", self.name], check=True, timeout=10)
+        assert not self.bpffs_dir.exists()
+
+    def run(self, command: str) -> str:
+        argv = ["nsenter", f"--net={self.path}", *command.split()]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def add_veth(self, name: str, peer: str) -> None:
+        self.run(f"ip link add {name} type veth peer name {peer}")
+        self.run(f"ip link set {name} up")
+        self.run(f"ip link set {peer} up")
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """The calling thread in the namespace."""
+        home = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
+        there = os.open(self.path, os.O_RDONLY)
+        assert _libc.setns(there, CLONE_NEWNET) == 0
+        try:
+            yield
+        finally:
+            if _libc.setns(home, CLONE_NEWNET) != 0:
+                os._exit(70)  # no other test may run in the wrong namespace
+            os.close(there)
+            os.close(home)
+
+    def plan(self, *tracers: Tracer) -> Plan:
+        with self.inside():
+            owned = Ownership(frozenset(self.owned))
+            return self.plane.plan(TraceState(tracers), self.plane.observe(), owned)
+
+    def converge(self, *tracers: Tracer, commit: str = "c1") -> list[Problem]:
+        """One round as the daemon does it; all problems."""
+        plan = self.plan(*tracers)
+        problems = list(plan.problems)
+        with self.inside():
+            self.owned |= {action.owned for action in plan.actions}
+            for result in self.plane.apply(plan, self.plane.observe()):
+                if result.problem:
+                    problems.append(result.problem)
+            self.plane.publish(commit)
+        return problems
+
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest.read(self.manifest_path)
+
+    def policy(self, name: str = "wan") -> TracedPolicy:
+        (found,) = [p for p in self.manifest.policies if p.name == name and not p.retired]
+        return found
+
+    def drain(self, store: Any, name: str = "wan", reached: Callable[[str], None] = lambda _: None) -> None:
+        policy = self.policy(name)
+        maps, grace = PolicyMaps(policy.pin_dir), GracePeriod()
+        try:
+            Drain(maps, store, grace, reached).run(policy)
+        finally:
+            maps.close()
+            grace.close()
+
+    @contextmanager
+    def packet_socket(self, interface: str) -> Iterator[socket.socket]:
+        with self.inside(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as made:
+            made.bind((interface, 0))
+            yield made
+
+    def send(self, *frames: bytes, out: str = "peer") -> None:
+        with self.packet_socket(out) as sending:
+            for frame in frames:
+                sending.send(frame)
+
+    def counter(self, interface: str, name: str) -> int:
+        """A counter of the interface, as `ip -s link` shows it."""
+        for line in self.run("cat /proc/net/dev").splitlines():
+            device, _, numbers = line.partition(":")
+            if device.strip() == interface:
+                columns = ("rx_bytes", "rx_packets", *["_"] * 6, "tx_bytes", "tx_packets")
+                return int(numbers.split()[columns.index(name)])
+        raise AssertionError(f"no interface {interface}")
+
+
+def tracer(
+    *interfaces: str, name: str = "wan", directions: tuple[str, ...] = ("ingress",), **more: int
+) -> Tracer:
+    return Tracer(
+        ObjectRef("TracePolicy", name), tuple(sorted(interfaces)), tuple(sorted(directions)), **more
+    )
+
+
+def load_foreign_program() -> int:
+    """A descriptor of another tool's classifier, which says "accept": nothing behind it sees a packet."""
+    instructions = struct.pack("<BBhi", 0xB7, 0, 0, 0) + struct.pack("<BBhi", 0x95, 0, 0, 0)
+    code, words = ctypes.create_string_buffer(instructions), ctypes.create_string_buffer(b"GPL")
+    attr = struct.pack("=IIQQ", 3, 2, ctypes.addressof(code), ctypes.addressof(words))
+    return bpfsys._bpf(BPF_PROG_LOAD, bytearray(attr))  # type: ignore[arg-type]
+
+
+def stored_flows(directory: Path, sql: str) -> list[tuple[Any, ...]]:
+    """A query over the flows of all segments of a closed store."""
+    found: list[tuple[Any, ...]] = []
+    for segment in sorted(directory.glob("flows-*.sqlite")):
+        db = sqlite3.connect(segment)
+        found += db.execute(sql).fetchall()
+        db.close()
+    return found
