@@ -22,8 +22,13 @@ def bind(host: str, port: int) -> socket.socket:
         return listening
     except OSError as err:
         raise ConfigError(
-            f"{host}:{port}: {err.strerror or err}", "choose another address with --listen HOST:PORT"
+            f"{host}:{port}: {_why(err)}", "choose another address with --listen HOST:PORT"
         ) from err
+
+
+def _why(err: OSError) -> str:
+    # The standard library adds the address to the text of some errors; it is in ours already.
+    return os.strerror(err.errno) if err.errno and not isinstance(err, socket.gaierror) else str(err)
 
 
 def inherited(environ: Mapping[str, str]) -> list[socket.socket]:

@@ -26,6 +26,8 @@ from smartxd.lab.network import Node
 
 pytestmark = pytest.mark.kernel
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "koren-two-site"
+
 
 def _smartxctl(*argv: str) -> int:
     top = argparse.ArgumentParser()
@@ -169,33 +171,55 @@ def test_a_lab_that_was_never_up_goes_down_with_a_line(
     assert capsys.readouterr().out == f"lab {lab_name} was not up\n"
 
 
-@pytest.mark.parametrize("step", [1, 2, 4, 7])
-def test_after_a_crash_in_the_middle_of_up_down_leaves_nothing(
-    new_lab: Callable[..., Lab], lab_name: str, step: int
-) -> None:
-    lab = new_lab(name=lab_name)
-    script = textwrap.dedent("""
-        import os, signal, sys
-        from pathlib import Path
-        from lab_probe import NODES
-        from smartxd.lab.lab import Lab
-        left = int(sys.argv[3])
-        def crash(line):
-            global left
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-        Lab(Path(sys.argv[1]), sys.argv[2], crash, nodes=lambda _: NODES).up(bare=True)
-    """)
+CRASHING_UP = """
+import os, signal, sys
+from pathlib import Path
+from lab_probe import NODES
+from smartxd.lab.lab import Lab
+
+folder, name, last_line = sys.argv[1:4]
+
+def crash(line):
+    if line.startswith(last_line):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+bare = "--bare" in sys.argv
+Lab(Path(folder), name, crash, **({"nodes": lambda _: NODES} if bare else {})).up(bare=bare)
+"""
+
+
+def _up_until(lab: Lab, last_line: str, *options: str) -> None:
+    """``up`` in a process that is killed when it says ``last_line``."""
     crashed = subprocess.run(
-        [sys.executable, "-c", script, str(lab.spec_dir), lab_name, str(step)],
+        [sys.executable, "-c", CRASHING_UP, str(lab.spec_dir), lab.layout.name, last_line, *options],
         cwd=Path(__file__).parent,
         timeout=60,
         check=False,
     )
     assert crashed.returncode == -signal.SIGKILL
-    assert leftovers(lab_name) != []
+
+
+@pytest.mark.parametrize("last_line", ["network:", "repo:", "gist1: staticd", "gist2: zebra"])
+def test_after_a_crash_in_the_middle_of_up_down_leaves_nothing(
+    new_lab: Callable[..., Lab], last_line: str
+) -> None:
+    lab = new_lab()
+    _up_until(lab, last_line, "--bare")
+    assert leftovers(lab.layout.name) != []
     assert lab.down() is True
+    assert leftovers(lab.layout.name) == []
+
+
+def test_down_ends_daemons_and_unpins_programs_that_no_record_names(lab_name: str) -> None:
+    lab = Lab(EXAMPLE, lab_name)
+    try:
+        _up_until(lab, "gist1: capture")
+        lab.state.model_copy(update={"processes": {}}).write(lab.layout.state)
+        programs = [Path(f"/proc/{p.pid}/cmdline").read_text() for p in process.marked(lab_name)]
+        assert sum("smartxd.center.main" in p for p in programs) == 1
+        assert lab.layout.box("gist1").bpffs.exists()
+    finally:
+        lab.down()
     assert leftovers(lab_name) == []
 
 

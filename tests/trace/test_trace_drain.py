@@ -117,6 +117,60 @@ def test_a_crash_at_any_point_under_traffic_loses_and_doubles_nothing(
     assert (totals["seen_packets"].sum(), totals["seen_bytes"].sum()) == (packets, size)
 
 
+@pytest.mark.parametrize("point", POINTS)
+def test_a_drain_that_stopped_anywhere_is_completed_by_the_next(box: Box, point: str) -> None:
+    """As above, with a store that would take a generation twice, and packets counted in between."""
+
+    class StopError(Exception):
+        pass
+
+    def stop(where: str) -> None:
+        if where == point:
+            raise StopError
+
+    box.converge(tracer("wan"))
+    store = Collected()
+    for _ in range(3):
+        box.send(*(flow(n) for n in range(50)))
+        with pytest.raises(StopError):
+            box.drain(store, reached=stop)
+    box.send(*(flow(n) for n in range(50)))
+    box.drain(store)
+    assert sum(row["packets"] for row in store.flows) == 200
+    maps = PolicyMaps(box.policy().pin_dir)
+    assert maps.totals().values["sum"]["seen_packets"].sum() == 200
+    assert not any(len(maps.flows(g)) or len(maps.ledger(g)) for g in (0, 1))
+    maps.close()
+
+
+def test_the_old_map_is_read_only_after_a_grace_period(box: Box) -> None:
+    box.converge(tracer("wan"))
+    box.send(flow(1))
+    steps: list[str] = []
+
+    class Grace(GracePeriod):
+        def wait(self) -> None:
+            steps.append("grace")
+            super().wait()
+
+    maps, grace = PolicyMaps(box.policy().pin_dir), Grace()
+    Drain(maps, Collected(), grace, steps.append).run(box.policy())
+    assert steps[:5] == ["before flip", "flipped", "grace", "idle", "read"]
+    steps.clear()
+    box.send(flow(1))
+    with pytest.raises(InterruptedError):
+        Drain(maps, Collected(), grace, lambda at: _interrupt(at, "flipped")).run(box.policy())
+    Drain(maps, Collected(), grace, steps.append).run(box.policy())
+    assert steps[:2] == ["grace", "read"]
+    maps.close()
+    grace.close()
+
+
+def _interrupt(at: str, point: str) -> None:
+    if at == point:
+        raise InterruptedError
+
+
 def test_many_drains_under_traffic_on_all_cpus_balance(box: Box) -> None:
     """Two senders, so that two CPUs insert into the same flows while the maps flip under them."""
     box.converge(tracer("wan", flows_max=300))

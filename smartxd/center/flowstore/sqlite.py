@@ -46,14 +46,20 @@ class SqliteFlowStore:
             _make(path)
         try:
             self._conn = self._connect("rw")
+        except _ERRORS as err:
+            raise self._error(err) from err
+        try:
             # Durable before the answer: what is acknowledged here, a box may delete.
             for pragma in ("synchronous=FULL", "journal_mode=WAL"):
                 self._read(self._conn, f"PRAGMA {pragma}")
             check_version(int(self._read(self._conn, "PRAGMA user_version")[0][0]), path, VERSION)
             self._batch_id = int(self._read(self._conn, "SELECT coalesce(max(id), 0) FROM batches")[0][0])
             self._conn.adbc_connection.set_autocommit(False)
-        except _ERRORS as err:
-            raise self._error(err) from err
+        except BaseException as err:
+            self._conn.close()
+            if isinstance(err, _ERRORS):
+                raise self._error(err) from err
+            raise
 
     def close(self) -> None:
         """Close the file, after the batch that is being written."""

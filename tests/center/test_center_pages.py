@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import httpx
+from capture_rows import flow_rows
+
+from smartxd.report import (
+    BoxReport,
+    CaptureReport,
+    ConditionReport,
+    ControlReport,
+    SessionReport,
+    SourceReport,
+    StreamReport,
+)
+from smartxd.store.batch import BatchKey, checksum
+from smartxd.sync.protocol import CHECKSUM, encode, ingest_path
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def condition(object_: str, type_: str, status: bool, reason: str, message: str) -> ConditionReport:
+    since = datetime.now(UTC) - timedelta(minutes=5)
+    return ConditionReport(
+        object=object_, type=type_, status=status, reason=reason, message=message, commit=COMMIT, since=since
+    )
+
+
+def report(box: str, *, ready: bool, message: str = "all is as declared") -> BoxReport:
+    conditions = [
+        condition(f"Box/{box}", "Ready", ready, "Converged" if ready else "NotConverged", message),
+        condition("BGPRouter/wan", "Ready", True, "Converged", "as declared"),
+        condition("Tunnel/blue", "Stalled", not ready, "MissingUnderlay", "no route to 192.0.2.9"),
+    ]
+    numbers = {"remote_as": 65002, "uptime_s": 9, "prefixes_received": 1, "prefixes_sent": 1}
+    state = "Established" if ready else "Active"
+    sessions = [
+        SessionReport(owner="BGPPeer/a-b", address="192.0.2.2", state="Established", **numbers),
+        SessionReport(
+            owner="BGPPeer/a-c", address="192.0.2.3", state=state, last_error="no route", **numbers
+        ),
+    ]
+    rows = {"captured_rows": 90, "received_rows": 10, "pending_rows": 77, "tombstoned_rows": 3}
+    stream = StreamReport(stream="flows", quarantined_rows=0, captured_batches=9, pending_batches=4, **rows)
+    return BoxReport(
+        box=box,
+        control=ControlReport(
+            box=box, version="0.1.0", at=datetime.now(UTC), commit=COMMIT, sessions=tuple(sessions),
+            source=SourceReport(url="https://git.example/specs", branch="main", path="."),
+            conditions=tuple(conditions),
+        ),
+        capture=CaptureReport(epoch="e", streams=(stream,)),
+    )  # fmt: skip
+
+
+def post(center, said: BoxReport, token: str) -> None:
+    answer = httpx.post(
+        f"{center.url}/api/v1/boxes/{said.box}/report",
+        content=said.model_dump_json(),
+        headers={"Authorization": f"Bearer {token}"},
+        trust_env=False,
+    )
+    assert answer.status_code == 204, answer.text
+
+
+def page(center, path: str = "/") -> str:
+    answer = httpx.get(center.url + path, trust_env=False)
+    assert answer.status_code == 200
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    return answer.text
+
+
+def test_without_a_box_the_page_says_how_to_enroll_one(center):
+    assert "smartx-center enroll BOX" in page(center)
+
+
+def test_the_first_page_shows_each_box_with_what_is_wrong_with_it(center):
+    good, bad = center.enroll("good"), center.enroll("bad")
+    center.enroll("silent")
+    post(center, report("good", ready=True), good)
+    post(center, report("bad", ready=False), bad)
+    table = flow_rows(1, 4321)
+    key = BatchKey("good", "flows", "00000000-0000-0000-0000-000000000001", 1)
+    headers = {"Authorization": f"Bearer {good}", CHECKSUM: checksum(table)}
+    httpx.put(center.url + ingest_path(key), content=encode(table), headers=headers, trust_env=False)
+    text = page(center)
+    rows = {
+        name: text.split(f'href="/boxes/{name}"')[1].split("</tr>")[0] for name in ("good", "bad", "silent")
+    }
+    assert "1 of 3 ready" in text
+    for expected in (">Ready<", COMMIT[:12], "2 of 2 established", "77 rows", "4321", "3 not sent"):
+        assert expected in rows["good"]
+    assert "Stalled" not in rows["good"]
+    for expected in (
+        "Not ready",
+        "Stalled=True MissingUnderlay",
+        "no route to 192.0.2.9",
+        "1 of 2 established",
+    ):
+        assert expected in rows["bad"]
+    assert "BGPRouter/wan" not in rows["bad"], "only what is not as it should be"
+    assert "Never seen" in rows["silent"]
+    detail = page(center, "/boxes/bad")
+    for expected in (COMMIT, "BGPPeer/a-c", "Active", "https://git.example/specs", "BGPRouter/wan"):
+        assert expected in detail
+    assert httpx.get(f"{center.url}/boxes/nobody", trust_env=False).status_code == 404
+
+
+def test_what_a_box_writes_is_text_and_never_markup(center):
+    token = center.enroll("hostile")
+    post(center, report("hostile", ready=False, message="<script>alert(1)</script>"), token)
+    for path in ("/", "/boxes/hostile"):
+        assert "<script>" not in page(center, path)
+        assert "&lt;script&gt;" in page(center, path)
