@@ -1,8 +1,9 @@
 """Commit to converged, against ``git fetch`` and ``ip -batch`` for the same objects; and what rest costs.
 
-Twenty commits of one tunnel each go to a local repo that one box follows. A commit's time runs from the end
-of ``git commit`` to the moment when the box says that it is Ready on that commit. The reference does the
-same work by hand, right after, in a namespace of its own: fetch the commit into a mirror, make the objects.
+Twenty commits of one tunnel each go to a local repo that one box follows. A commit's time runs from before
+``git update-ref`` moves the branch to the moment when the box says that it is Ready on that commit. The
+reference does the same work by hand, right after, in a namespace of its own: fetch the commit into a mirror,
+make the objects.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from benchmarks.table import Row
 from smartxd.errors import LabError
 from smartxd.lab.box import Pace
 from smartxd.lab.lab import Lab
+from smartxd.store.captures import read_report
 
 COMMITS = 20
-IDLE_S = 30.0
+IDLE_S = 60.0
 TIMEOUT_S = 30.0
 EXAMPLE = Path(__file__).parents[1] / "examples" / "koren-two-site"
 
@@ -74,8 +76,9 @@ def commit_to_converged() -> list[Row]:
         with _lab(specs, "bench-conv", Pace()) as lab:
             ready = _Ready(lab.layout.box("bench").socket)
             for n in range(1, COMMITS + 1):
-                commit = lab.commit({f"t{n}.yaml": TUNNEL.format(n=n, vni=1000 + n)}, f"tunnel {n}")
+                commit = _prepare(lab.layout.repo, f"t{n}.yaml", TUNNEL.format(n=n, vni=1000 + n))
                 start = time.perf_counter()
+                _git(lab.layout.repo, "update-ref", "refs/heads/main", commit)
                 ready.wait(commit)
                 ours.append(time.perf_counter() - start)
                 by_hand.append(reference.apply(lab.layout.repo, n))
@@ -93,6 +96,7 @@ def commit_to_converged() -> list[Row]:
 def at_rest() -> list[Row]:
     """What a converged box of the example costs while nothing happens, at a real box's pace."""
     with _lab(EXAMPLE, "bench-idle", Pace(drain_s=5, status_s=10)) as lab:
+        _settle(lab)
         pids = {name: lab.state.processes[f"gist1/{name}"].pid for name in ("smartxd", "capture")}
         before = {name: _cpu_s(pid) for name, pid in pids.items()}
         start = time.monotonic()
@@ -107,6 +111,19 @@ def at_rest() -> list[Row]:
         Row("RSS of smartxd", rss["smartxd"], "MB", 120),
         Row("RSS of capture", rss["capture"], "MB"),
     ]
+
+
+def _settle(lab: Lab) -> None:
+    """Wait until start-up is over: the session is established, and the centre has the box's first batches."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        sessions = lab.report("gist1").sessions
+        capture = read_report(lab.layout.box("gist1").state_dir / "captures")
+        synced = capture is not None and any(s.received_rows for s in capture.streams)
+        if synced and all(s.state == "Established" for s in sessions):
+            return
+        time.sleep(0.5)
+    raise LabError("the example did not settle within 60 s")
 
 
 @contextmanager
@@ -174,10 +191,24 @@ def _reference(folder: Path) -> Iterator[_Reference]:
         _call("ip", "netns", "del", name)
 
 
-def _call(*argv: str, text: str = "") -> None:
+def _prepare(repo: Path, name: str, text: str) -> str:
+    """A commit on top of the branch that adds one file; the branch does not move yet."""
+    (repo / name).write_text(text)
+    _git(repo, "add", name)
+    tree = _git(repo, "write-tree")
+    identity = ("-c", "user.name=bench", "-c", "user.email=bench@example.net")
+    return _git(repo, *identity, "commit-tree", "-p", "refs/heads/main", "-m", name, tree)
+
+
+def _git(repo: Path, *argv: str) -> str:
+    return _call("git", "-C", str(repo), *argv).strip()
+
+
+def _call(*argv: str, text: str = "") -> str:
     done = subprocess.run(argv, input=text, text=True, capture_output=True, timeout=TIMEOUT_S, check=False)
     if done.returncode:
         raise LabError(f"{' '.join(argv)}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def _ms(samples: list[float], percent: int) -> float:

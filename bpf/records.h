@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What the program and the capture process share: one struct per record. smartxd/capture/records_layout
- * is decoded by smartxd/capture/layout.py, and a test compares the two field by field.
+ * What the program and the capture process share: one struct per record. smartxd/capture/layout.py says the
+ * same to numpy, and a test compares the two field by field.
  * Numbers are in host order, addresses in network order.
  */
 #pragma once

@@ -90,10 +90,10 @@ def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8]) -> pa.Arr
     """Text of each address, null where there is none; each distinct one is written once."""
     words: list[str] = []
     places = np.zeros(len(raw), "i4")
-    for bit, family, size in ((HAS_IP4, socket.AF_INET, 4), (HAS_IP6, socket.AF_INET6, 16)):
-        rows = np.flatnonzero(has & bit)
-        # Fixed-width bytes compare without their trailing zeros, which no two of one width differ by.
-        packed = np.ascontiguousarray(raw[rows, :size]).view(f"S{size}").ravel()
+    # Bytes of one width (S16) compare without their trailing zeros, by which no two of them differ.
+    for bit, family, word in ((HAS_IP4, socket.AF_INET, "u4"), (HAS_IP6, socket.AF_INET6, "S16")):
+        rows, size = np.flatnonzero(has & bit), np.dtype(word).itemsize
+        packed = np.ascontiguousarray(raw[rows, :size]).view(word).ravel()
         _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
         places[rows] = inverse + len(words)
         words += [socket.inet_ntop(family, raw[row, :size].tobytes()) for row in rows[first]]

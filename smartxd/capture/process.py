@@ -9,13 +9,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from smartxd.capture.tracing import Tracing
 from smartxd.config import Config
 from smartxd.errors import DaemonError, SmartxError
 from smartxd.manifest import Manifest
 from smartxd.store.captures import CaptureStore
-from smartxd.sync.sender import Sender
+
+if TYPE_CHECKING:
+    from smartxd.sync.sender import Sender
 
 SENDER_RESTART_S = 30
 
@@ -79,6 +82,8 @@ def _sending(config: Config, stop: threading.Event) -> Iterator[Callable[[], Non
     if config.center is None:
         yield lambda: None
         return
+    from smartxd.sync.sender import Sender  # noqa: PLC0415 (half of the memory, where there is no centre)
+
     sender = Sender(config, config.captures_dir)
     thread = threading.Thread(target=_send, args=(sender, stop), name="sync")
     thread.start()

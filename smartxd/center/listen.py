@@ -16,8 +16,8 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=128)
-        # Connections inherit it; asyncio sets it only where the socket names its protocol, and without it each
-        # answer waits 40 ms for the client's delayed acknowledgement.
+        # Connections inherit it. asyncio sets it only where the socket names its protocol, and without it
+        # each answer waits 40 ms for the client's delayed acknowledgement.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening
     except OSError as err:

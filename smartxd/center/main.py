@@ -47,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
         "serve the site until SIGTERM; whoever reaches the address may read, enrolled boxes write",
         "  smartx-center serve\n  smartx-center serve --data-dir /srv/center --listen 192.0.2.10:8080",
     )
-    serve.add_argument("--listen", metavar="HOST:PORT", help="default 127.0.0.1:8080; LISTEN_FDS adds to it")
+    serve.add_argument(
+        "--listen", metavar="HOST:PORT", help="default 127.0.0.1:8080, or the sockets that systemd hands over"
+    )
     serve.set_defaults(run=_serve)
     add("migrate", "bring the databases up to date, as serve does", "  smartx-center migrate").set_defaults(
         run=_migrate
@@ -86,7 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(_: argparse.Namespace, config: SiteConfig) -> int:
-    sockets = [listen.bind(*config.address), *listen.inherited(os.environ)]
+    sockets = listen.inherited(os.environ)
+    if not sockets or "listen" in config.model_fields_set:
+        sockets.insert(0, listen.bind(*config.address))
     site.configure(config)
     site.migrate()
 

@@ -44,17 +44,14 @@ class BoxView:
     lost_rows: int
     totals: tuple[Totals, ...]
     received_rows: int
+    ready_for: str
+    """How long the box has been, or not been, Ready; empty when it has not said."""
+    contact_age: str
 
     @property
     def commit(self) -> str:
         """The commit that is applied, short."""
         return self.control.commit[:12] if self.control else ""
-
-    @property
-    def ready_since(self) -> datetime | None:
-        """Since when the box is, or is not, Ready."""
-        conditions = self.control.conditions if self.control else ()
-        return next((c.since for c in conditions if c.object.startswith("Box/") and c.type == "Ready"), None)
 
 
 def troubled(condition: ConditionReport) -> bool:
@@ -90,7 +87,25 @@ def _view(box: Box, totals: list[Totals], now: datetime) -> BoxView:
         lost_rows=sum(s.tombstoned_rows + s.quarantined_rows for s in streams),
         totals=tuple(totals),
         received_rows=sum(t.rows for t in totals),
+        ready_for=_age(_ready_since(control), now),
+        contact_age=_age(box.last_contact, now),
     )
+
+
+def _ready_since(control: ControlReport | None) -> datetime | None:
+    conditions = control.conditions if control else ()
+    return next((c.since for c in conditions if c.object.startswith("Box/") and c.type == "Ready"), None)
+
+
+def _age(since: datetime | None, now: datetime) -> str:
+    """In one unit: ``12 s``, ``3 min``, ``5 h``, ``2 d``; empty without a time."""
+    if since is None:
+        return ""
+    seconds = max(0, int((now - since).total_seconds()))
+    for unit, length, bound in (("s", 1, 120), ("min", 60, 120 * 60), ("h", 3600, 48 * 3600)):
+        if seconds < bound:
+            return f"{seconds // length} {unit}"
+    return f"{seconds // 86400} d"
 
 
 def boxes(request: HttpRequest) -> HttpResponse:

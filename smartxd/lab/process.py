@@ -20,6 +20,7 @@ MARK = "SMARTX_LAB"
 LOG_BYTES_MAX = 4 << 20
 """A log that has grown beyond this begins anew when its process is started again."""
 KILL_WAIT_S = 10.0
+REAPING_WAIT_S = 5.0
 
 _children: set[int] = set()
 
@@ -99,11 +100,13 @@ def inside(namespaces: Iterable[Path]) -> Iterator[Process]:
 def end(processes: Iterable[Process], grace_s: float = 10.0) -> None:
     """Ask them to end, and after ``grace_s`` make them; LabError when one stays even so."""
     open_fds: dict[int, Process] = {}
+    ended: list[Process] = []
     try:
         for process in processes:
             fd = _open(process)
             if fd is not None:
                 open_fds[fd] = process
+                ended.append(process)
         for signum, bound_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, KILL_WAIT_S)):
             for fd in open_fds:
                 with contextlib.suppress(ProcessLookupError):
@@ -112,6 +115,7 @@ def end(processes: Iterable[Process], grace_s: float = 10.0) -> None:
         if open_fds:
             pids = ", ".join(str(p.pid) for p in open_fds.values())
             raise LabError(f"these processes do not end, killed as they are: {pids}", "try again later")
+        _await_reaping(ended)
     finally:
         for fd in open_fds:
             os.close(fd)
@@ -156,6 +160,19 @@ def _reap(pid: int) -> None:
                 _children.discard(pid)
 
 
+def _await_reaping(ended: Iterable[Process]) -> None:
+    """Give init a moment to take note of orphans, so that no list of processes still shows them."""
+    deadline = time.monotonic() + REAPING_WAIT_S
+    for process in ended:
+        while _is_orphan(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.005)  # Nothing tells when init has done it.
+
+
+def _is_orphan(pid: int) -> bool:
+    fields = _stat(pid)
+    return fields is not None and int(fields[1]) == 1
+
+
 def _open(process: Process) -> int | None:
     """A pidfd of the process; None when it is gone."""
     try:
@@ -170,12 +187,16 @@ def _open(process: Process) -> int | None:
 
 
 def _started(pid: int) -> int | None:
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of proc(5)'s stat from the third, the state, on; None when there is no such process."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def _known(pid: int) -> Iterator[Process]:

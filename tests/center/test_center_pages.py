@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -92,6 +93,8 @@ def test_the_first_page_shows_each_box_with_what_is_wrong_with_it(center):
     for expected in (">Ready<", COMMIT[:12], "2 of 2 established", "77 rows", "4321", "3 not sent"):
         assert expected in rows["good"]
     assert "Stalled" not in rows["good"]
+    assert "for 5 min" in rows["good"]
+    assert re.search(r"\d+ s ago", rows["good"])
     for expected in (
         "Not ready",
         "Stalled=True MissingUnderlay",

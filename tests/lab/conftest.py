@@ -10,10 +10,17 @@ from pathlib import Path
 import pytest
 from lab_probe import NODES
 
+from smartxd.lab import process
 from smartxd.lab.lab import Lab
 from smartxd.lab.network import Node
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _no_wait_for_init(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some inits take seconds to note that an orphan has ended; only one test needs to see that they do."""
+    monkeypatch.setattr(process, "REAPING_WAIT_S", 0.0)
 
 
 @pytest.fixture

@@ -58,8 +58,9 @@ class FRRPlane:
         """The sessions of ``desired`` as bgpd sees them; one that is not there is ``Absent``."""
         if desired.bgp is None or not desired.bgp.neighbors:
             return ()
-        summary = _peers(self._vtysh.command("show bgp summary json"))
-        failed = _peers(self._vtysh.command("show bgp summary failed json"))
+        # One call for both: it is vtysh's start that costs.
+        output = self._vtysh.command("show bgp summary json", "show bgp summary failed json")
+        summary, failed = _summaries(output)
         return tuple(
             SessionReport(
                 owner=str(neighbor.owner),
@@ -76,12 +77,17 @@ class FRRPlane:
         )
 
 
-def _peers(output: str) -> dict[str, dict[str, Any]]:
-    """The peers of IPv4 unicast in a summary; none where BGP is not configured."""
+def _summaries(output: str) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The peers of IPv4 unicast in each of two summaries; none where BGP is not configured."""
+    decoder, rest = json.JSONDecoder(), output.strip()
+    found: list[dict[str, dict[str, Any]]] = []
     try:
-        families = json.loads(output or "{}")
+        while rest:
+            families, end = decoder.raw_decode(rest)
+            family = families.get("ipv4Unicast", {}) if isinstance(families, dict) else {}
+            found.append(family.get("peers", {}))
+            rest = rest[end:].lstrip()
     except json.JSONDecodeError as err:
         raise PlaneError("FRRUnreadable", f"bgpd's summary is not JSON: {err}") from err
-    family = families.get("ipv4Unicast", {}) if isinstance(families, dict) else {}
-    peers = family.get("peers", {})
-    return peers if isinstance(peers, dict) else {}
+    summary, failed = (*found, {}, {})[:2]
+    return summary, failed
