@@ -49,6 +49,11 @@ spec:
   gateways: {{bench: 10.20.{n}.1/24}}
 """
 
+UNDERLAY = """link add wan0 type veth peer name wan1
+addr add 203.0.113.1/24 dev wan0
+link set wan0 up
+"""
+
 BATCH = """link add br{vni} mtu 1450 type bridge
 link set br{vni} alias smartxd:Tunnel/t{n}
 link add vx{vni} mtu 1450 type vxlan id {vni} group 239.1.1.{n} local 203.0.113.1 dev wan0 dstport 4789 ttl 16
@@ -173,7 +178,7 @@ class _Reference:
         start = time.perf_counter()
         _call("git", "-C", str(self._mirror), "fetch", "--quiet", str(repo), "+main:refs/heads/main")
         batch = BATCH.format(n=n, vni=1000 + n)
-        _call("nsenter", f"--net=/run/netns/{self._namespace}", "ip", "-batch", "-", text=batch)
+        _call(*_ip(self._namespace), text=batch)
         return time.perf_counter() - start
 
 
@@ -183,9 +188,7 @@ def _reference(folder: Path) -> Iterator[_Reference]:
     _call("git", "init", "--quiet", "--bare", str(mirror))
     _call("ip", "netns", "add", name)
     try:
-        _call("ip", "-n", name, "link", "add", "wan0", "type", "veth", "peer", "name", "wan1")
-        _call("ip", "-n", name, "addr", "add", "203.0.113.1/24", "dev", "wan0")
-        _call("ip", "-n", name, "link", "set", "wan0", "up")
+        _call(*_ip(name), text=UNDERLAY)
         yield _Reference(name, mirror)
     finally:
         _call("ip", "netns", "del", name)
@@ -202,6 +205,11 @@ def _prepare(repo: Path, name: str, text: str) -> str:
 
 def _git(repo: Path, *argv: str) -> str:
     return _call("git", "-C", str(repo), *argv).strip()
+
+
+def _ip(namespace: str) -> tuple[str, ...]:
+    """``ip -batch`` in a namespace."""
+    return ("nsenter", f"--net=/run/netns/{namespace}", "ip", "-batch", "-")
 
 
 def _call(*argv: str, text: str = "") -> str:

@@ -1,4 +1,4 @@
-"""What a box says of itself: served on the daemon's socket, printed by ``smartxctl status``, sent to the centre.
+"""What a box says of itself: on the daemon's socket, in ``smartxctl status``, at the centre.
 
 ``-o json`` prints these models, so their fields are stable: they are added to, not renamed.
 """

@@ -1,0 +1,1 @@
+"""``smartxctl``: what an operator types; a file per verb."""

@@ -114,7 +114,7 @@ def _show_control(control: ControlReport, now: datetime) -> None:
 
 
 def _objects(conditions: Sequence[ConditionReport], now: datetime) -> Iterator[tuple[object, ...]]:
-    """One row for each object: Ready or not; then a row for each other condition that is true or was drift."""
+    """A row for each object: Ready or not; then one for each other condition that is true or was drift."""
     for c in conditions:
         if c.type == "Ready":
             state = "Ready" if c.status else "NOT READY"

@@ -7,6 +7,7 @@ the centre knows its key.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 import uuid
@@ -101,7 +102,9 @@ class Index:
                 f"{self.path}: missing beside capture files", f"move {directory} aside to start a new store"
             )
         try:
-            mode = "rwc" if create else "ro" if readonly else "rw"
+            if create and not self.path.exists():
+                self._make()
+            mode = "ro" if readonly else "rw"
             # Made by one thread, handed to another that alone uses it.
             self._conn = sqlite3.connect(
                 f"{self.path.absolute().as_uri()}?mode={mode}",
@@ -114,17 +117,23 @@ class Index:
             raise StoreError(f"{self.path}: {err}") from err
         try:
             with self._named_errors():
-                self._prepare(create)
+                self._prepare()
         except BaseException:
             self._conn.close()
             raise
 
-    def _prepare(self, create: bool) -> None:
-        if create:
-            self._conn.execute("PRAGMA journal_mode=WAL")
-            with self.transaction(durable=True):
-                if self._one("PRAGMA user_version")[0] == 0:
-                    make_index(self._conn, str(uuid.uuid4()))
+    def _make(self) -> None:
+        """A new index, which appears whole: readers look whether it exists, and then read it."""
+        fresh = self.path.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as conn:
+            conn.execute("PRAGMA journal_mode=WAL")
+            conn.execute("BEGIN")
+            make_index(conn, str(uuid.uuid4()))
+            conn.execute("COMMIT")
+        fresh.rename(self.path)
+
+    def _prepare(self) -> None:
         version = int(self._one("PRAGMA user_version")[0])
         check_version(version, self.path)
         if version == 0:

@@ -43,7 +43,8 @@ def namespace() -> Iterator[str]:
     name = f"refuse-{os.getpid()}"
     subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
     try:
-        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True, timeout=10)
+        up = ["nsenter", f"--net=/run/netns/{name}", "ip", "link", "set", "lo", "up"]
+        subprocess.run(up, check=True, timeout=10)
         yield name
     finally:
         subprocess.run(["ip", "netns", "del", name], check=True, timeout=10)

@@ -79,7 +79,7 @@ def center(site: Site, path: str) -> Any:
 def links(site: Site, box: str) -> dict[str, tuple[Any, ...]]:
     """What identifies each link and what smartxd sets of it, by name; timers and counters left out."""
     keys = ("ifindex", "mtu", "master", "ifalias", "operstate", "address")
-    found = site.json(box, "ip", "-j", "-d", "link", "show")
+    found = site.json(box, "ip", "-j", "link", "show")
     return {link["ifname"]: tuple(link.get(key) for key in keys) for link in found}
 
 

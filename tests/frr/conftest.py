@@ -147,14 +147,45 @@ def instances() -> Iterator[tuple[Instance, Instance]]:
     try:
         for number, box in enumerate(pair, 1):
             run("ip", "netns", "add", box.name)
-            run("ip", "-n", box.name, "link", "set", "lo", "up")
-            run("ip", "-n", box.name, "address", "add", f"10.255.0.{number}/32", "dev", "lo")
+            run("nsenter", f"--net=/run/netns/{box.name}", "ip", "link", "set", "lo", "up")
+            run(
+                "nsenter",
+                f"--net=/run/netns/{box.name}",
+                "ip",
+                "address",
+                "add",
+                f"10.255.0.{number}/32",
+                "dev",
+                "lo",
+            )
         a, b = pair
-        run("ip", "-n", a.name, "link", "add", "wan", "type", "veth", "peer", "wan", "netns", b.name)
+        run(
+            "nsenter",
+            f"--net=/run/netns/{a.name}",
+            "ip",
+            "link",
+            "add",
+            "wan",
+            "type",
+            "veth",
+            "peer",
+            "wan",
+            "netns",
+            b.name,
+        )
         for number, box in enumerate(pair, 1):
             for net in ("192.0.2", "198.51.100"):
-                run("ip", "-n", box.name, "address", "add", f"{net}.{number}/24", "dev", "wan")
-            run("ip", "-n", box.name, "link", "set", "wan", "up")
+                run(
+                    "nsenter",
+                    f"--net=/run/netns/{box.name}",
+                    "ip",
+                    "address",
+                    "add",
+                    f"{net}.{number}/24",
+                    "dev",
+                    "wan",
+                )
+            run("nsenter", f"--net=/run/netns/{box.name}", "ip", "link", "set", "wan", "up")
         for box in pair:
             box.start()
         yield pair
@@ -170,7 +201,7 @@ def bare() -> Iterator[Instance]:
     box = Instance(f"sxf{secrets.token_hex(3)}")
     try:
         run("ip", "netns", "add", box.name)
-        run("ip", "-n", box.name, "link", "set", "lo", "up")
+        run("nsenter", f"--net=/run/netns/{box.name}", "ip", "link", "set", "lo", "up")
         yield box
     finally:
         box.stop()
