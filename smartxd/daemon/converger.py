@@ -6,7 +6,7 @@ import contextlib
 import random
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -129,16 +129,17 @@ class Converger:
         if not wanted and not any(o.plane == plane for o in self.store.owned()):
             return Round(plane)
         now = time.monotonic()
+        whole = ObjectRef("Plane", plane)  # waits for its next try as a whole, apart from its objects
         try:
             done = converge(driver, state, self.store, self._backoff.waiting(now))
         except PlaneError as err:
             text = f"{err.message}; {err.hint}" if err.hint else err.message
             owners = sorted({o.owner for o in wanted}) or [self.box]
-            done = Round(plane, (), tuple(Problem(owner, err.reason, text) for owner in owners))
-            self._backoff.note(owners, done.problems, now)
-            return done
-        self._backoff.note({r.action.owner for r in done.results}, done.problems, now)
-        return done
+            self._backoff.note([whole], [Problem(whole, err.reason, text)], now)
+            return Round(plane, (), tuple(Problem(owner, err.reason, text) for owner in owners))
+        self._backoff.note({whole, *(r.action.owner for r in done.results)}, done.problems, now)
+        still = tuple(p for p in self._problems.get(plane, ()) if p.owner in done.deferred)
+        return replace(done, problems=(*done.problems, *still))
 
     def _publish(self, dirty: Collection[str], commit: str) -> None:
         """Tell the capture process what is traced; where that fails, the round has said why."""

@@ -85,6 +85,10 @@ class Loop:
             self._kernel_marked.set()
             self._queue.put(Dirty("kernel"))
 
+    def frr_changed(self) -> None:
+        """A daemon of FRR has ended or has started."""
+        self._queue.put(Dirty("frr"))
+
     def status(self) -> str:
         """The report of this moment as JSON; the last one where the loop is busy."""
         wanted: Future[ControlReport] = Future()
@@ -116,7 +120,8 @@ class Loop:
             dirty = self._due()
             for item in batch:
                 if isinstance(item, Dirty):
-                    dirty |= {item.plane, "trace"}
+                    # Tracers watch links: a link that came, went or was made anew concerns them too.
+                    dirty |= {"kernel", "trace"} if item.plane == "kernel" else {item.plane}
                 elif isinstance(item, Seen):
                     dirty |= self._take(item)
             if dirty and self._target is not None:

@@ -12,6 +12,7 @@ from smartxd.daemon.converger import Converger
 from smartxd.daemon.loop import Loop
 from smartxd.daemon.server import StatusServer
 from smartxd.errors import DaemonError
+from smartxd.planes.frr.watch import FRRWatch
 from smartxd.planes.kernel.watch import KernelWatch
 from smartxd.source.follow import Follower
 from smartxd.source.repo import Repo
@@ -30,12 +31,14 @@ def run(config: Config) -> None:
         server = StatusServer(
             config.socket, config.socket_group, {"/status": loop.status, "/ready": loop.ready}
         )
-        watch = KernelWatch(loop.kernel_changed)
+        kernel_watch = KernelWatch(loop.kernel_changed)
+        frr_watch = FRRWatch(converger.frr.run_dir, loop.frr_changed)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: loop.stop())
         threading.excepthook = loop.crashed
         server.start()
-        watch.start()
+        kernel_watch.start()
+        frr_watch.start()
         follower.start()
         try:
             print(
@@ -44,7 +47,8 @@ def run(config: Config) -> None:
             loop.run()
         finally:
             follower.stop()
-            watch.stop()
+            frr_watch.stop()
+            kernel_watch.stop()
             server.stop()
             converger.close()
             store.close()

@@ -41,11 +41,8 @@ class Round:
     plane: str
     results: tuple[Result, ...] = ()
     problems: tuple[Problem, ...] = ()
-
-    @property
-    def converged(self) -> bool:
-        """Nothing is left to do."""
-        return not self.problems
+    deferred: frozenset[ObjectRef] = frozenset()
+    """Owners with something left to do whose next try is not due: what was wrong with them still is."""
 
 
 DesiredT = TypeVar("DesiredT", bound=State)
@@ -71,7 +68,8 @@ def converge(
         results = tuple(plane.apply(plan, observed))
         rest = plane.plan(desired, plane.observe(), Ownership(inventory.owned()))
     _forget(plane.name, desired, inventory, rest)
-    return Round(plane.name, results, _problems(results, rest, waiting))
+    deferred = frozenset(a.owner for a in rest.actions if a.owner in waiting)
+    return Round(plane.name, results, _problems(results, rest, deferred), deferred)
 
 
 def _claim(inventory: Inventory, plan: Plan) -> None:
@@ -86,10 +84,12 @@ def _forget(plane: str, desired: State, inventory: Inventory, rest: Plan) -> Non
     inventory.release(gone)
 
 
-def _problems(results: tuple[Result, ...], rest: Plan, waiting: Collection[ObjectRef]) -> tuple[Problem, ...]:
+def _problems(
+    results: tuple[Result, ...], rest: Plan, deferred: Collection[ObjectRef]
+) -> tuple[Problem, ...]:
     """What failed, what stands in the way, and what was done but did not last."""
     failed = [r.problem for r in results if r.problem is not None]
-    known = {p.owner for p in (*failed, *rest.problems)} | set(waiting)
+    known = {p.owner for p in (*failed, *rest.problems)} | set(deferred)
     unsteady = [
         Problem(a.owner, "NotConverged", f"{a.id}: {a.verb} did not last; it is tried again")
         for a in rest.actions

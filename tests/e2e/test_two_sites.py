@@ -232,6 +232,22 @@ def test_a_neighbor_removed_by_hand_comes_back(site: Site) -> None:
     assert "neighbor 203.0.113.2" in site.run("gist1", *vtysh, "show running-config").stdout
 
 
+def test_frr_that_is_killed_is_said_and_converged_again_when_it_starts(site: Site) -> None:
+    site.end("gist1/bgpd", signal.SIGKILL)
+
+    def said() -> Any:
+        condition = site.condition("gist1", "BGPRouter/gist1", "Ready")
+        return condition is not None and condition.reason == "FRRDaemonDown"
+
+    site.wait("the condition", said, 10)
+    site.heal()
+    pathspace = site.lab.layout.box("gist1").namespace
+    running = site.run("gist1", "vtysh", "-N", pathspace, "-c", "show running-config").stdout
+    assert "neighbor 203.0.113.2 remote-as 65002" in running
+    ping = ("ping", "-c", "1", "-W", "5", "-I", "10.255.0.1", "10.255.0.2")
+    site.wait("the route again", lambda: site.run("gist1", *ping, check=False).returncode == 0)
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_daemon_that_ends_leaves_the_network_and_one_that_starts_changes_nothing(
     site: Site, how: int

@@ -309,3 +309,22 @@ def test_any_sequence_of_states_ends_in_the_last_and_keeps_the_rest(states: list
         assert not again.problems
         assert set(parse(FOREIGN).paths()) <= set(running.paths())
     assert set(running.paths()) == set(parse(FOREIGN).paths())
+
+
+def test_a_neighbor_whose_making_was_cut_off_before_its_mark_is_finished() -> None:
+    begun = by_hand(
+        " neighbor 192.0.2.2 description smartxd:BGPPeer/wan text\n neighbor 192.0.2.2 timers 60 180\n"
+        " neighbor 192.0.2.2 timers connect 10\n",
+        "",
+    )
+    assert ids(STATE, begun, own(STATE)) == [("update", "neighbor 192.0.2.2")]
+    finished, made = after(STATE, begun, own(STATE)).text, MADE.text
+    assert sorted(finished.splitlines()) == sorted(made.splitlines())
+    assert "ForeignNeighbor" in {p.reason for p in plan(STATE, begun, NOTHING).problems}
+
+
+def test_an_unmarked_neighbor_that_someone_has_shaped_is_foreign() -> None:
+    shaped = by_hand(
+        " neighbor 192.0.2.2 description smartxd:BGPPeer/wan text\n", " neighbor 192.0.2.2 shutdown\n"
+    )
+    assert [p.reason for p in plan(STATE, shaped, own(STATE)).problems] == ["ForeignNeighbor"]

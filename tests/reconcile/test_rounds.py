@@ -102,7 +102,7 @@ def test_a_second_round_does_nothing() -> None:
     desired = Things({"x": (A, 1), "y": (B, 2)})
     assert len(converge(plane, desired, book, ()).results) == 2
     again = converge(plane, desired, book, ())
-    assert (again.results, again.problems, again.converged) == ((), (), True)
+    assert (again.results, again.problems, again.deferred) == ((), (), frozenset())
 
 
 def test_one_failure_does_not_stop_the_rest() -> None:
@@ -122,8 +122,10 @@ def test_what_was_done_and_did_not_last_is_a_problem() -> None:
 def test_an_owner_that_waits_is_left_alone() -> None:
     book = Book()
     plane = DictPlane(book)
-    converge(plane, Things({"x": (A, 1), "y": (B, 2)}), book, {A})
+    done = converge(plane, Things({"x": (A, 1), "y": (B, 2)}), book, {A})
     assert plane.world == {"y": 2}
+    assert done.deferred == {A}
+    assert converge(plane, Things({"y": (B, 2)}), book, {A}).deferred == frozenset()
 
 
 def test_what_is_not_ours_is_never_deleted() -> None:

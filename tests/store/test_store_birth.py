@@ -6,20 +6,21 @@ import threading
 from pathlib import Path
 
 from smartxd.config import CaptureConfig
+from smartxd.errors import StoreError
 from smartxd.store.captures import CaptureStore, read_report
 
 
 def test_a_reader_sees_no_store_or_a_whole_one_while_it_is_made(tmp_path: Path) -> None:
     stop = threading.Event()
     seen: list[bool] = []
-    failures: list[Exception] = []
+    failures: list[StoreError] = []
     current = tmp_path / "0"
 
     def read() -> None:
         while not stop.is_set():
             try:
                 seen.append(read_report(current) is not None)
-            except Exception as err:
+            except StoreError as err:
                 failures.append(err)
 
     reader = threading.Thread(target=read)

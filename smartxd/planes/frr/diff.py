@@ -198,8 +198,7 @@ class _Planner:
             have = self._lines(new.id)
             if not have:
                 yield Action(PLANE, new.id, new.owner, Verb.CREATE, None, new)
-            elif self._owns(new.id) or (new.id not in self.inventory and self._mark(new.id) == new.owner):
-                # Marked for this very object but unknown to the inventory: ours from a life before.
+            elif self._owns(new.id) or self._adoptable(new, have, context):
                 yield from self._update(new, have, set(render.neighbor(new, context)))
             else:
                 yield Problem(
@@ -209,6 +208,17 @@ class _Planner:
                     f"it by hand (vtysh: no {new.id}) to let smartxd make it",
                     permanent=True,
                 )
+
+    def _adoptable(self, new: Neighbor, have: frozenset[Path], context: render.Context) -> bool:
+        """Whether a neighbour that lacks one key is ours all the same.
+
+        Marked for this very object but unknown to the inventory: from a life before. Or in the inventory and
+        nothing but the first line that we write: made by a batch that was cut off before the mark.
+        """
+        if new.id not in self.inventory:
+            return self._mark(new.id) == new.owner
+        first = render.neighbor(new, context)[0]
+        return self.inventory[new.id] == new.owner and have == {first}
 
     def _update(self, new: Network | Neighbor, have: frozenset[Path], want: set[Path]) -> Iterator[Action]:
         assert self.section is not None

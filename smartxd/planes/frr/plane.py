@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from smartxd.config import FRRConfig
@@ -37,6 +38,11 @@ class FRRPlane:
 
     def __init__(self, config: FRRConfig) -> None:
         self._vtysh = Vtysh(config)
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the daemons' start and end can be watched."""
+        return self._vtysh.run_dir
 
     def available(self) -> bool:
         """Whether FRR is installed. A box whose specs ask nothing of FRR does without."""

@@ -83,6 +83,11 @@ class Vtysh:
         """How messages name the instance."""
         return f"FRR (-N {self.config.pathspace})" if self.config.pathspace else "FRR"
 
+    @property
+    def run_dir(self) -> Path:
+        """Where the instance's daemons keep sockets and pid files."""
+        return _RUN_DIR / self.config.pathspace if self.config.pathspace else _RUN_DIR
+
     def installed(self) -> bool:
         """Whether the shell and the reload tool are there."""
         return shutil.which("vtysh") is not None and self.config.reload.is_file()
@@ -143,8 +148,7 @@ class Vtysh:
 
     def started(self) -> list[str]:
         """The daemons that were started and not stopped again on purpose, by their pid files."""
-        folder = _RUN_DIR / self.config.pathspace if self.config.pathspace else _RUN_DIR
-        return sorted(p.stem for p in folder.glob("*.pid") if p.stem != "watchfrr")
+        return sorted(p.stem for p in self.run_dir.glob("*.pid") if p.stem != "watchfrr")
 
     def missing(self, answering: Sequence[str]) -> PlaneError:
         """The error for a FRR of which only ``answering`` take part."""
