@@ -301,7 +301,7 @@ def test_a_centre_that_was_killed_gets_everything_once(site: Site) -> None:
     site.wait("a backlog", waits)
     site.heal()
     assert_counts_agree(site)
-    rows = center(site, "flows?box=gist1&interface=vx100&limit=10000")
+    rows = center(site, "flows?since=1h&box=gist1&interface=vx100&limit=10000")["flows"]
     mine = [r for r in rows if r["dst_port"] == 7004]
     assert packets(mine, direction="egress") == 200
 

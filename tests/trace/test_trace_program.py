@@ -99,8 +99,10 @@ def test_bpffs_is_mounted_where_it_is_missing() -> None:
         "bpffs.ensure(Path('/sys/fs/bpf/smartxd'));"
         "print([l.split()[4] for l in open('/proc/self/mountinfo') if ' - bpf ' in l])"
     )
-    unmounted = f'while umount /sys/fs/bpf 2>/dev/null; do :; done; exec {sys.executable} -c "$0"'
-    argv = ["unshare", "--mount", "sh", "-c", unmounted, script]
+    # Private from /sys on, not from /: in a chroot that is no mount point.
+    private = "mount --make-rprivate /sys || exit"
+    unmounted = f'{private}; while umount /sys/fs/bpf 2>/dev/null; do :; done; exec {sys.executable} -c "$0"'
+    argv = ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", unmounted, script]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout.strip() == "['/sys/fs/bpf']", done.stderr
 

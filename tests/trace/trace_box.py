@@ -70,7 +70,9 @@ class Box:
         self.plane = TracePlane(self.bpffs_dir, self.manifest_path)
         self.owned: set[OwnedObject] = set()
         subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=10)
-        self.run("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+        with self.inside():
+            for which in ("all", "default"):
+                Path(f"/proc/sys/net/ipv6/conf/{which}/disable_ipv6").write_text("1")
         self.add_veth("wan", "peer")
 
     def delete(self) -> None:
