@@ -21,6 +21,8 @@ from typing import Any
 
 _SYS_BPF = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 _ATTR_BYTES = 128
+_BPF_FS_MAGIC = 0xCAFE4A11
+_STATFS_BYTES = 256
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -108,16 +110,41 @@ def opened(path: Path) -> Iterator[int]:
         os.close(fd)
 
 
+def is_bpffs(path: Path) -> bool:
+    """Whether what is at ``path`` is of a bpffs; FileNotFoundError when nothing is there."""
+    name, found = ctypes.create_string_buffer(os.fsencode(path)), ctypes.create_string_buffer(_STATFS_BYTES)
+    if _libc.statfs(name, found) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(path))
+    # f_type comes first, a long or, on s390x, an int: all of the machines above agree on its first half.
+    return bool(struct.unpack_from("=I", found)[0] == _BPF_FS_MAGIC)
+
+
 def remove_pins(directory: Path) -> None:
-    """Remove a folder of pins with everything in it; one that is gone is not an error."""
+    """Remove a folder of pins: what is pinned in it and its empty folders; one that is gone is not an error.
+
+    It goes no deeper, so that a folder which holds more than pins and markers stays, with what it holds.
+    OSError for a folder that is not of a bpffs: what it holds are files.
+    """
     with suppress(FileNotFoundError):
+        if not is_bpffs(directory):
+            raise OSError(errno.EMEDIUMTYPE, "not a bpffs, nothing is removed", str(directory))
         for entry in list(directory.iterdir()):
             with suppress(FileNotFoundError):
                 if stat.S_ISDIR(entry.lstat().st_mode):
-                    remove_pins(entry)
+                    remove_empty(entry)
                 else:
                     entry.unlink()
+        remove_empty(directory)
+
+
+def remove_empty(directory: Path) -> None:
+    """Remove a folder if there is nothing in it; one that is gone is not an error."""
+    try:
         directory.rmdir()
+    except OSError as err:
+        if err.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+            raise
 
 
 def create_map(

@@ -16,7 +16,7 @@ DEFAULT_PATH = Path("/etc/smartxd/smartxd.toml")
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SourceConfig(_Section):
@@ -55,7 +55,9 @@ class CaptureConfig(_Section):
     retention_s: int = Field(
         default=7 * 86400, gt=0, description="the age at which a synced file is unlinked"
     )
-    disk_max_bytes: int = Field(default=4 << 30, gt=0, description="bound on all files; the oldest go first")
+    disk_max_bytes: int = Field(
+        default=4 << 30, ge=64 << 20, description="bound on all files, 64 MiB or more; the oldest go first"
+    )
 
 
 class Config(_Section):

@@ -24,6 +24,11 @@ class SmartxError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def line(self) -> str:
+        """Message and hint in one line, for a log."""
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
 
 class ConfigError(SmartxError):
     """The configuration file is missing or wrong."""

@@ -69,5 +69,5 @@ class Event:
     commit: str
     object: ObjectRef
     kind: str
-    """``Applied``, ``Failed``, ``Drift``, ``CommitAccepted``, ``CommitRefused``."""
+    """``Applied``, ``Failed``, ``Drift``, ``CommitAccepted``, ``CommitRefused``, ``FetchFailed``."""
     message: str

@@ -1,13 +1,46 @@
 """What a box says of itself: on the daemon's socket, in ``smartxctl status``, at the centre.
 
 ``-o json`` prints these models, so their fields are stable: they are added to, not renamed.
+
+A report travels, and where it is read its writer may be hostile. So every number and time has a bound, and
+what is too long is cut rather than refused: a box with much to say must not fall silent.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+LINE_MAX = 1000
+"""Characters of a text."""
+ITEMS_MAX = 4096
+"""Items of a list."""
+
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+_T = TypeVar("_T")
+
+
+def _instant(at: datetime) -> datetime:
+    if not _FIRST <= at < _LAST:
+        raise ValueError(f"not between {_FIRST.year} and {_LAST.year}")
+    return at.astimezone(UTC)
+
+
+def _line(text: str) -> str:
+    return text if len(text) <= LINE_MAX else text[: LINE_MAX - 1] + "…"
+
+
+def _first(items: tuple[_T, ...]) -> tuple[_T, ...]:
+    return items[:ITEMS_MAX]
+
+
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Rate = Annotated[float, Field(ge=0, lt=1e15, allow_inf_nan=False)]
+Instant = Annotated[AwareDatetime, AfterValidator(_instant)]
+Line = Annotated[str, AfterValidator(_line)]
+Many = Annotated[tuple[_T, ...], AfterValidator(_first)]
 
 
 class _Frozen(BaseModel):
@@ -17,92 +50,92 @@ class _Frozen(BaseModel):
 class ConditionReport(_Frozen):
     """A condition of an object; ``object`` is ``Kind/name``."""
 
-    object: str
-    type: str
+    object: Line
+    type: Line
     status: bool
-    reason: str
-    message: str
-    commit: str
-    since: datetime
+    reason: Line
+    message: Line
+    commit: Line
+    since: Instant
 
 
 class SourceReport(_Frozen):
     """The repo, and what its last commit was judged."""
 
-    url: str
-    branch: str
-    path: str
-    head: str = ""
+    url: Line
+    branch: Line
+    path: Line
+    head: Line = ""
     """The newest commit seen, applied or refused."""
-    checked_at: datetime | None = None
-    findings: tuple[str, ...] = ()
+    seen_at: Instant | None = None
+    findings: Many[Line] = ()
     """Why ``head`` is not applied, ``file:line:column: …`` each; empty when it is."""
 
 
 class SessionReport(_Frozen):
     """A BGP session."""
 
-    owner: str
-    address: str
-    remote_as: int
-    state: str
-    uptime_s: int
-    prefixes_received: int
-    prefixes_sent: int
-    last_error: str = ""
+    owner: Line
+    address: Line
+    remote_as: Count
+    state: Line
+    uptime_s: Count
+    prefixes_received: Count
+    prefixes_sent: Count
+    last_error: Line = ""
 
 
 class VtepReport(_Frozen):
     """A remote VTEP, as the VXLAN link has learned or was told it."""
 
-    address: str
-    macs: int
+    address: Line
+    macs: Count
 
 
 class TunnelReport(_Frozen):
     """A VXLAN link of this box."""
 
-    owner: str
-    link: str
-    vni: int
-    local: str
-    group: str
+    owner: Line
+    link: Line
+    vni: Count
+    local: Line
+    group: Line
     up: bool
-    vteps: tuple[VtepReport, ...] = ()
+    vteps: Many[VtepReport] = ()
 
 
 class PortReport(_Frozen):
     """A port of a bridge: ours (the VTEP) or plugged in by a VM or container."""
 
-    port: str
-    state: str
+    port: Line
+    state: Line
     """The bridge's STP state: ``forwarding``, ``disabled``, …"""
-    macs: int
+    macs: Count
 
 
 class BridgeReport(_Frozen):
     """A virtual switch of this box and its port table."""
 
-    owner: str
-    bridge: str
-    addresses: tuple[str, ...] = ()
-    ports: tuple[PortReport, ...] = ()
+    owner: Line
+    bridge: Line
+    addresses: Many[Line] = ()
+    ports: Many[PortReport] = ()
 
 
 class ControlReport(_Frozen):
     """What ``smartxd run`` knows; ``GET /status`` on its socket."""
 
-    box: str
-    version: str
-    at: datetime
-    commit: str
+    box: Line
+    version: Line
+    at: Instant
+    commit: Line
     """The commit that is applied; empty before the first."""
-    applied_at: datetime | None = None
+    applied_at: Instant | None = None
     source: SourceReport
-    conditions: tuple[ConditionReport, ...] = ()
-    sessions: tuple[SessionReport, ...] = ()
-    tunnels: tuple[TunnelReport, ...] = ()
-    bridges: tuple[BridgeReport, ...] = ()
+    conditions: Many[ConditionReport] = ()
+    sessions: Many[SessionReport] = ()
+    tunnels: Many[TunnelReport] = ()
+    bridges: Many[BridgeReport] = ()
 
     @property
     def ready(self) -> bool:
@@ -113,50 +146,52 @@ class ControlReport(_Frozen):
 class TracerReport(_Frozen):
     """What a policy has counted on one interface and direction since it was attached."""
 
-    policy: str
-    interface: str
-    direction: str
+    policy: Line
+    interface: Line
+    direction: Line
     attached: bool
-    packets: int
-    bytes: int
-    lost_packets: int
-    packets_per_s: float
+    packets: Count
+    bytes: Count
+    lost_packets: Count
+    packets_per_s: Rate
     """Over the last drain interval."""
-    flows: int
+    flows: Count
     """Flow rows of the last drain interval."""
 
 
 class StreamReport(_Frozen):
     """captured = received + pending + tombstoned + quarantined, in rows, since the store was made."""
 
-    stream: str
-    captured_rows: int
-    received_rows: int
+    stream: Line
+    captured_rows: Count
+    received_rows: Count
     """Acknowledged by the centre."""
-    pending_rows: int
-    tombstoned_rows: int
-    quarantined_rows: int
-    captured_batches: int
-    pending_batches: int
+    pending_rows: Count
+    tombstoned_rows: Count
+    quarantined_rows: Count
+    captured_batches: Count
+    pending_batches: Count
 
 
 class CaptureReport(_Frozen):
     """What ``smartxd capture`` knows, read from its store."""
 
-    epoch: str
+    epoch: Line
     """Names the store: batch numbers count from 1 within it."""
-    at: datetime | None = None
+    at: Instant | None = None
     """When the maps were last drained."""
-    tracers: tuple[TracerReport, ...] = ()
-    streams: tuple[StreamReport, ...] = ()
-    last_contact: datetime | None = None
+    tracers: Many[TracerReport] = ()
+    streams: Many[StreamReport] = ()
+    last_contact: Instant | None = None
     """When the centre last answered."""
-    sync_error: str = ""
+    sync_error: Line = ""
 
 
 class BoxReport(_Frozen):
     """A whole box; either half is None where its process has never run or does not answer."""
 
-    box: str
+    box: Line
+    interval_s: Annotated[float, Field(gt=0, le=86400)] = 10
+    """How long after this report the next one is due."""
     control: ControlReport | None = None
     capture: CaptureReport | None = None

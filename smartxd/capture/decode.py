@@ -24,7 +24,7 @@ class Origin:
     policy: str
     commit_id: str
     interfaces: Mapping[int, str]
-    """Names by ifindex; an unknown one is called ``ifN``."""
+    """Names by ifindex; one that is gone and was never told is called ``ifN``."""
     unix_offset_ns: int
     """What CLOCK_MONOTONIC lacks to the Unix epoch."""
 

@@ -12,6 +12,7 @@ ledger that is not empty is what says that a generation is not settled.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -40,6 +41,11 @@ class Store(Protocol):
 
 FlowCounts = Counter[tuple[int, str]]
 """Flow rows by ifindex and direction."""
+
+
+def _names(policy: TracedPolicy) -> dict[int, str]:
+    """Interfaces by ifindex: programs count from the moment they are attached, which the manifest says later."""
+    return dict(socket.if_nameindex()) | {i.ifindex: i.name for i in policy.interfaces}
 
 
 class Drain:
@@ -83,7 +89,7 @@ class Drain:
             origin = Origin(
                 policy.name,
                 policy.commit_id,
-                {interface.ifindex: interface.name for interface in policy.interfaces},
+                _names(policy),
                 now_ns - time.monotonic_ns(),
             )
             found = maps.flows(generation)

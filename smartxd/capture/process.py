@@ -15,7 +15,7 @@ from smartxd.capture.tracing import Tracing
 from smartxd.config import Config
 from smartxd.errors import DaemonError, SmartxError
 from smartxd.manifest import Manifest
-from smartxd.store.captures import CaptureStore
+from smartxd.store.captures import CaptureStore, StoreLost
 
 if TYPE_CHECKING:
     from smartxd.sync.sender import Sender
@@ -27,9 +27,9 @@ def run(config: Config, stop: threading.Event) -> None:
     """Drain every ``drain_interval_s`` until ``stop`` is set, and then a last time.
 
     DaemonError when another process does so for this box; StoreError when the store cannot be opened;
-    DaemonError when BPF cannot be used. What goes wrong later is one line on stderr, and tried again.
+    DaemonError when BPF cannot be used; StoreLost when the store must be opened anew. What else goes wrong later is one line on stderr, and tried again.
     """
-    with _single(config), CaptureStore(config.captures_dir, config.capture) as store:
+    with _single(config), CaptureStore(config.captures_dir, config.capture, warn=_warn) as store:
         try:
             tracing = Tracing(store, _warn)
         except OSError as err:
@@ -48,8 +48,10 @@ def _round(config: Config, store: CaptureStore, tracing: Tracing, wake: Callable
     try:
         reports = tracing.drain(Manifest.read(config.manifest))
         store.record_tracers(datetime.now(UTC), reports)
+    except StoreLost:
+        raise
     except (SmartxError, OSError) as err:
-        _warn(str(err))
+        _warn(err.line if isinstance(err, SmartxError) else str(err))
         return
     if any(report.flows for report in reports):
         wake()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from smartxd.capture.maps import GracePeriod, OtherRelease, PolicyMaps
 from smartxd.errors import SmartxError
 from smartxd.manifest import Manifest, TracedPolicy
 from smartxd.report import TracerReport
+from smartxd.store.captures import StoreLost
 
 Place = tuple[str, str]
 """An interface by name, and a direction."""
@@ -63,15 +65,14 @@ class Tracing:
             if policy.retired and not policy.pin_dir.exists():
                 continue  # done; the trace plane has not looked since
             try:
-                reports += self._drain(policy)
-            except (FileNotFoundError, OtherRelease) as err:
-                self._forget(policy.incarnation)
-                missing = isinstance(err, FileNotFoundError)
-                self._fails(policy, f"its maps in {policy.pin_dir} are not there" if missing else str(err))
-                if policy.retired:
-                    bpfsys.remove_pins(policy.pin_dir)  # what cannot be read now never will be
+                traced = self._opened(policy)
+                if traced is None:
+                    continue
+                reports += self._drain(traced)
+            except StoreLost:
+                raise
             except (OSError, SmartxError) as err:
-                self._fails(policy, str(err))
+                self._fails(policy, err.line if isinstance(err, SmartxError) else str(err))
             else:
                 self._failing.pop(policy.incarnation, None)
         self._failing = {
@@ -79,12 +80,24 @@ class Tracing:
         }
         return tuple(reports)
 
-    def _drain(self, policy: TracedPolicy) -> tuple[TracerReport, ...]:
+    def _opened(self, policy: TracedPolicy) -> _Traced | None:
+        """The maps of the policy; None where there are none that could be read, now or ever."""
         traced = self._open.get(policy.incarnation)
         if traced is None:
-            traced = _Traced(PolicyMaps(policy.pin_dir), policy)
+            try:
+                traced = _Traced(PolicyMaps(policy.pin_dir), policy)
+            except (FileNotFoundError, OtherRelease) as err:
+                missing = isinstance(err, FileNotFoundError)
+                self._fails(policy, f"its maps in {policy.pin_dir} are not there" if missing else str(err))
+                if policy.retired:
+                    bpfsys.remove_pins(policy.pin_dir)
+                return None
             self._open[policy.incarnation] = traced
         traced.policy = policy
+        return traced
+
+    def _drain(self, traced: _Traced) -> tuple[TracerReport, ...]:
+        policy = traced.policy
         drain = Drain(traced.maps, self._store, self._grace)
         traced.flows = drain.run(policy)
         if not policy.retired:
@@ -110,6 +123,7 @@ class Tracing:
 def _report(traced: _Traced) -> tuple[TracerReport, ...]:
     policy = traced.policy
     names = {interface.ifindex: interface.name for interface in policy.interfaces}
+    alive = {ifindex for ifindex, _ in socket.if_nameindex()}
     counted: dict[Place, _Counted] = {
         (interface.name, direction): _Counted()
         for interface in policy.interfaces
@@ -118,8 +132,9 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
     totals = traced.maps.totals()
     for key, value in zip(totals.keys, totals.values, strict=True):
         if int(key["ifindex"]) not in names:
-            # No longer in the manifest, so nobody asks; the map has room for a bounded number.
-            traced.maps.forget_total(key)
+            # Not yet in the manifest, or no longer. The map has room for a bounded number.
+            if int(key["ifindex"]) not in alive:
+                traced.maps.forget_total(key)
             continue
         direction = DIRECTIONS[int(key["direction"])]
         place = counted.setdefault((names[int(key["ifindex"])], direction), _Counted())

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from smartxd import config
-from smartxd.ctl.output import print_json, print_table
 from smartxd.ctl.verb import add_verb
 from smartxd.errors import StoreError
 from smartxd.store.index import Counts
 from smartxd.store.ledger import StreamTotals, read_totals
-from smartxd.store.queries import FLOW_KEY, LocalFilter, newest, top
+from smartxd.store.queries import FLOW_KEY, KEYS, LocalFilter, newest, top
 from smartxd.store.timespan import since_ns
+from smartxd.tables import print_json, print_table
 
 EXAMPLES = """examples:
   smartxctl flows                                  the largest flows of the last ten minutes
@@ -34,12 +35,13 @@ def add_parser(verbs: Any) -> None:
     """Add the verb."""
     parser = add_verb(verbs, "flows", "what the tracers of this box have recorded", EXAMPLES)
     parser.add_argument("--config", type=Path, default=config.DEFAULT_PATH, metavar="FILE")
-    parser.add_argument("--since", default="10m", metavar="TIME", help="90s, 10m, 2h, 7d or an RFC 3339 time")
+    when = "90s, 10m, 2h, 7d or an RFC 3339 time (10m)"
+    parser.add_argument("--since", type=_since, default="10m", metavar="TIME", help=when)
     parser.add_argument("--interface", metavar="NAME", help="only what was seen there")
     parser.add_argument("--policy", metavar="NAME", help="only what this TracePolicy recorded")
     parser.add_argument("--limit", type=_limit, default=20, metavar="N", help="how many rows (20)")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--by", metavar="COLUMN,…", help="add up by these columns")
+    what.add_argument("--by", type=_columns, metavar="COLUMN,…", help="add up by these columns")
     what.add_argument("--newest", action="store_true", help="rows as they were captured, newest first")
     what.add_argument("--totals", action="store_true", help="rows, packets and bytes of each stream")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
@@ -51,15 +53,12 @@ def run(args: argparse.Namespace) -> int:
     directory = config.load(args.config).captures_dir
     if args.totals:
         return _totals(directory, args.output)
-    try:
-        wanted = LocalFilter(since_ns(args.since, time.time()), args.interface, args.policy)
-    except ValueError as err:
-        raise StoreError(f"--since: {err}") from err
+    wanted = LocalFilter(args.since, args.interface, args.policy)
+    by = args.by or FLOW_KEY
     if args.newest:
-        rows = newest(directory, wanted, args.limit).to_pylist()
+        rows = newest(directory, wanted, args.limit, _warn).to_pylist()
     else:
-        by = tuple(args.by.split(",")) if args.by else FLOW_KEY
-        rows = top(directory, wanted, by, args.limit).to_pylist()
+        rows = top(directory, wanted, by, args.limit, _warn).to_pylist()
     if args.output == "json":
         print_json(rows)
     elif args.by:
@@ -105,7 +104,9 @@ def _protocol(number: int | None) -> str:
 def _totals(directory: Path, output: str) -> int:
     found = read_totals(directory)
     if found is None:
-        raise StoreError(f"{directory}: no captures here", "has smartxd capture run on this box?")
+        raise StoreError(
+            f"{directory}: no captures here", "has smartxd capture run on this box? smartxctl status says"
+        )
     epoch, streams = found
     if output == "json":
         print_json({"epoch": epoch, "streams": [_stream(t) for t in streams]})
@@ -146,8 +147,26 @@ def _counts(c: Counts) -> dict[str, int]:
     return {"batches": c.batches, "rows": c.rows, "packets": c.packets, "bytes": c.bytes}
 
 
+def _warn(err: StoreError) -> None:
+    print(f"warning: left out: {err.line}", file=sys.stderr)
+
+
 def _limit(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 1_000_000:
-        raise argparse.ArgumentTypeError("must be 1 to 1000000")
-    return number
+    if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"not a number of rows: {text!r}; write 1 to 1000000")
+    return int(text)
+
+
+def _since(text: str) -> int:
+    try:
+        return since_ns(text, time.time())
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from err
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in KEYS:
+            raise argparse.ArgumentTypeError(f"no column {name!r}; there are {', '.join(KEYS)}")
+    return names

@@ -10,8 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from smartxd.ctl.output import print_json, print_table
-from smartxd.ctl.verb import add_verb
+from smartxd.ctl.verb import add_output, add_verb
 from smartxd.desired import Desired, desire
 from smartxd.errors import SmartxError
 from smartxd.planes.frr import diff as frr
@@ -22,10 +21,13 @@ from smartxd.planes.trace import diff as trace
 from smartxd.planes.trace.state import Interface, TraceObserved
 from smartxd.reconcile.plan import Action, Ownership, Plan, Problem
 from smartxd.source import folder
-from smartxd.spec.kinds.box import Underlay
+from smartxd.spec.kinds.box import BoxSpec
 from smartxd.spec.load import load
+from smartxd.tables import print_json, print_table
 
-EXAMPLES = """The box is taken to have its underlay link and nothing of smartxd yet.
+EXAMPLES = """The box is taken to have the links that its Box spec names, and nothing of smartxd yet.
+
+exit code: 0 when nothing stands in the way, 1 when something does or the specs are not valid
 
 examples:
   smartxctl plan . --box gist1                     every action, in the order of applying
@@ -65,8 +67,8 @@ def add_parser(verbs: Any) -> None:
     """Add the verb."""
     parser = add_verb(verbs, "plan", "what smartxd would do to a box that has nothing yet", EXAMPLES)
     parser.add_argument("dir", type=Path, metavar="DIR", help="the folder that holds the specs")
-    parser.add_argument("--box", required=True, metavar="NAME")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    parser.add_argument("--box", required=True, metavar="NAME", help="the name of a Box of these specs")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     fleet = load(folder.read(args.dir))
     if args.box not in fleet.boxes:
         raise SmartxError(f"{args.dir}: no Box is named {args.box}", f"there are {', '.join(fleet.boxes)}")
-    plans = from_nothing(desire(fleet, args.box), fleet.boxes[args.box].spec.underlay)
+    plans = from_nothing(desire(fleet, args.box), fleet.boxes[args.box].spec)
     actions = [action for plan in plans for action in plan.actions]
     problems = [problem for plan in plans for problem in plan.problems]
     if args.output == "json":
@@ -85,14 +87,13 @@ def run(args: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
-def from_nothing(desired: Desired, underlay: Underlay) -> tuple[Plan, ...]:
-    """The plans of all planes for a box with its underlay alone; those of tracers come after the links."""
-    local = str(underlay.address.ip)
-    links = {
-        "lo": ObservedLink("lo", 1, mtu=65536),
-        underlay.interface: ObservedLink(underlay.interface, 2, mtu=underlay.mtu),
-    }
-    address = ObservedAddress(underlay.interface, f"{local}/{underlay.address.network.prefixlen}")
+def from_nothing(desired: Desired, box: BoxSpec) -> tuple[Plan, ...]:
+    """The plans of all planes for a box as its spec describes it; those of tracers come after the links."""
+    links = {"lo": ObservedLink("lo", 1, mtu=65536)}
+    if box.management is not None:
+        links[box.management.interface] = ObservedLink(box.management.interface, 2)
+    links[box.underlay.interface] = ObservedLink(box.underlay.interface, 3, mtu=box.underlay.mtu)
+    address = ObservedAddress(box.underlay.interface, str(box.underlay.address))
     observed = KernelObserved(links, {(address.link, address.address): address})
     names = dict.fromkeys((*links, *(link.name for link in desired.kernel.links)))
     interfaces = {name: Interface(index, ethernet=True) for index, name in enumerate(names, 1)}

@@ -6,18 +6,25 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from smartxd import config
-from smartxd.ctl.output import print_json, print_table
-from smartxd.ctl.verb import add_verb
-from smartxd.errors import DaemonError
+from smartxd.ctl.verb import add_config, add_output, add_verb
+from smartxd.errors import DaemonError, StoreError
 from smartxd.report import BoxReport, CaptureReport, ConditionReport, ControlReport
 from smartxd.socketclient import fetch_status
 from smartxd.store.captures import read_report
+from smartxd.tables import print_json, print_table
 
-EXAMPLES = """exit code: 0 when the box is Ready, 1 when it is not or its daemon does not answer
+EXAMPLES = """columns:
+  PACKETS/S      packets per second over the last drain interval
+  FLOWS          rows that the last drain interval recorded
+  LOST           packets that were seen and not recorded, because the flow map was full
+  TOMBSTONED     rows that the bound on disk removed before the centre had them
+  QUARANTINED    rows that the centre refused for good; they are kept here
+
+exit code: 0 when the box is Ready, also when a newer commit was refused (see source.findings);
+           1 when it is not, or its daemon does not answer
 
 examples:
   smartxctl status                                     this box
@@ -33,8 +40,8 @@ def add_parser(verbs: Any) -> None:
     parser = add_verb(
         verbs, "status", "how this box is: commit, objects, sessions, tunnels, tracers, sync", EXAMPLES
     )
-    parser.add_argument("--config", type=Path, default=config.DEFAULT_PATH, metavar="FILE")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    add_config(parser)
+    add_output(parser)
     parser.set_defaults(run=run)
 
 
@@ -47,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         control = fetch_status(settings.socket, TIMEOUT_S)
     except DaemonError as err:
         failure = err
-    report = BoxReport(box=settings.box, control=control, capture=read_report(settings.captures_dir))
+    report = BoxReport(box=settings.box, control=control, capture=_capture(settings.captures_dir))
     if args.output == "json":
         print_json(report)
     else:
@@ -57,14 +64,26 @@ def run(args: argparse.Namespace) -> int:
     return 0 if control is not None and control.ready else 1
 
 
+def _capture(directory: Path) -> CaptureReport | None:
+    """What the store says; None, and a line on stderr, where there is none to read."""
+    try:
+        report = read_report(directory)
+    except StoreError as err:
+        print(f"note: captures and sync are not shown: {err.line}", file=sys.stderr)
+        return None
+    if report is None:
+        print("note: no captures yet: smartxd capture has not run on this box", file=sys.stderr)
+    return report
+
+
 def show(report: BoxReport, now: datetime) -> None:
     """Print the report for a person; ages are counted to ``now``."""
     if report.control is not None:
         _show_control(report.control, now)
+    else:
+        print(f"{report.box}: NO ANSWER from smartxd; what follows is from files")
     if report.capture is not None:
         _show_capture(report.capture, now)
-    else:
-        print("\nno captures yet: smartxd capture has not run on this box")
 
 
 def _show_control(control: ControlReport, now: datetime) -> None:
@@ -129,10 +148,10 @@ def _objects(conditions: Sequence[ConditionReport], now: datetime) -> Iterator[t
 def _show_capture(capture: CaptureReport, now: datetime) -> None:
     _table(
         "tracers",
-        ("POLICY", "INTERFACE", "DIRECTION", "STATE", "PACKETS/S", "FLOWS", "PACKETS", "BYTES", "LOST"),
+        ("POLICY", "INTERFACE", "DIR", "STATE", "PACKETS/S", "FLOWS", "PACKETS", "BYTES", "LOST"),
         (
             (
-                *(t.policy, t.interface, t.direction, "attached" if t.attached else "DETACHED"),
+                *(t.policy, t.interface, t.direction.removesuffix("gress"), "attached" if t.attached else "DETACHED"),
                 *(f"{t.packets_per_s:.0f}", t.flows, t.packets, t.bytes, t.lost_packets),
             )
             for t in capture.tracers

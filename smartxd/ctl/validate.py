@@ -11,8 +11,10 @@ from smartxd.errors import SpecError
 from smartxd.source import folder
 from smartxd.spec.load import load
 
-EXAMPLES = """examples:
-  smartxctl validate .                        every spec of a checkout; exit 1 when something is wrong
+EXAMPLES = """exit code: 0 when every spec is valid, 1 with one line for each finding
+
+examples:
+  smartxctl validate .                        every spec of a checkout
   smartxctl validate examples/koren-two-site
 """
 

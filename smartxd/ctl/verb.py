@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
+
+from smartxd import config
 
 
 def add_verb(verbs: Any, name: str, text: str, examples: str) -> argparse.ArgumentParser:
@@ -16,3 +19,15 @@ def add_verb(verbs: Any, name: str, text: str, examples: str) -> argparse.Argume
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     return parser
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """The option that names a box's configuration."""
+    text = "the box's configuration (%(default)s)"
+    parser.add_argument("--config", type=Path, default=config.DEFAULT_PATH, metavar="FILE", help=text)
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """The option that asks for JSON."""
+    text = "for a person, or for a program (%(default)s)"
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help=text)

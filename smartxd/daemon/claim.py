@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
+from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
 
 from smartxd.errors import DaemonError
 
-_NAMESPACE_KEY = "\0smartxd.control"
-"""An abstract socket name, which the kernel keeps per network namespace: one daemon for one network state."""
+_RUN = Path("/run")
+"""Only root writes here: a lock that anyone can take would let anyone keep smartxd from starting."""
+
+
+def namespace_lock(inode: int) -> Path:
+    """The lock of the network namespace with this inode number: one daemon for one network state."""
+    return _RUN / f"smartxd-{inode}.lock"
 
 
 class Claim:
@@ -23,26 +28,39 @@ class Claim:
             raise DaemonError(
                 "smartxd needs root: it changes links, routes and BPF programs", "run it with sudo"
             )
+        self._locks: list[tuple[Path, TextIOWrapper]] = []
         try:
             state_dir.mkdir(parents=True, exist_ok=True)
-            self._file = (state_dir / "lock").open("a+")
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DaemonError(f"another smartxd runs with {state_dir}", "stop it first") from None
+            self._take(state_dir / "lock", f"another smartxd runs with {state_dir}")
+            inode = Path("/proc/self/ns/net").stat().st_ino
+            self._take(namespace_lock(inode), "another smartxd runs in this network namespace")
         except OSError as err:
-            raise DaemonError(f"{state_dir}: {err.strerror}", "see state_dir in smartxd.toml") from err
-        self._socket = socket.socket(socket.AF_UNIX)
-        try:
-            self._socket.bind(_NAMESPACE_KEY)
-        except OSError:
             self.close()
-            hint = "one box is one network namespace: stop the other one first"
-            raise DaemonError("another smartxd runs in this network namespace", hint) from None
+            raise DaemonError(f"{state_dir}: {err.strerror}", "see state_dir in smartxd.toml") from err
+        except DaemonError:
+            self.close()
+            raise
+
+    def _take(self, path: Path, taken: str) -> None:
+        while True:
+            file = path.open("a+")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                raise DaemonError(taken, "one box has one smartxd: stop the other one first") from None
+            # The holder before may have removed the file between the open and the lock.
+            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                self._locks.append((path, file))
+                return
+            file.close()
 
     def close(self) -> None:
         """Give the right back."""
-        self._socket.close()
-        self._file.close()
+        for path, file in reversed(self._locks):
+            path.unlink(missing_ok=True)
+            file.close()
+        self._locks.clear()
 
     def __enter__(self) -> Claim:
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any
 
 from smartxd.config import Config
 from smartxd.desired import Desired
-from smartxd.errors import PlaneError
+from smartxd.errors import PlaneError, SmartxError, StoreError
 from smartxd.objects import Condition, ConditionType, Event, ObjectRef
 from smartxd.planes.frr.plane import FRRPlane
 from smartxd.planes.kernel.plane import KernelPlane
@@ -20,11 +19,14 @@ from smartxd.planes.trace.plane import TracePlane
 from smartxd.reconcile.backoff import Backoff
 from smartxd.reconcile.conditions import Judge, Key
 from smartxd.reconcile.converge import Round, State, converge
-from smartxd.reconcile.plan import Action, Problem
+from smartxd.reconcile.plan import Action, Problem, Result
 from smartxd.store.control import ControlStore
 
 PLANES = ("kernel", "frr", "trace")
 """In the order in which they are converged: FRR announces what the kernel has, tracers watch its links."""
+
+_STORE = "store"
+"""The name under which a store that cannot be written stands among the planes' problems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,57 +40,78 @@ class Target:
 
 @dataclass(slots=True)
 class Converger:
-    """Converges the planes of a box; not thread-safe: the daemon's loop is its only caller."""
+    """Converges the planes of a box; not thread-safe: the daemon's loop is its only caller.
+
+    Others may read ``conditions``, which is replaced whole.
+    """
 
     config: Config
     store: ControlStore
+    conditions: tuple[Condition, ...] = ()
+    """Of this moment, sorted by object and type."""
     kernel: KernelPlane = field(init=False)
     frr: FRRPlane = field(init=False)
     trace: TracePlane = field(init=False)
-    _backoff: Backoff = field(init=False)
+    _backoff: dict[str, Backoff] = field(init=False)
     _problems: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
-    _conditions: dict[Key, Condition] = field(init=False)
+    _previous: dict[Key, Condition] = field(init=False)
+    _seen_whole: set[ObjectRef] = field(default_factory=set)
+    """Objects that this process has seen as the spec says: what changes on them now is someone's doing."""
     _saved: tuple[tuple[Condition, ...], str] | None = None
 
     def __post_init__(self) -> None:
         self.kernel = KernelPlane()
         self.frr = FRRPlane(self.config.frr)
         self.trace = TracePlane(self.config.bpffs_dir, self.config.manifest)
-        self._backoff = Backoff(random.random)
-        self._conditions = {(c.object, c.type): c for c in self.store.conditions()}
+        self._backoff = {plane: Backoff(random.random) for plane in PLANES}
+        self._previous = {(c.object, c.type): c for c in self.store.conditions()}
+        # What a former life has seen serves for "since" only: nothing has been looked at yet.
+        unknown = Judge("", datetime.now(UTC), {}).condition(
+            self.box, ConditionType.READY, False, "NotObserved", "smartxd has just started"
+        )
+        self.conditions = (unknown,)
 
     @property
     def box(self) -> ObjectRef:
         """The box itself, on which what concerns no single object is said."""
         return ObjectRef("Box", self.config.box)
 
-    @property
-    def conditions(self) -> tuple[Condition, ...]:
-        """The conditions of this moment, sorted by object and type."""
-        return tuple(self._conditions[key] for key in sorted(self._conditions))
-
-    def retry_at(self) -> float | None:
-        """When the next try of a failed object is due, on the monotonic clock."""
-        return self._backoff.next()
+    def retries(self) -> dict[str, float]:
+        """When the next try of something that failed is due, by plane, on the monotonic clock."""
+        return {plane: backoff.next() for plane, backoff in self._backoff.items()}
 
     def adopt(self) -> None:
-        """A new commit: whatever failed before may be cured."""
-        self._backoff.reset()
+        """A new commit: whatever failed before may be cured, and whatever differs now is our own doing."""
+        for backoff in self._backoff.values():
+            backoff.reset()
+        self._seen_whole.clear()
+
+    def hasten(self, plane: str) -> None:
+        """Something happened to a plane: if it was out of reach, it may be back."""
+        self._backoff[plane].forget(_whole(plane))
+
+    def reachable(self, plane: str) -> bool:
+        """Whether the plane answered when it was last looked at."""
+        return _whole(plane) not in self._backoff[plane].waiting(time.monotonic())
 
     def converge(self, target: Target, dirty: Collection[str], events: list[Event]) -> None:
         """Converge the dirty planes on the target; ``events`` and the conditions say what came of it."""
-        unchanged = self.store.commit() == target.commit
         repaired: dict[ObjectRef, list[str]] = {}
+        links_remade = False
         for plane in PLANES:
             if plane not in dirty:
                 continue
             done = self._round(plane, target.desired)
             self._problems[plane] = done.problems
             for result in done.results:
-                events.append(_event(result.action, result.problem, target.commit))
-                if unchanged and self._was_ready(result.action.owner):
-                    repaired.setdefault(result.action.owner, []).append(result.action.id)
-        self._publish(dirty, target.commit)
+                events.append(_event(result, target.commit))
+                owner = result.action.owner
+                # A tracer that follows a link made anew was not changed by anyone.
+                if owner in self._seen_whole and not (plane == "trace" and links_remade):
+                    repaired.setdefault(owner, []).append(result.action.id)
+            links_remade = links_remade or (plane == "kernel" and bool(done.results))
+        if "trace" in dirty:
+            self._publish(target.commit)
         now = datetime.now(UTC)
         events += [
             Event(now, target.commit, owner, "Drift", f"changed by someone else: {', '.join(ids)}")
@@ -96,26 +119,46 @@ class Converger:
         ]
         self._judge(target, repaired, now)
 
-    def source(self, verified: bool, reason: str, message: str, commit: str) -> None:
-        """Say what the newest commit was judged."""
-        judge = Judge(commit, datetime.now(UTC), self._conditions)
+    def source(self, verified: bool, reason: str, message: str, commit: str) -> bool:
+        """Say what the newest commit was judged; True when that is news."""
+        judge = Judge(commit, datetime.now(UTC), self._previous)
         made = judge.condition(self.box, ConditionType.SOURCE_VERIFIED, verified, reason, message)
-        self._conditions[(made.object, made.type)] = made
+        others = [c for c in self.conditions if (c.object, c.type) != (made.object, made.type)]
+        before = self._previous.get((made.object, made.type))
+        self._replace([*others, made])
+        return before is None or (before.status, before.message) != (made.status, made.message)
 
     def save(self, events: Sequence[Event], commit: str) -> None:
-        """Write conditions, history and the applied commit down; a round without news writes nothing."""
-        news = (self.conditions, commit)
-        if events or news != self._saved:
-            self.store.save(self.conditions, events, commit)
-            self._saved = news
+        """Write conditions, history and the applied commit down; a round without news writes nothing.
 
-    def teardown(self) -> tuple[Problem, ...]:
-        """Remove everything that is owned, in reverse order; the problems that were left."""
+        Where that fails the box goes on converging, is not Ready, and says why; it is tried with each round.
+        """
+        news = (self.conditions, commit)
+        if not events and news == self._saved:
+            return
+        try:
+            self.store.save(self.conditions, events, commit)
+        except StoreError as err:
+            self._problems[_STORE] = (Problem(self.box, "StoreFailed", f"{err.message}; {err.hint}"),)
+            return
+        self._problems.pop(_STORE, None)
+        self._saved = news
+
+    def teardown(self) -> tuple[list[Result], tuple[Problem, ...]]:
+        """Remove everything that is owned, in reverse order: what became of it, and what is in the way.
+
+        Tracers are retired, and told to the capture process, which drains them a last time and then drops
+        their maps; ``trace.remove_all`` does not wait for that.
+        """
+        results: list[Result] = []
         problems: list[Problem] = []
         for plane in reversed(PLANES):
-            problems += self._round(plane, Desired()).problems
-        self.trace.remove_all()
-        return tuple(problems)
+            done = self._round(plane, Desired())
+            results += done.results
+            problems += done.problems
+        self._publish(self.store.commit())
+        self.store.save((), (), "")
+        return results, tuple(problems)
 
     def close(self) -> None:
         """Let go of the kernel's sockets."""
@@ -125,48 +168,59 @@ class Converger:
         """One round of one plane; a plane out of reach is a problem of everything it should hold."""
         driver: Any = getattr(self, plane)
         state: State = getattr(desired, plane)
+        backoff, whole, now = self._backoff[plane], _whole(plane), time.monotonic()
+        waiting = backoff.waiting(now)
+        if whole in waiting:
+            return Round(plane, (), self._problems.get(plane, ()))
         wanted = state.objects()
-        if not wanted and not any(o.plane == plane for o in self.store.owned()):
-            return Round(plane)
-        now = time.monotonic()
-        whole = ObjectRef("Plane", plane)  # waits for its next try as a whole, apart from its objects
         try:
-            done = converge(driver, state, self.store, self._backoff.waiting(now))
-        except PlaneError as err:
+            if not wanted and not any(o.plane == plane for o in self.store.owned()):
+                return Round(plane)
+            done = converge(driver, state, self.store, waiting)
+        except (PlaneError, StoreError) as err:
+            reason = err.reason if isinstance(err, PlaneError) else "StoreFailed"
             text = f"{err.message}; {err.hint}" if err.hint else err.message
             owners = sorted({o.owner for o in wanted}) or [self.box]
-            self._backoff.note([whole], [Problem(whole, err.reason, text)], now)
-            return Round(plane, (), tuple(Problem(owner, err.reason, text) for owner in owners))
-        self._backoff.note({whole, *(r.action.owner for r in done.results)}, done.problems, now)
-        still = tuple(p for p in self._problems.get(plane, ()) if p.owner in done.deferred)
-        return replace(done, problems=(*done.problems, *still))
+            backoff.note([whole], [Problem(whole, reason, text)], now)
+            return Round(plane, (), tuple(Problem(owner, reason, text) for owner in owners))
+        backoff.note({whole, *(r.action.owner for r in done.results)}, done.problems, now)
+        return replace(done, problems=(*done.problems, *backoff.problems(done.deferred)))
 
-    def _publish(self, dirty: Collection[str], commit: str) -> None:
-        """Tell the capture process what is traced; where that fails, the round has said why."""
-        if "trace" in dirty:
-            with contextlib.suppress(PlaneError):
-                self.trace.publish(commit)
-
-    def _was_ready(self, owner: ObjectRef) -> bool:
-        before = self._conditions.get((owner, ConditionType.READY))
-        return before is not None and before.status
+    def _publish(self, commit: str) -> None:
+        """Tell the capture process what is traced."""
+        try:
+            self.trace.publish(commit)
+        except (SmartxError, OSError) as err:
+            problem = Problem(self.box, "ManifestFailed", f"{self.config.manifest}: {err}")
+            self._problems["trace"] = (*self._problems.get("trace", ()), problem)
 
     def _judge(self, target: Target, repaired: Mapping[ObjectRef, list[str]], now: datetime) -> None:
-        judge = Judge(target.commit, now, self._conditions)
+        judge = Judge(target.commit, now, self._previous)
         by_owner: dict[ObjectRef, list[Problem]] = {}
         for problem in (p for problems in self._problems.values() for p in problems):
             by_owner.setdefault(problem.owner, []).append(problem)
         objects = dict.fromkeys((*target.desired.objects, *sorted(by_owner)))
         made = {ref: judge.object(ref, by_owner.get(ref, ()), repaired.get(ref, ())) for ref in objects}
+        self._seen_whole = set(target.desired.objects) - by_owner.keys()
         own = made.pop(self.box, [])
         others = [c for conditions in made.values() for c in conditions]
         ready = judge.box(self.box, others, own)
-        kept = [c for (ref, type_), c in self._conditions.items() if type_ is ConditionType.SOURCE_VERIFIED]
-        whole = [*kept, *(c for c in own if c.type is not ConditionType.READY), *others, ready]
-        self._conditions = {(c.object, c.type): c for c in whole}
+        kept = [c for c in self.conditions if c.type is ConditionType.SOURCE_VERIFIED]
+        self._replace([*kept, *(c for c in own if c.type is not ConditionType.READY), *others, ready])
+
+    def _replace(self, conditions: Sequence[Condition]) -> None:
+        self.conditions = tuple(sorted(conditions, key=lambda c: (c.object, c.type)))
+        self._previous = {(c.object, c.type): c for c in self.conditions}
 
 
-def _event(action: Action, problem: Problem | None, commit: str) -> Event:
+def _whole(plane: str) -> ObjectRef:
+    """The plane itself, which waits for its next try apart from its objects."""
+    return ObjectRef("Plane", plane)
+
+
+def _event(result: Result, commit: str) -> Event:
+    action: Action = result.action
     what = f"{action.verb} {action.id}"
+    problem = result.problem
     kind, message = ("Applied", what) if problem is None else ("Failed", f"{what}: {problem.message}")
     return Event(datetime.now(UTC), commit, action.owner, kind, message)

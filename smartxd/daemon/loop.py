@@ -1,13 +1,14 @@
 """The loop: events only mark dirty, a round always starts from what is observed.
 
-Threads watch the repo, the kernel and the socket; each puts what it saw into one queue. The loop is the only
-one that touches planes and store.
+Threads watch the repo, the kernel, FRR and the socket; each puts what it saw into one queue. The loop is the
+only one that touches planes and store.
 """
 
 from __future__ import annotations
 
 import json
 import queue
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -23,10 +24,14 @@ from smartxd.errors import DaemonError, PlaneError
 from smartxd.objects import ConditionType, Event
 from smartxd.report import ConditionReport, ControlReport, SessionReport, SourceReport
 from smartxd.source.follow import Seen
+from smartxd.source.gitcall import redacted
 from smartxd.spec.fleet import Fleet
 
 STATUS_TIMEOUT_S = 3.0
 """How long a status request waits for the loop before it gets the last report."""
+
+ROUND_GAP_S = 0.05
+"""Between rounds that only changes of kernel or FRR ask for: a script that fights us makes no busy loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +58,18 @@ class Loop:
     def __init__(self, config: Config, converger: Converger) -> None:
         self._config, self._converger = config, converger
         self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        self._kernel_marked = threading.Event()
+        self._marked: set[str] = set()
         self._target: Target | None = None
         self._source = SourceReport(
-            url=config.source.url, branch=config.source.branch, path=config.source.path
+            url=redacted(config.source.url), branch=config.source.branch, path=config.source.path
         )
-        self._last_report: ControlReport | None = None
         now = time.monotonic()
         self._resync_at = now + config.resync_interval_s
         self._frr_at = now + config.frr.check_interval_s
+        self._round_at = now
+        self._last_report = ControlReport(
+            box=config.box, version=__version__, at=datetime.now(UTC), commit="", source=self._source
+        )
 
     # What other threads call.
 
@@ -79,15 +87,11 @@ class Loop:
         """The repo was looked at."""
         self._queue.put(seen)
 
-    def kernel_changed(self, what: str) -> None:  # noqa: ARG002 (the round finds out for itself)
-        """Something in the kernel changed; many changes before a round are one item."""
-        if not self._kernel_marked.is_set():
-            self._kernel_marked.set()
-            self._queue.put(Dirty("kernel"))
-
-    def frr_changed(self) -> None:
-        """A daemon of FRR has ended or has started."""
-        self._queue.put(Dirty("frr"))
+    def mark(self, plane: str) -> None:
+        """A plane may have changed; many changes before a round are one item."""
+        if plane not in self._marked:
+            self._marked.add(plane)
+            self._queue.put(Dirty(plane))
 
     def status(self) -> str:
         """The report of this moment as JSON; the last one where the loop is busy."""
@@ -96,8 +100,7 @@ class Loop:
         try:
             return wanted.result(STATUS_TIMEOUT_S).model_dump_json()
         except TimeoutError:
-            last = self._last_report or self._report(())
-            return last.model_dump_json()
+            return self._last_report.model_dump_json()
 
     def ready(self) -> str:
         """The applied commit and whether the box is Ready on it, as JSON; costs nothing to ask."""
@@ -117,35 +120,41 @@ class Loop:
     def run(self) -> None:
         """Serve until stopped; DaemonError when a part of the daemon died."""
         for batch in self._batches():
+            events: list[Event] = []
             dirty = self._due()
             for item in batch:
                 if isinstance(item, Dirty):
-                    # Tracers watch links: a link that came, went or was made anew concerns them too.
+                    self._converger.hasten(item.plane)
+                    # Tracers watch links: one that came, went or was made anew concerns them too.
                     dirty |= {"kernel", "trace"} if item.plane == "kernel" else {item.plane}
                 elif isinstance(item, Seen):
-                    dirty |= self._take(item)
+                    dirty |= self._take(item, events)
             if dirty and self._target is not None:
-                events: list[Event] = []
                 self._converger.converge(self._target, dirty, events)
-                self._converger.save(events, self._target.commit)
+                self._round_at = time.monotonic()
+            if dirty or events:
+                self._tell(events)
+                self._converger.save(events, self._target.commit if self._target else "")
             waiting = [item for item in batch if isinstance(item, Future)]
             if waiting:
-                report = self._report(self._sessions())
+                self._last_report = self._report()
                 for future in waiting:
-                    future.set_result(report)
+                    future.set_result(self._last_report)
 
     def _batches(self) -> Iterator[list[Item]]:
         """All that has arrived, at each arrival or deadline; ends at Stop."""
         while True:
             batch: list[Item] = []
-            try:
-                batch.append(self._queue.get(timeout=max(0.0, self._deadline() - time.monotonic())))
-                while True:
-                    batch.append(self._queue.get_nowait())
-            except queue.Empty:
-                pass
+            until = self._deadline()
+            while True:
+                try:
+                    batch.append(self._queue.get(timeout=max(0.0, until - time.monotonic())))
+                except queue.Empty:
+                    break
+                calm = all(isinstance(item, Dirty) for item in batch)
+                until = self._round_at + ROUND_GAP_S if calm else 0.0
             # Cleared before the round observes: what changes from here on makes another round.
-            self._kernel_marked.clear()
+            self._marked.clear()
             for item in batch:
                 if isinstance(item, Stop) and item.fault:
                     raise DaemonError(
@@ -156,55 +165,61 @@ class Loop:
             yield batch
 
     def _deadline(self) -> float:
-        retry = self._converger.retry_at()
-        return min(self._resync_at, self._frr_at, retry if retry is not None else self._resync_at)
+        return min(self._resync_at, self._frr_at, *self._converger.retries().values())
 
     def _due(self) -> set[str]:
         """The planes whose time has come."""
         now = time.monotonic()
-        due: set[str] = set()
-        retry = self._converger.retry_at()
-        if now >= self._resync_at or (retry is not None and now >= retry):
+        due = {plane for plane, at in self._converger.retries().items() if at <= now}
+        if now >= self._resync_at:
             due |= set(PLANES)
             self._resync_at = now + self._config.resync_interval_s
-        if now >= self._frr_at or "frr" in due:
+        if now >= self._frr_at:
             due.add("frr")
+        if "frr" in due:
             self._frr_at = now + self._config.frr.check_interval_s
         return due
 
-    def _take(self, seen: Seen) -> set[str]:
+    def _take(self, seen: Seen, events: list[Event]) -> set[str]:
         """Take in a look at the repo; the planes that it makes dirty."""
         head = seen.commit or self._source.head
         self._source = self._source.model_copy(
-            update={"head": head, "checked_at": seen.at, "findings": seen.findings}
+            update={"head": head, "seen_at": seen.at, "findings": seen.findings}
         )
-        box, before = self._converger.box, self._target.commit if self._target else ""
+        box = self._converger.box
         if seen.fleet is None:
             reason = "FetchFailed" if seen.error else "InvalidSpec"
             count = f"{len(seen.findings)} finding{'s' * (len(seen.findings) != 1)}"
             message = seen.error or f"{head[:10]} is not applied: {count}, the first: {seen.findings[0]}"
-            self._converger.source(False, reason, message, head)
-            events = [Event(seen.at, head, box, "CommitRefused", line) for line in seen.findings[:20]]
-            self._converger.save(events, before)
+            lines = (f"source: {seen.error}",) if seen.error else seen.findings[:20]
+            if self._converger.source(False, reason, message, head):
+                kind = "FetchFailed" if seen.error else "CommitRefused"
+                events += [Event(seen.at, head, box, kind, line) for line in lines]
             return set()
         self._converger.source(True, "Valid", f"{head[:10]} is valid", head)
-        if seen.commit == before:
+        if self._target is not None and seen.commit == self._target.commit:
             return set()
+        events.append(Event(seen.at, head, box, "CommitAccepted", f"{head[:10]} is valid"))
         self._target = Target(seen.commit, desire(seen.fleet, self._config.box), seen.at)
         self._converger.adopt()
         return set(PLANES)
 
+    def _tell(self, events: list[Event]) -> None:
+        """The history as it happens, for the journal."""
+        for event in events:
+            print(f"smartxd: {event.kind}: {event.object}: {event.message}", file=sys.stderr, flush=True)
+
     def _sessions(self) -> tuple[SessionReport, ...]:
-        if self._target is None or self._target.desired.frr.bgp is None:
+        wanted = self._target is not None and self._target.desired.frr.bgp is not None
+        if self._target is None or not wanted or not self._converger.reachable("frr"):
             return ()
         try:
             return self._converger.frr.sessions(self._target.desired.frr)
         except PlaneError:
             return ()  # the conditions say what is wrong with FRR
 
-    def _report(self, sessions: tuple[SessionReport, ...]) -> ControlReport:
-        target, kernel = self._target, self._converger.kernel
-        observed = kernel.observe() if target is not None else None
+    def _report(self) -> ControlReport:
+        target = self._target
         report = ControlReport(
             box=self._config.box,
             version=__version__,
@@ -224,9 +239,13 @@ class Loop:
                 )
                 for c in self._converger.conditions
             ),
-            sessions=sessions,
-            tunnels=kernel.tunnels(target.desired.kernel, observed) if target and observed else (),
-            bridges=kernel.bridges(target.desired.kernel, observed) if target and observed else (),
+            sessions=self._sessions(),
         )
-        self._last_report = report
-        return report
+        if target is None:
+            return report
+        try:
+            kernel = self._converger.kernel
+            tunnels, bridges = kernel.forwarding(target.desired.kernel, kernel.observe())
+        except PlaneError:
+            return report  # the conditions say what is wrong with the kernel
+        return report.model_copy(update={"tunnels": tunnels, "bridges": bridges})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 
 from smartxd.config import Config
 from smartxd.daemon.claim import Claim
@@ -12,9 +13,12 @@ from smartxd.daemon.converger import Converger
 from smartxd.daemon.loop import Loop
 from smartxd.daemon.server import StatusServer
 from smartxd.errors import DaemonError
+from smartxd.manifest import Manifest
 from smartxd.planes.frr.watch import FRRWatch
 from smartxd.planes.kernel.watch import KernelWatch
+from smartxd.reconcile.plan import Verb
 from smartxd.source.follow import Follower
+from smartxd.source.gitcall import redacted
 from smartxd.source.repo import Repo
 from smartxd.store.control import ControlStore
 
@@ -31,8 +35,8 @@ def run(config: Config) -> None:
         server = StatusServer(
             config.socket, config.socket_group, {"/status": loop.status, "/ready": loop.ready}
         )
-        kernel_watch = KernelWatch(loop.kernel_changed)
-        frr_watch = FRRWatch(converger.frr.run_dir, loop.frr_changed)
+        kernel_watch = KernelWatch(lambda _: loop.mark("kernel"))
+        frr_watch = FRRWatch(converger.frr.run_dir, lambda: loop.mark("frr"))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: loop.stop())
         threading.excepthook = loop.crashed
@@ -41,9 +45,7 @@ def run(config: Config) -> None:
         frr_watch.start()
         follower.start()
         try:
-            print(
-                f"smartxd: {config.box} follows {source.url} ({source.branch})", file=sys.stderr, flush=True
-            )
+            _say(f"smartxd: {config.box} follows {redacted(source.url)} ({source.branch})")
             loop.run()
         finally:
             follower.stop()
@@ -61,14 +63,41 @@ def teardown(config: Config) -> None:
         converger = Converger(config, store)
         try:
             owned = sorted(store.owned())
-            problems = converger.teardown()
+            results, problems = converger.teardown()
+            if not problems:
+                _await_last_drain(config)
+                converger.trace.remove_all()
             left = store.owned()
         finally:
             converger.close()
             store.close()
+    deleted = {r.action.owned for r in results if r.action.verb is Verb.DELETE and r.problem is None}
     for thing in owned:
-        word = "left" if thing in left else "removed"
-        print(f"{word}: {thing.plane} {thing.id} ({thing.owner})", file=sys.stderr)
+        word = (
+            "removed"
+            if thing in deleted
+            else "left"
+            if thing in left
+            else "gone already, or not ours any more"
+        )
+        _say(f"{word}: {thing.plane} {thing.id} ({thing.owner})")
+    if not owned:
+        _say("nothing of smartxd's is here")
     if problems:
         lines = "; ".join(dict.fromkeys(f"{p.reason}: {p.message}" for p in problems))
         raise DaemonError(f"not everything could be removed: {lines}", "mend it and run teardown again")
+
+
+def _await_last_drain(config: Config) -> None:
+    """Give the capture process the time of two drains to store what retired tracers have counted last."""
+    deadline = time.monotonic() + 2 * config.capture.drain_interval_s + 2
+    retired = [p for p in Manifest.read(config.manifest).policies if p.retired]
+    while any(p.pin_dir.exists() for p in retired) and time.monotonic() < deadline:
+        time.sleep(0.1)  # bpffs tells nobody when a pin goes
+    for policy in retired:
+        if policy.pin_dir.exists():
+            _say(f"not drained: the last flows of TracePolicy/{policy.name}; does smartxd capture run?")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

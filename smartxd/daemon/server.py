@@ -13,13 +13,13 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from smartxd import __version__
 from smartxd.errors import DaemonError
 
 CLIENTS_MAX = 16
-"""Requests served at once; further ones are answered 503."""
+"""Connections served at once; further ones are closed."""
 TIMEOUT_S = 5.0
 
 Route = Callable[[], str]
@@ -32,20 +32,14 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = f"smartxd/{__version__}"
     timeout = TIMEOUT_S
     routes: ClassVar[dict[str, Route]]
-    slots: ClassVar[threading.BoundedSemaphore]
 
     def do_GET(self) -> None:
         """Serve one request."""
         route = self.routes.get(self.path)
         if route is None:
             self._answer(HTTPStatus.NOT_FOUND, '{"error": "no such path; try /status"}')
-        elif not self.slots.acquire(blocking=False):
-            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, '{"error": "too many clients; try again"}')
         else:
-            try:
-                self._answer(HTTPStatus.OK, route())
-            finally:
-                self.slots.release()
+            self._answer(HTTPStatus.OK, route())
 
     def _answer(self, status: HTTPStatus, text: str) -> None:
         body = text.encode()
@@ -66,6 +60,18 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     request_queue_size = CLIENTS_MAX
+    slots = threading.BoundedSemaphore(CLIENTS_MAX)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002 (the base's own names)
+        """Whether there is a thread left for the connection."""
+        return self.slots.acquire(blocking=False)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.slots.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that went away is its own affair."""
@@ -76,9 +82,7 @@ class StatusServer:
 
     def __init__(self, path: Path, group: str | None, routes: dict[str, Route]) -> None:
         """Bind the socket, for root and one group; DaemonError when that cannot be done."""
-        handler = type(
-            "Handler", (_Handler,), {"routes": routes, "slots": threading.BoundedSemaphore(CLIENTS_MAX)}
-        )
+        handler = type("Handler", (_Handler,), {"routes": routes})
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)  # the claim says that no other daemon is behind it

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from smartxd.errors import StoreError
 from smartxd.objects import ObjectRef, OwnedObject
 from smartxd.reconcile.plan import Ownership, Plan, Plane, Problem, Result, Verb
 
@@ -60,28 +62,39 @@ def converge(
     """
     observed = plane.observe()
     found = plane.plan(desired, observed, Ownership(inventory.owned()))
-    plan = found.without(waiting)
-    results: tuple[Result, ...] = ()
+    plan, results = _claim(inventory, found.without(waiting))
     rest = found
     if plan:
-        _claim(inventory, plan)
-        results = tuple(plane.apply(plan, observed))
+        results += tuple(plane.apply(plan, observed))
         rest = plane.plan(desired, plane.observe(), Ownership(inventory.owned()))
     _forget(plane.name, desired, inventory, rest)
     deferred = frozenset(a.owner for a in rest.actions if a.owner in waiting)
     return Round(plane.name, results, _problems(results, rest, deferred), deferred)
 
 
-def _claim(inventory: Inventory, plan: Plan) -> None:
+def _claim(inventory: Inventory, plan: Plan) -> tuple[Plan, tuple[Result, ...]]:
+    """The part of the plan that may be done: what could not be entered in the inventory is not made.
+
+    What is there already and only has to be changed back or deleted needs no entry, so a full disk does not
+    stop a repair.
+    """
     known = inventory.owned()
-    inventory.claim(a.owned for a in plan.actions if a.verb is not Verb.DELETE and a.owned not in known)
+    fresh = [a for a in plan.actions if a.verb is not Verb.DELETE and a.owned not in known]
+    try:
+        inventory.claim(a.owned for a in fresh)
+    except StoreError as err:
+        message = f"{err.message}: nothing is made that cannot be recorded"
+        failed = tuple(Result(a, Problem(a.owner, "NotRecorded", f"{a.id}: {message}")) for a in fresh)
+        return plan.without({a.owner for a in fresh}), failed
+    return plan, ()
 
 
 def _forget(plane: str, desired: State, inventory: Inventory, rest: Plan) -> None:
     """Strike what is neither wanted nor still to be deleted: it is gone, or its mark says it is not ours."""
     keep = {o.id for o in desired.objects()} | {a.id for a in rest.actions}
     gone = [o for o in inventory.owned() if o.plane == plane and o.id not in keep]
-    inventory.release(gone)
+    with contextlib.suppress(StoreError):  # an entry too many is struck by the next round
+        inventory.release(gone)
 
 
 def _problems(

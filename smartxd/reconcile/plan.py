@@ -97,10 +97,6 @@ class Ownership:
 
     objects: frozenset[OwnedObject] = field(default_factory=frozenset)
 
-    def owner_of(self, plane: str, id: str) -> ObjectRef | None:
-        """The spec object for which the plane's object was made; None when it is not ours."""
-        return next((o.owner for o in self.objects if o.plane == plane and o.id == id), None)
-
     def of(self, plane: str) -> dict[str, ObjectRef]:
         """The inventory of one plane, owner by id."""
         return {o.id: o.owner for o in self.objects if o.plane == plane}

@@ -93,13 +93,14 @@ class Follower:
         try:
             commit = self._repo.fetch()
         except SourceError as err:
-            self._hand_on(
-                Seen("", datetime.now(UTC), error=f"{err.message} ({err.hint})" if err.hint else err.message)
+            seen = Seen(
+                "", datetime.now(UTC), error=f"{err.message}; {err.hint}" if err.hint else err.message
             )
+            if self._last is None or self._last.error != seen.error:
+                self._hand_on(seen)
             return
-        if self._last is not None and self._last.commit == commit:
-            return
-        self._hand_on(self._read(commit))
+        if self._last is None or self._last.commit != commit or self._last.error:
+            self._hand_on(self._read(commit))
 
     def _read(self, commit: str) -> Seen:
         now = datetime.now(UTC)
@@ -108,7 +109,8 @@ class Follower:
             findings = self._judge(fleet)
             if findings:
                 return Seen(commit, now, findings=findings)
-            self._repo.pin(commit)
+            if commit != self._repo.good():
+                self._repo.pin(commit)
         except SpecError as err:
             return Seen(commit, now, findings=err.findings)
         except SourceError as err:

@@ -8,8 +8,8 @@ from types import TracebackType
 import pyarrow as pa
 
 from smartxd.errors import StoreError
-from smartxd.store.index import Index, Segment
-from smartxd.store.segments import SegmentReader, StoredBatch
+from smartxd.store.index import Index, Part, Segment
+from smartxd.store.segments import Damaged, SegmentReader, StoredBatch
 
 CHUNK = 64
 """Batches that are listed at once."""
@@ -23,6 +23,7 @@ class Backlog:
         self._directory = directory
         self._index = Index(directory)
         self._reader: SegmentReader | None = None
+        self._segment_id = 0
 
     @property
     def epoch(self) -> str:
@@ -41,18 +42,42 @@ class Backlog:
         self.close()
 
     def pending(self, stream: str) -> list[StoredBatch]:
-        """The next batches of a stream, at most CHUNK, of one segment; empty when all is settled."""
-        after = self._index.ledger(stream).settled_seq
-        last = {span.segment: span.last_seq for span in self._index.spans(stream)}
-        for segment in self._index.segments():
-            if segment.closed_s is None or last.get(segment.id, 0) > after:
-                reader = self._enter_segment(segment)
-                if reader and (found := reader.batches(stream, after, CHUNK)):
-                    return found
-        return []
+        """The next batches of a stream, at most CHUNK, of one segment; empty when all is settled.
+
+        A closed file that is gone is counted as tombstoned, a damaged one as quarantined, and the next is
+        read; Damaged when it is the one that is written.
+        """
+        while True:
+            with self._index.transaction(write=False):
+                view = self._index.view(stream)
+            part = view.unsettled
+            if part is None:
+                return []
+            try:
+                return self._read(part, stream, view.ledger.settled_seq)
+            except StoreError as err:
+                if part.span is None:
+                    raise
+                if not (self._directory / part.segment.name).exists():
+                    # Retention was faster, or someone deleted it.
+                    self._index.retire(part.segment, "file missing")
+                elif isinstance(err, Damaged):
+                    self._index.quarantine(part.span, err.message)
+                else:
+                    raise
+
+    def _read(self, part: Part, stream: str, after: int) -> list[StoredBatch]:
+        found = self._enter_segment(part.segment).batches(stream, after, CHUNK)
+        first = found[0].seq if found else None
+        if first != after + 1 and (found or part.span):
+            raise Damaged(
+                f"{self._directory / part.segment.name}: damaged: batch {stream}/{after + 1} is missing",
+                "smartxd goes on without it; look at the disk's health",
+            )
+        return found
 
     def rows(self, batch: StoredBatch) -> pa.Table:
-        """The rows of a batch that ``pending`` gave last; StoreError when they are damaged."""
+        """The rows of a batch that ``pending`` gave last; Damaged when they are not what was captured."""
         assert self._reader is not None
         return self._reader.rows(batch)
 
@@ -68,18 +93,11 @@ class Backlog:
         """Note for status that the centre answered at ``at``, or what stands in the way."""
         self._index.set_contact(at, error)
 
-    def _enter_segment(self, segment: Segment) -> SegmentReader | None:
-        path = self._directory / segment.name
-        if self._reader and self._reader.path == path:
-            return self._reader
-        self._leave_segment()
-        try:
-            self._reader = SegmentReader(path)
-        except StoreError:
-            if path.exists() or segment.closed_s is None:
-                raise
-            # Retention was faster, or someone deleted it: then its rows are gone, and counted.
-            self._index.retire(segment, "file missing")
+    def _enter_segment(self, segment: Segment) -> SegmentReader:
+        if self._reader is None or self._segment_id != segment.id:
+            self._leave_segment()
+            self._reader = SegmentReader(self._directory / segment.name)
+            self._segment_id = segment.id
         return self._reader
 
     def _leave_segment(self) -> None:

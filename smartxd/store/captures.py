@@ -1,6 +1,6 @@
 """The capture store of a box: what the capture process writes, and what becomes of old files.
 
-A directory of segments (``flows-<UTC start>.sqlite``) and an index. Rows, their batches and the generation of
+A directory of segments (``flows-<number>-<UTC start>.sqlite``) and an index. Rows, their batches and the generation of
 the kernel maps that they came from are one transaction in one segment, so a crash leaves all of a drain or
 none of it. Whole files go, never rows: on a full disk a DELETE would fail too.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -23,35 +24,55 @@ from smartxd.errors import StoreError
 from smartxd.records import STREAMS
 from smartxd.report import CaptureReport, TracerReport
 from smartxd.store.batch import split
-from smartxd.store.index import Counts, Index, Segment, Span
+from smartxd.store.index import PATTERN, Counts, Index, Segment, Span
 from smartxd.store.ledger import read_report
 from smartxd.store.schema import make_segment
-from smartxd.store.segments import SegmentReader, SegmentWriter, size
+from smartxd.store.segments import Damaged, SegmentReader, SegmentWriter, files, size
 
 __all__ = ["CaptureStore", "read_report"]
 
 SEGMENTS_PER_BOUND = 8
 """A segment also ends at this fraction of ``disk_max_bytes``, so that the bound costs a part, not all."""
 
+RESERVE_BYTES = 64 << 20
+"""The oldest files also go when less of the file system is free: a full disk would refuse even to count."""
+
+SET_ASIDE = ".damaged"
+
 _TRACERS = TypeAdapter(tuple[TracerReport, ...])
+
+
+class StoreLost(StoreError):
+    """The file that is written is gone or damaged: the store must be opened anew."""
 
 
 class CaptureStore:
     """The one writer of a directory of captures."""
 
     def __init__(
-        self, directory: Path, config: CaptureConfig, *, clock: Callable[[], float] = time.time
+        self,
+        directory: Path,
+        config: CaptureConfig,
+        *,
+        clock: Callable[[], float] = time.time,
+        warn: Callable[[str], None] = lambda _: None,
+        reserve_bytes: int = RESERVE_BYTES,
     ) -> None:
-        """Open or make the store; StoreError when another process writes it or a newer release made it."""
+        """Open or make the store; StoreError when another process writes it or a newer release made it.
+
+        ``warn`` is told when rows that were stored are lost.
+        """
         self.directory = directory
         self._config = config
         self._clock = clock
+        self._warn = warn
+        self._reserve_bytes = reserve_bytes
         self._lock = _lock(directory)
         try:
             self._index = Index(directory, create=True)
             try:
-                self._index.unlink_doomed()
-                self._open_current()
+                with self._named_errors():
+                    self._open()
             except BaseException:
                 self._index.close()
                 raise
@@ -64,18 +85,29 @@ class CaptureStore:
         """Names the store: batch numbers count from 1 within it."""
         return self._index.epoch
 
-    def _open_current(self) -> None:
+    def _open(self) -> None:
+        """Undo what a crash left half done, and go on with the segment that was written last."""
         listed = self._index.segments()
-        if not listed or listed[-1].closed_s is not None:
-            self._begin(None)
-            listed = self._index.segments()
-        self._current: Segment = listed[-1]
+        kept = {file.name for segment in listed for file in files(self.directory / segment.name)}
+        for file in self.directory.glob(f"{PATTERN}*"):
+            if file.name not in kept and file.suffix != SET_ASIDE:
+                file.unlink(missing_ok=True)
+        for segment in listed:
+            if segment.closed_s is not None and not (self.directory / segment.name).exists():
+                self._index.retire(segment, "file missing")
+        if not listed:
+            self._begin()
+        try:
+            self._open_current()
+        except Damaged as err:
+            self._set_aside(err)
+            self._open_current()
+
+    def _open_current(self) -> None:
+        self._current: Segment = self._index.segments()[-1]
         path = self.directory / self._current.name
         if not path.exists():
-            raise StoreError(
-                f"{path}: missing, and with it the numbers that its batches had",
-                f"move {self.directory} aside to start a new store",
-            )
+            raise Damaged(f"{path}: missing", "nothing but smartxd capture may remove files there")
         with SegmentReader(path) as reader:
             self._generations: dict[str, int] = self._index.generations() | reader.generations()
             self._seq: dict[str, int] = {}
@@ -83,6 +115,16 @@ class CaptureStore:
                 batches = reader.batches(stream, 0)
                 self._seq[stream] = batches[-1].seq if batches else self._index.ledger(stream).closed_seq
         self._writer = SegmentWriter(path)
+
+    def _set_aside(self, err: Damaged) -> None:
+        """Go on without the current segment, in a new epoch; the newest damaged file is kept for a person."""
+        for old in self.directory.glob(f"*{SET_ASIDE}"):
+            old.unlink()
+        for file in files(self.directory / self._current.name):
+            with suppress(FileNotFoundError):
+                file.rename(file.with_name(file.name + SET_ASIDE))
+        self._begin(lambda: self._index.renew(self._current, err.message))
+        self._warn(f"{err.message}; its rows are lost, and batches go on in the new epoch {self.epoch}")
 
     def close(self) -> None:
         """Close all files; the store can be opened again where it was left."""
@@ -108,14 +150,28 @@ class CaptureStore:
         batches: list[tuple[str, int, pa.Table]] = []
         for stream, table in {"flows": flows, "losses": losses}.items():
             if not table.schema.equals(STREAMS[stream]):
-                raise StoreError(f"{self.directory}: rows for {stream} have another schema than records.py")
+                raise StoreError(
+                    f"{self.directory}: rows for {stream} have another schema than records.py",
+                    "is smartxd installed whole, from one release?",
+                )
             for part in split(table):
                 seq[stream] += 1
                 batches.append((stream, seq[stream], part))
-        self._make_room()
-        self._writer.append(incarnation, generation, batches)
+        with self._named_errors():
+            self._make_room()
+            self._writer.append(incarnation, generation, batches)
         self._seq = seq
         self._generations[incarnation] = generation
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Every error of the file system is a StoreError: callers tell it from those of the kernel's maps."""
+        try:
+            yield
+        except OSError as err:
+            raise StoreError(
+                f"{err.filename or self.directory}: {err.strerror}", "is the disk full, or the store moved?"
+            ) from err
 
     def record_tracers(self, at: datetime, tracers: Sequence[TracerReport]) -> None:
         """Keep what the tracers have counted up to ``at``, for status."""
@@ -130,19 +186,26 @@ class CaptureStore:
     # Segments
 
     def _make_room(self) -> None:
-        """End the segment when its time or size is up; unlink what is old, or too much."""
+        """Unlink what is old, or too much; end the segment when its time or size is up."""
+        path = self.directory / self._current.name
+        if not path.exists():
+            # Rows written to a file without a name would be gone with this process.
+            raise StoreLost(f"{path}: removed while it was written", "smartxd capture starts a new one")
         now_s = int(self._clock())
-        full = size(self.directory / self._current.name) * SEGMENTS_PER_BOUND >= self._config.disk_max_bytes
-        if self._start_s(now_s) != self._current.start_s or full:
-            self._roll()
-        closed = [s for s in self._index.segments() if s.closed_s is not None]
-        excess = sum(f.stat().st_size for f in self.directory.iterdir()) - self._config.disk_max_bytes
-        for segment in closed:
+        disk = os.statvfs(self.directory)
+        excess = max(
+            sum(size(file) for file in self.directory.glob("*.sqlite")) - self._config.disk_max_bytes,
+            self._reserve_bytes - disk.f_bavail * disk.f_frsize,
+        )
+        for segment in self._index.segments()[:-1]:
             if excess > 0:
                 excess -= size(self.directory / segment.name)
-                self._index.retire(segment, "disk_max_bytes reached")
+                self._index.retire(segment, "disk_max_bytes reached, or the disk nearly full")
             elif self._aged(segment, now_s) and self._all_settled(segment):
                 self._index.retire(segment, "retention_s reached")
+        full = size(path) * SEGMENTS_PER_BOUND >= self._config.disk_max_bytes
+        if self._start_s(now_s) != self._current.start_s or full:
+            self._roll(now_s)
 
     def _start_s(self, now_s: int) -> int:
         return now_s - now_s % self._config.segment_s
@@ -154,31 +217,39 @@ class CaptureStore:
         spans = [s for stream in STREAMS for s in self._index.spans(stream) if s.segment == segment.id]
         return all(s.last_seq <= self._index.ledger(s.stream).settled_seq for s in spans)
 
-    def _roll(self) -> None:
-        with SegmentReader(self.directory / self._current.name) as reader:
-            spans = [span for stream in STREAMS if (span := _span(self._current.id, stream, reader))]
-            generations = reader.generations()
+    def _roll(self, now_s: int) -> None:
+        try:
+            with SegmentReader(self.directory / self._current.name) as reader:
+                found = [_span(self._current.id, stream, reader) for stream in STREAMS]
+                generations = reader.generations()
+        except Damaged as err:
+            raise StoreLost(err.message, "smartxd capture sets it aside when it starts again") from err
         if not generations:
             return  # nothing was written to it: it serves on
-        self._begin((spans, generations))
-        self._writer.finish()
+        spans = [span for span in found if span]
+        self._begin(lambda: self._index.end(self._current, spans, generations, now_s))
+        with suppress(StoreError):
+            self._writer.finish()  # else SQLite does so when the next reader leaves
         self._writer.close()
-        self._open_current()
+        try:
+            self._open_current()
+        except StoreError as err:
+            raise StoreLost(err.message, "smartxd capture tries again when it starts again") from err
 
-    def _begin(self, ending: tuple[list[Span], dict[str, int]] | None) -> None:
-        """Make the next segment, then list it and end the one before in one transaction."""
-        now_s = int(self._clock())
-        start_s = self._start_s(now_s)
-        stem = f"flows-{datetime.fromtimestamp(start_s, UTC):%Y%m%dT%H%M%SZ}"
-        name, n = f"{stem}.sqlite", 1
-        while (self.directory / name).exists():
-            n += 1
-            name = f"{stem}-{n}.sqlite"
-        make_segment(self.directory / name)
-        with self._index.transaction(durable=True):
-            if ending:
-                self._index.end(self._current, *ending, now_s)
-            self._index.begin(name, start_s)
+    def _begin(self, ending: Callable[[], None] = lambda: None) -> None:
+        """Make the next segment, and list it in one transaction with what becomes of the one before."""
+        id_, start_s = self._index.next_id(), self._start_s(int(self._clock()))
+        name = f"flows-{id_:06d}-{datetime.fromtimestamp(start_s, UTC):%Y%m%dT%H%M%SZ}.sqlite"
+        segment = Segment(id_, name, start_s, None)
+        try:
+            make_segment(self.directory / name)
+            with self._index.transaction(durable=True):
+                ending()
+                self._index.begin(segment)
+        except BaseException:
+            for file in files(self.directory / name):
+                file.unlink(missing_ok=True)
+            raise
 
 
 def _span(segment: int, stream: str, reader: SegmentReader) -> Span | None:

@@ -6,8 +6,10 @@ two keys of ownership, and it is written before the act that it records.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -42,17 +44,49 @@ class ControlStore:
     """The daemon's memory."""
 
     def __init__(self, path: Path) -> None:
-        """Open or make the file; StoreError when it cannot be used or is of a newer smartxd."""
-        try:
+        """Open or make the file; StoreError when it cannot be used or is of a newer smartxd.
+
+        A damaged file is set aside: what it said of ownership is found again by the marks.
+        """
+        self._path = path
+        with self._named():
             path.parent.mkdir(parents=True, exist_ok=True)
-            # The daemon's threads take turns under its own lock.
-            self._connection = sqlite3.connect(path, timeout=5, check_same_thread=False)
-            self._db = sqlite_utils.Database(self._connection)
-            self._connection.execute("pragma journal_mode=wal")
-            self._connection.execute("pragma synchronous=full")
-            self._migrate(path)
+            try:
+                self._open()
+            except sqlite3.DatabaseError as err:
+                if isinstance(err, sqlite3.OperationalError):
+                    raise
+                self._connection.close()
+                aside = path.with_suffix(".damaged")
+                path.rename(aside)
+                print(f"smartxd: {path} was damaged ({err}) and is now {aside}", file=sys.stderr, flush=True)
+                self._open()
+
+    def _open(self) -> None:
+        # The daemon's loop is its only user; threads are those of tests.
+        self._connection = sqlite3.connect(self._path, timeout=5, check_same_thread=False)
+        self._db = sqlite_utils.Database(self._connection)
+        self._connection.execute("pragma journal_mode=wal")
+        self._connection.execute("pragma synchronous=full")
+        verdict = self._connection.execute("pragma quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        self._migrate(self._path)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """SQLite's errors as StoreError."""
+        try:
+            yield
         except (OSError, sqlite3.Error) as err:
-            raise StoreError(f"{path}: {err}", "see state_dir in smartxd.toml") from err
+            raise StoreError(
+                f"{self._path}: {err}", "is the disk full? see state_dir in smartxd.toml"
+            ) from err
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._named(), self._connection:
+            yield self._connection
 
     def _migrate(self, path: Path) -> None:
         version = int(self._connection.execute("pragma user_version").fetchone()[0])
@@ -73,22 +107,23 @@ class ControlStore:
 
     def owned(self) -> frozenset[OwnedObject]:
         """The inventory."""
-        rows = self._connection.execute("select plane, id, owner from owned")
+        with self._named():
+            rows = self._connection.execute("select plane, id, owner from owned").fetchall()
         return frozenset(OwnedObject(plane, id, ObjectRef.parse(owner)) for plane, id, owner in rows)
 
     def claim(self, objects: Iterable[OwnedObject]) -> None:
         """Enter objects in the inventory, before they are made."""
         rows = [(o.plane, o.id, str(o.owner)) for o in objects]
         if rows:
-            with self._connection:
-                self._connection.executemany("insert or replace into owned values (?, ?, ?)", rows)
+            with self._transaction() as db:
+                db.executemany("insert or replace into owned values (?, ?, ?)", rows)
 
     def release(self, objects: Iterable[OwnedObject]) -> None:
         """Strike objects from the inventory, after they are gone."""
         rows = [(o.plane, o.id) for o in objects]
         if rows:
-            with self._connection:
-                self._connection.executemany("delete from owned where plane = ? and id = ?", rows)
+            with self._transaction() as db:
+                db.executemany("delete from owned where plane = ? and id = ?", rows)
 
     def conditions(self) -> tuple[Condition, ...]:
         """All conditions as last saved, sorted by object and type."""
@@ -108,23 +143,21 @@ class ControlStore:
 
     def save(self, conditions: Iterable[Condition], events: Iterable[Event], commit: str) -> None:
         """Replace the conditions, add to the history and note the applied commit, in one transaction."""
-        with self._connection:
-            self._connection.execute("delete from conditions")
-            self._connection.executemany(
+        with self._transaction() as db:
+            db.execute("delete from conditions")
+            db.executemany(
                 "insert into conditions values (?, ?, ?, ?, ?, ?, ?)",
                 [
                     (str(c.object), c.type, c.status, c.reason, c.message, c.commit, c.since.isoformat())
                     for c in conditions
                 ],
             )
-            self._connection.executemany(
+            db.executemany(
                 "insert into events (at, commit_id, object, kind, message) values (?, ?, ?, ?, ?)",
                 [(e.at.isoformat(), e.commit, str(e.object), e.kind, e.message) for e in events],
             )
-            self._connection.execute(
-                "delete from events where seq <= (select max(seq) from events) - ?", (EVENTS_MAX,)
-            )
-            self._connection.execute("insert or replace into facts values ('commit', ?)", (commit,))
+            db.execute("delete from events where seq <= (select max(seq) from events) - ?", (EVENTS_MAX,))
+            db.execute("insert or replace into facts values ('commit', ?)", (commit,))
 
     def commit(self) -> str:
         """The commit that was applied last; empty before the first."""

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from smartxd.errors import StoreError
 from smartxd.records import STREAMS
@@ -70,6 +71,13 @@ class Span:
     counts: Counts
 
 
+class Part(NamedTuple):
+    """A segment that holds rows of a stream, or may yet: there is no span of the one that is written."""
+
+    segment: Segment
+    span: Span | None
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """Where a stream's rows went; up to ``settled_seq`` received, quarantined or tombstoned."""
@@ -91,18 +99,41 @@ class Ledger:
         return self.received + self.quarantined + self.tombstoned
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """A stream in one look at the index: its ledger, and its segments in order."""
+
+    ledger: Ledger
+    parts: tuple[Part, ...]
+
+    @property
+    def unsettled(self) -> Part | None:
+        """Where the batch behind the last settled one is, or will be."""
+        after = self.ledger.settled_seq
+        return next((p for p in self.parts if p.span is None or p.span.last_seq > after), None)
+
+
+def is_store(directory: Path) -> bool:
+    """Whether a store was made there; StoreError where this user may not look."""
+    try:
+        return (directory / NAME).exists()
+    except OSError as err:
+        raise StoreError(f"{directory}: {err.strerror}", "captures are for root alone: use sudo") from err
+
+
 class Index:
     """The index database, for one thread at a time; each thread and process opens its own."""
 
     def __init__(self, directory: Path, *, create: bool = False, readonly: bool = False) -> None:
         """Open it, with ``create`` made anew in an empty directory; StoreError when it cannot be used."""
         self.path = directory / NAME
-        if create and not self.path.exists() and any(directory.glob(PATTERN)):
+        make = create and not is_store(directory)
+        if make and any(directory.glob(PATTERN)):
             raise StoreError(
                 f"{self.path}: missing beside capture files", f"move {directory} aside to start a new store"
             )
         try:
-            if create and not self.path.exists():
+            if make:
                 self._make()
             mode = "ro" if readonly else "rw"
             # Made by one thread, handed to another that alone uses it.
@@ -113,8 +144,8 @@ class Index:
                 isolation_level=None,
                 check_same_thread=False,
             )
-        except sqlite3.Error as err:
-            raise StoreError(f"{self.path}: {err}") from err
+        except (sqlite3.Error, OSError) as err:
+            raise self._error(err) from err
         try:
             with self._named_errors():
                 self._prepare()
@@ -137,7 +168,10 @@ class Index:
         version = int(self._one("PRAGMA user_version")[0])
         check_version(version, self.path)
         if version == 0:
-            raise StoreError(f"{self.path}: not an index of captures")
+            raise StoreError(
+                f"{self.path}: not an index of captures",
+                f"move {self.path.parent} aside to start a new store",
+            )
         self.epoch = str(self._one("SELECT epoch FROM store")[0])
 
     def close(self) -> None:
@@ -155,7 +189,14 @@ class Index:
         try:
             yield
         except (sqlite3.Error, OSError) as err:
-            raise StoreError(f"{self.path}: {err}", "is the disk full, or the file damaged?") from err
+            raise self._error(err) from err
+
+    def _error(self, err: sqlite3.Error | OSError) -> StoreError:
+        return StoreError(
+            f"{self.path}: {err}",
+            "is the disk full, or may this user not read the file? if it is damaged, stop smartx-capture and "
+            f"move {self.path.parent} aside to start a new store",
+        )
 
     @contextmanager
     def transaction(self, *, durable: bool = False, write: bool = True) -> Iterator[None]:
@@ -179,7 +220,7 @@ class Index:
 
     def segments(self) -> list[Segment]:
         """Those that are there, oldest first; the last one is being written."""
-        sql = "SELECT id, name, start_s, closed_s FROM segments WHERE NOT doomed ORDER BY id"
+        sql = "SELECT id, name, start_s, closed_s FROM segments ORDER BY id"
         with self._named_errors():
             return [Segment(*row) for row in self._conn.execute(sql)]
 
@@ -189,9 +230,21 @@ class Index:
         with self._named_errors():
             return [Span(r[0], r[1], r[2], r[3], Counts(*r[4:8])) for r in self._conn.execute(sql, (stream,))]
 
-    def begin(self, name: str, start_s: int) -> None:
+    def view(self, stream: str) -> View:
+        """A stream as it is at one moment; within a transaction, without which there is no such moment."""
+        spans = {span.segment: span for span in self.spans(stream)}
+        parts = (Part(segment, spans.get(segment.id)) for segment in self.segments())
+        return View(self.ledger(stream), tuple(p for p in parts if p.span or p.segment.closed_s is None))
+
+    def next_id(self) -> int:
+        """Above that of every segment: the newest one is never removed before there is a newer."""
+        with self._named_errors():
+            return int(self._one("SELECT coalesce(max(id), 0) + 1 FROM segments")[0])
+
+    def begin(self, segment: Segment) -> None:
         """List a segment, from now on the one that is written; within a durable transaction."""
-        self._conn.execute("INSERT INTO segments VALUES (NULL, ?, ?, NULL, 0)", (name, start_s))
+        row = (segment.id, segment.name, segment.start_s, segment.closed_s)
+        self._conn.execute("INSERT INTO segments VALUES (?, ?, ?, ?)", row)
 
     def end(self, segment: Segment, spans: list[Span], generations: dict[str, int], now_s: int) -> None:
         """Close the segment and keep what it holds; within a durable transaction."""
@@ -218,38 +271,61 @@ class Index:
             return dict(self._conn.execute("SELECT incarnation, generation FROM generations"))
 
     def retire(self, segment: Segment, message: str) -> None:
-        """Unlink a closed segment; what of it is not settled is counted as tombstoned."""
-        with self.transaction(durable=True):
-            if not self._one("SELECT count(*) FROM segments WHERE id = ? AND NOT doomed", segment.id)[0]:
-                return
-            for stream in STREAMS:
-                for span in self.spans(stream):
-                    if span.segment == segment.id:
-                        self._retire_span(span, message)
-            self._conn.execute("DELETE FROM spans WHERE segment = ?", (segment.id,))
-            self._conn.execute("UPDATE segments SET doomed = 1 WHERE id = ?", (segment.id,))
-        self.unlink_doomed()
+        """Unlink a closed segment; what of it is not settled is counted as tombstoned.
 
-    def _retire_span(self, span: Span, message: str) -> None:
-        ledger = self.ledger(span.stream)
-        if span.last_seq > ledger.settled_seq:
-            # Batches settle in order, so all that were captured up to here, less all that are settled.
-            up_to = [s.counts for s in self.spans(span.stream) if s.last_seq <= span.last_seq]
-            lost = sum(up_to, ledger.retired) - ledger.settled
-            self._add(span.stream, "tombstoned", lost)
-            first = max(ledger.settled_seq + 1, span.first_seq)
-            self._gap(span.stream, (first, span.last_seq), lost.rows, "tombstone", message)
-            self._settled(span.stream, span.last_seq)
-        self._add(span.stream, "retired", span.counts)
-
-    def unlink_doomed(self) -> None:
-        """Unlink the files of retired segments, and forget them."""
+        The file goes first: on a full disk that makes the room in which to count. Killed in between, a listed
+        file is missing, and whoever finds that retires it.
+        """
         with self._named_errors():
-            doomed = self._conn.execute("SELECT id, name FROM segments WHERE doomed").fetchall()
-            for id_, name in doomed:
-                for file in files(self.path.with_name(name)):
-                    file.unlink(missing_ok=True)
-                self._conn.execute("DELETE FROM segments WHERE id = ?", (id_,))
+            for file in files(self.path.with_name(segment.name)):
+                file.unlink(missing_ok=True)
+        with self.transaction(durable=True):
+            for span in self._spans_of(segment):
+                self._give_up(span, "tombstoned", message)
+                self._add(span.stream, "retired", span.counts)
+            self._conn.execute("DELETE FROM spans WHERE segment = ?", (segment.id,))
+            self._conn.execute("DELETE FROM segments WHERE id = ?", (segment.id,))
+
+    def quarantine(self, span: Span, message: str) -> None:
+        """Count what is not settled of a closed segment as quarantined; its file stays."""
+        with self.transaction():
+            self._give_up(span, "quarantined", message)
+
+    def _spans_of(self, segment: Segment) -> list[Span]:
+        return [s for stream in STREAMS for s in self.spans(stream) if s.segment == segment.id]
+
+    def _give_up(self, span: Span, fate: str, message: str) -> None:
+        ledger = self.ledger(span.stream)
+        if span.last_seq <= ledger.settled_seq:
+            return
+        # Batches settle in order, so all that were captured up to here, less all that are settled.
+        up_to = [s.counts for s in self.spans(span.stream) if s.last_seq <= span.last_seq]
+        lost = sum(up_to, ledger.retired) - ledger.settled
+        self._add(span.stream, fate, lost)
+        first = max(ledger.settled_seq + 1, span.first_seq)
+        self._gap(span.stream, (first, span.last_seq), lost.rows, fate, message)
+        self._settled(span.stream, span.last_seq)
+
+    def renew(self, lost: Segment, message: str) -> None:
+        """Go on under a new epoch, without the current segment; within a durable transaction.
+
+        Nobody can say which numbers its batches had, so none of this epoch may be given again. What of it was
+        settled stays counted; the rest is not known. Closed segments keep their numbers, in the new epoch.
+        """
+        self.epoch = str(uuid.uuid4())
+        self._conn.execute("UPDATE store SET epoch = ?", (self.epoch,))
+        self._conn.execute("DELETE FROM segments WHERE id = ?", (lost.id,))
+        for stream in STREAMS:
+            ledger = self.ledger(stream)
+            closed = ledger.closed_seq
+            self._gap(stream, (closed + 1, max(closed + 1, ledger.settled_seq)), 0, "damaged", message)
+            if ledger.settled_seq > closed:
+                known = sum((s.counts for s in self.spans(stream)), ledger.retired)
+                self._add(stream, "retired", ledger.settled - known)
+                self._settled(stream, closed)
+            self._conn.execute(
+                "UPDATE ledger SET acked_seq = min(acked_seq, ?) WHERE stream = ?", (closed, stream)
+            )
 
     # The ledger
 
@@ -273,6 +349,11 @@ class Index:
                     "UPDATE gaps SET rows = rows - ? WHERE stream = ? AND ? BETWEEN first_seq AND last_seq",
                     (s.rows, batch.stream, batch.seq),
                 )
+            elif batch.seq > ledger.settled_seq + 1:
+                raise StoreError(
+                    f"{self.path}: {batch.stream}/{batch.seq} answered before {ledger.settled_seq + 1} was sent",
+                    "nothing is lost: it is sent again in order; if this stays, restart smartx-capture",
+                )
             else:
                 self._settled(batch.stream, batch.seq)
             self._add(batch.stream, "received" if received else "quarantined", counts)
@@ -282,7 +363,7 @@ class Index:
                     (batch.seq, batch.stream),
                 )
             else:
-                self._gap(batch.stream, (batch.seq, batch.seq), s.rows, "quarantine", message)
+                self._gap(batch.stream, (batch.seq, batch.seq), s.rows, "quarantined", message)
 
     def _settled(self, stream: str, seq: int) -> None:
         self._conn.execute("UPDATE ledger SET settled_seq = ? WHERE stream = ?", (seq, stream))

@@ -11,7 +11,7 @@ from typing import TypeVar
 from smartxd.errors import StoreError
 from smartxd.records import STREAMS
 from smartxd.report import CaptureReport, StreamReport
-from smartxd.store.index import NAME, Counts, Index, Ledger
+from smartxd.store.index import Counts, Index, Ledger, is_store
 from smartxd.store.segments import SegmentReader
 
 _TRIES = 3
@@ -42,7 +42,7 @@ def read_report(directory: Path) -> CaptureReport | None:
 def _consistent(directory: Path, read: Callable[[Index], _T]) -> _T | None:
     """Read within one view of the index; again when a file of that view was unlinked meanwhile."""
     for left in reversed(range(_TRIES)):
-        if not (directory / NAME).exists():
+        if not is_store(directory):
             return None
         with Index(directory, readonly=True) as index:
             try:
@@ -60,11 +60,10 @@ def _totals(directory: Path, index: Index) -> tuple[StreamTotals, ...]:
 
 def _stream_totals(directory: Path, index: Index, stream: str) -> StreamTotals:
     """Pending is counted batch by batch, not as a difference, so that the equation can be checked."""
-    ledger = index.ledger(stream)
+    view = index.view(stream)
+    ledger = view.ledger
     captured, pending, seq = ledger.retired, Counts(), ledger.closed_seq
-    spans = {span.segment: span for span in index.spans(stream)}
-    for segment in index.segments():
-        span = spans.get(segment.id)
+    for segment, span in view.parts:
         if span:
             captured += span.counts
             if span.last_seq <= ledger.settled_seq:
@@ -72,10 +71,15 @@ def _stream_totals(directory: Path, index: Index, stream: str) -> StreamTotals:
             if span.first_seq > ledger.settled_seq:
                 pending += span.counts
                 continue
-        elif segment.closed_s is not None:
+        try:
+            with SegmentReader(directory / segment.name) as reader:
+                batches = reader.batches(stream, 0 if span is None else ledger.settled_seq)
+        except StoreError:
+            if span is None:
+                raise
+            # Damaged, or on its way out: all of it that is not settled, which its fate will count.
+            pending += captured - ledger.settled
             continue
-        with SegmentReader(directory / segment.name) as reader:
-            batches = reader.batches(stream, 0 if span is None else ledger.settled_seq)
         for batch in batches:
             counts = Counts(1, batch.sums.rows, batch.sums.packets, batch.sums.bytes)
             seq = max(seq, batch.seq)

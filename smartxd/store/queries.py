@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from smartxd.errors import StoreError
 from smartxd.records import FLOW
-from smartxd.store.index import NAME, Index
+from smartxd.store.index import Index, is_store
 from smartxd.store.segments import SegmentReader
 
 MEASURES = ("packets", "skbs", "bytes", "tcp_flags", "first_ns", "last_ns")
@@ -49,25 +49,26 @@ class LocalFilter:
         return sql, args
 
 
-def newest(directory: Path, wanted: LocalFilter, limit: int) -> pa.Table:
+Warn = Callable[[StoreError], None]
+"""Told of each file that cannot be read: the rest is given without it."""
+
+
+def newest(directory: Path, wanted: LocalFilter, limit: int, warn: Warn) -> pa.Table:
     """The newest flow rows as they were captured."""
     where, args = wanted.where
     names = ", ".join(f'"{name}"' for name in FLOW.names)
     sql = f"SELECT {names} FROM flows WHERE {where} ORDER BY last_ns DESC LIMIT ?"
     table = pa.concat_tables(
-        [_empty(FLOW), *_each(directory, wanted.since_ns, (sql, [*args, limit]), FLOW, limit)]
+        [_empty(FLOW), *_each(directory, wanted.since_ns, (sql, [*args, limit]), FLOW, limit, warn)]
     )
     return table.sort_by([("last_ns", "descending")]).slice(0, limit)
 
 
-def top(directory: Path, wanted: LocalFilter, by: Sequence[str], limit: int) -> pa.Table:
-    """Flows added up by some of their columns, the most bytes first.
+def top(directory: Path, wanted: LocalFilter, by: Sequence[str], limit: int, warn: Warn) -> pa.Table:
+    """Flows added up by some of ``KEYS``, each named once, the most bytes first.
 
     Columns: those of ``by``, packets, skbs, bytes, first_ns, last_ns.
     """
-    for name in by:
-        if name not in KEYS:
-            raise StoreError(f"no column {name!r} to add up by", f"columns: {', '.join(KEYS)}")
     where, args = wanted.where
     names = ", ".join(f'"{name}"' for name in by)
     sums = "sum(packets) AS packets, sum(skbs) AS skbs, sum(bytes) AS bytes"
@@ -77,7 +78,7 @@ def top(directory: Path, wanted: LocalFilter, by: Sequence[str], limit: int) -> 
     schema = pa.schema([*(FLOW.field(name) for name in by), *measures])
     # No limit within a segment: what is small in each can be large in all.
     table = pa.concat_tables(
-        [_empty(schema), *_each(directory, wanted.since_ns, (sql, args), schema, GROUPS_MAX)]
+        [_empty(schema), *_each(directory, wanted.since_ns, (sql, args), schema, GROUPS_MAX, warn)]
     )
     merged = table.group_by(list(by)).aggregate(
         [("packets", "sum"), ("skbs", "sum"), ("bytes", "sum"), ("first_ns", "min"), ("last_ns", "max")]
@@ -88,10 +89,15 @@ def top(directory: Path, wanted: LocalFilter, by: Sequence[str], limit: int) -> 
 
 
 def _each(
-    directory: Path, since_ns: int, query: tuple[str, Sequence[object]], schema: pa.Schema, max_rows: int
+    directory: Path,
+    since_ns: int,
+    query: tuple[str, Sequence[object]],
+    schema: pa.Schema,
+    max_rows: int,
+    warn: Warn,
 ) -> list[pa.Table]:
     """What a query gives in each segment that may hold rows of the time."""
-    if not (directory / NAME).exists():
+    if not is_store(directory):
         raise StoreError(
             f"{directory}: no captures here", "has smartxd capture run on this box? smartxctl status says"
         )
@@ -105,10 +111,9 @@ def _each(
         try:
             with SegmentReader(path) as reader:
                 tables.append(reader.table(*query, schema, max_rows))
-        except StoreError:
-            if path.exists():
-                raise
-            # Retention unlinked it since the index was read.
+        except StoreError as err:
+            if path.exists():  # else retention unlinked it since the index was read
+                warn(err)
     return tables
 
 

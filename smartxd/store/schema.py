@@ -68,8 +68,8 @@ def make_index(conn: sqlite3.Connection, epoch: str) -> None:
     """Fill an empty index with its tables, inside the caller's transaction."""
     db = sqlite_utils.Database(conn)
     db.table("store").create({"epoch": str}, not_null=["epoch"])
-    segment: Columns = {"id": int, "name": str, "start_s": int, "closed_s": int, "doomed": int}
-    db.table("segments").create(segment, pk="id", not_null=["id", "name", "start_s", "doomed"])
+    segment: Columns = {"id": int, "name": str, "start_s": int, "closed_s": int}
+    db.table("segments").create(segment, pk="id", not_null=["id", "name", "start_s"])
     span: Columns = {"segment": int, "stream": str, "first_seq": int, "last_seq": int}
     span |= dict.fromkeys(_SUMS, int)
     db.table("spans").create(span, pk=("segment", "stream"), not_null=list(span))

@@ -8,6 +8,7 @@ each drain of the maps costs nothing that is seen beside it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,8 +24,14 @@ from smartxd.store.batch import Sums, checksum
 from smartxd.store.schema import check_version
 
 _ERRORS = (adbc_driver_manager.Error, OSError, pa.ArrowException)
+_DAMAGE = ("malformed", "not a database", "no such table", "no such column", "mismatch")
+"""What the driver's text says of a file that will never be read; it hands on no code of SQLite's."""
 _BUSY_MS = 5000
 FIELDS = "seq, first_row, last_row, rows, packets, bytes, t_min_ns, t_max_ns, checksum"
+
+
+class Damaged(StoreError):
+    """A file, or a batch in it, is not what was written. Any other error may pass by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +52,21 @@ def files(path: Path) -> tuple[Path, Path, Path]:
 
 
 def size(path: Path) -> int:
-    """Bytes on disk, the write-ahead log included."""
-    return sum(f.stat().st_size for f in files(path) if f.exists())
+    """Bytes on disk, the write-ahead log included; a file that vanishes meanwhile has none."""
+    total = 0
+    for file in files(path):
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
+
+
+def _error(path: Path, err: BaseException) -> StoreError:
+    line = (str(err).splitlines() or [type(err).__name__])[0]
+    if isinstance(err, pa.ArrowInvalid | pa.ArrowTypeError) or any(word in line for word in _DAMAGE):
+        return Damaged(f"{path}: damaged: {line}", "smartxd goes on without it; look at the disk's health")
+    return StoreError(
+        f"{path}: {line}", "is the disk full, or may this user not read the file? else restart smartx-capture"
+    )
 
 
 class _Connection:
@@ -57,7 +77,7 @@ class _Connection:
         try:
             self._conn = adbc.connect(f"{path.absolute().as_uri()}?mode={mode}", autocommit=True)
         except _ERRORS as err:
-            raise StoreError(f"{path}: cannot be opened: {_first_line(err)}") from err
+            raise _error(path, err) from err
         try:
             self._run(f"PRAGMA busy_timeout={_BUSY_MS}")
             check_version(int(self._run("PRAGMA user_version")[0][0]), path)
@@ -71,7 +91,7 @@ class _Connection:
                 cursor.execute(sql, tuple(args) or None)
                 return list(cursor.fetchall()) if cursor.description else []
         except _ERRORS as err:
-            raise StoreError(f"{self.path}: {_first_line(err)}") from err
+            raise _error(self.path, err) from err
 
     def close(self) -> None:
         """Close the file; SQLite checkpoints when this was the last connection to it."""
@@ -110,7 +130,10 @@ class SegmentWriter(_Connection):
                     cursor.adbc_ingest(stream, table, mode="append")
                     cursor.execute(f"SELECT max(rowid) FROM {stream}")
                     if cursor.fetchone() != (last_row[stream],):
-                        raise StoreError(f"{self.path}: table {stream} has rows of no batch")
+                        raise Damaged(
+                            f"{self.path}: table {stream} has rows of no batch",
+                            "nothing but smartxd capture may write there",
+                        )
                     s = Sums.of(stream, table)
                     cursor.execute(
                         "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -121,7 +144,7 @@ class SegmentWriter(_Connection):
         except BaseException as err:
             self._conn.adbc_connection.rollback()
             if isinstance(err, _ERRORS):
-                raise StoreError(f"{self.path}: {_first_line(err)}", "is the disk full?") from err
+                raise _error(self.path, err) from err
             raise
         self._last_row = last_row
 
@@ -150,7 +173,7 @@ class SegmentReader(_Connection):
         return {str(i): int(g) for i, g in self._run("SELECT incarnation, generation FROM generations")}
 
     def rows(self, batch: StoredBatch) -> pa.Table:
-        """The rows of a batch; StoreError when they are not those that were captured."""
+        """The rows of a batch; Damaged when they are not those that were captured."""
         schema = STREAMS[batch.stream]
         names = ", ".join(f'"{name}"' for name in schema.names)
         table = self.table(
@@ -160,7 +183,10 @@ class SegmentReader(_Connection):
             batch.sums.rows,
         )
         if table.num_rows != batch.sums.rows or checksum(table) != batch.checksum:
-            raise StoreError(f"{self.path}: batch {batch.stream}/{batch.seq} fails its checksum")
+            raise Damaged(
+                f"{self.path}: batch {batch.stream}/{batch.seq} fails its checksum",
+                "it is quarantined and stays in its file; look at the disk's health",
+            )
         return table
 
     def table(self, sql: str, args: Sequence[object], schema: pa.Schema, max_rows: int) -> pa.Table:
@@ -171,10 +197,8 @@ class SegmentReader(_Connection):
                 option = {"adbc.sqlite.query.batch_rows": str(max(max_rows, 1))}
                 cursor.adbc_statement.set_options(**option)
                 cursor.execute(sql, tuple(args) or None)
-                return cursor.fetch_arrow_table().cast(schema)
+                table = cursor.fetch_arrow_table().cast(schema)
+            table.validate(full=True)  # a flipped bit may leave text that is none
         except _ERRORS as err:
-            raise StoreError(f"{self.path}: {_first_line(err)}") from err
-
-
-def _first_line(err: BaseException) -> str:
-    return (str(err).splitlines() or [type(err).__name__])[0]
+            raise _error(self.path, err) from err
+        return table

@@ -17,12 +17,12 @@ import httpx
 from smartxd.config import CenterConfig, Config
 from smartxd.errors import DaemonError, StoreError, SyncError
 from smartxd.records import STREAMS
-from smartxd.report import BoxReport, ControlReport
+from smartxd.report import BoxReport, CaptureReport, ControlReport
 from smartxd.socketclient import fetch_status
 from smartxd.store.backlog import Backlog
 from smartxd.store.batch import BatchKey
 from smartxd.store.ledger import read_report
-from smartxd.store.segments import StoredBatch
+from smartxd.store.segments import Damaged, StoredBatch
 from smartxd.sync.protocol import CHECKSUM, CONTENT_TYPE, encode, ingest_path, report_path
 
 BACKOFF_FIRST_S = 0.5
@@ -87,13 +87,13 @@ class Sender:
         self._wake.set()
 
     def _round(self, session: _Session, center: CenterConfig, stop: threading.Event) -> None:
-        failure: SyncError | None = None
+        failure: SyncError | StoreError | None = None
         try:
             session.send_pending(stop)
         except _UnreachableError:
             raise
-        except SyncError as err:
-            failure = err  # a status is worth more, not less, while batches are refused
+        except (SyncError, StoreError) as err:
+            failure = err  # a status is worth more, not less, while batches are refused or cannot be read
         if time.monotonic() >= self._report_due_s:
             session.post_report()
             self._report_due_s = time.monotonic() + center.status_interval_s
@@ -101,10 +101,9 @@ class Sender:
             raise failure
 
     def _note(self, err: SyncError | StoreError) -> None:
-        text = f"{err.message} ({err.hint})" if err.hint else err.message
         try:
             with Backlog(self._store_dir) as backlog:
-                backlog.note_contact(None, text)
+                backlog.note_contact(None, err.line)
         except StoreError:
             return  # the store itself is what fails; status says so when it reads it
 
@@ -148,7 +147,7 @@ class _Session:
     def _send(self, batch: StoredBatch) -> bool:
         try:
             body = encode(self._backlog.rows(batch))
-        except StoreError as err:
+        except Damaged as err:
             self._backlog.quarantine(batch, err.message)
             return False
         key = BatchKey(self._config.box, batch.stream, self._backlog.epoch, batch.seq)
@@ -163,9 +162,7 @@ class _Session:
 
     def post_report(self) -> None:
         """Tell the centre how the box is."""
-        report = BoxReport(
-            box=self._config.box, control=self._control(), capture=read_report(self._store_dir)
-        )
+        report = BoxReport(box=self._config.box, control=self._control(), capture=self._capture())
         body = report.model_dump_json().encode()
         headers = {"Content-Type": "application/json"}
         self._check(self._ask("POST", report_path(self._config.box), body, headers))
@@ -176,6 +173,12 @@ class _Session:
             return fetch_status(self._config.socket, SOCKET_TIMEOUT_S)
         except DaemonError:
             return None
+
+    def _capture(self) -> CaptureReport | None:
+        try:
+            return read_report(self._store_dir)
+        except StoreError as err:
+            return CaptureReport(epoch=self._backlog.epoch, sync_error=err.line)
 
     def _ask(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
         try:

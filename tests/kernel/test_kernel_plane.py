@@ -315,14 +315,14 @@ def test_vteps_find_each_other_by_multicast_and_ping_crosses(namespace: Callable
             one.namespace.run(f"ping -c 2 -i 0.2 -w 10 -M do -s 1422 {target}")
 
         desired = state(segment(100, 1))
-        (tunnel,) = one.plane.tunnels(desired, one.plane.observe())
+        (tunnel,) = one.plane.forwarding(desired, one.plane.observe()[0])
         assert (tunnel.link, tunnel.vni, tunnel.up) == ("vx100", 100, True)
         ((address, macs),) = [(v.address, v.macs) for v in tunnel.vteps]
         assert address == "192.0.2.2"
         assert macs >= 2
         desired = state(segment(100, 2))
         assert two.plan(desired)[0] == Plan()
-        (bridge,) = two.plane.bridges(desired, two.plane.observe())
+        (bridge,) = two.plane.forwarding(desired, two.plane.observe()[1])
         assert "10.0.100.2/24" in bridge.addresses
         ports = {p.port: p for p in bridge.ports}
         assert set(ports) == {"plug", "vx100"}

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smartxd.errors import StoreError
 from smartxd.objects import Condition, ConditionType, ObjectRef, OwnedObject
 from smartxd.reconcile.backoff import MAX_S, Backoff
 from smartxd.reconcile.conditions import Judge
@@ -174,7 +175,6 @@ def test_a_failed_owner_waits_longer_each_time_and_at_most_so_long() -> None:
     for _ in range(14):
         backoff.note([A], [Problem(A, "Refused", "")], now)
         due = backoff.next()
-        assert due is not None
         assert backoff.waiting(now) == {A}
         assert backoff.waiting(due) == frozenset()
         waits.append(due - now)
@@ -188,9 +188,42 @@ def test_success_ends_the_wait_and_a_permanent_problem_waits_for_the_spec() -> N
     backoff.note([A, B], [Problem(A, "R", ""), Problem(B, "R", "", permanent=True)], 0.0)
     backoff.note([A], [], 10.0)
     assert backoff.waiting(1e9) == {B}
-    assert backoff.next() is None
+    assert backoff.next() == float("inf")
     backoff.reset()
     assert backoff.waiting(0.0) == frozenset()
+
+
+def test_an_owner_whose_time_has_come_and_who_needs_nothing_waits_no_more() -> None:
+    backoff = Backoff(lambda: 0.5)
+    backoff.note([A], [Problem(A, "R", "")], 0.0)
+    backoff.note([], [], 0.5)
+    assert backoff.waiting(0.5) == {A}
+    backoff.note([], [], 5.0)
+    assert backoff.next() == float("inf")
+
+
+def test_what_was_wrong_is_remembered_while_an_owner_waits() -> None:
+    backoff = Backoff(lambda: 0.5)
+    problem = Problem(A, "R", "the reason")
+    backoff.note([A], [problem], 0.0)
+    assert backoff.problems({A}) == (problem,)
+    assert backoff.problems({B}) == ()
+
+
+class FullBook(Book):
+    """An inventory on a full disk."""
+
+    def claim(self, objects: Iterable[OwnedObject]) -> None:
+        if list(objects):
+            raise StoreError("disk full")
+
+
+def test_what_cannot_be_recorded_is_not_made_and_what_is_known_is_still_repaired() -> None:
+    book = FullBook({"x": OwnedObject("dict", "x", A)})
+    plane = DictPlane(book, world={"x": 9})
+    done = converge(plane, Things({"x": (A, 1), "y": (B, 2)}), book, ())
+    assert plane.world == {"x": 1}
+    assert [(p.owner, p.reason) for p in done.problems] == [(B, "NotRecorded")]
 
 
 def of_type(conditions: list[Condition], type: ConditionType) -> Condition:

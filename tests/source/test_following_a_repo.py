@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from smartxd.config import SourceConfig
 from smartxd.errors import SourceError
-from smartxd.source import folder
+from smartxd.source import folder, gitcall
 from smartxd.source.follow import Follower, Seen
 from smartxd.source.repo import Repo, local_path
 from smartxd.spec.document import FILE_BYTES_MAX
@@ -155,7 +156,9 @@ def test_other_transports_are_refused(url: str) -> None:
         local_path(url)
 
 
-@pytest.mark.parametrize("url", ["https://x/y.git", "ssh://git@x/y", "git@x.org:y.git"])
+@pytest.mark.parametrize(
+    "url", ["https://x/y.git", "ssh://git@x/y", "git@git-server.x.org:y.git", "https://t@x/y"]
+)
 def test_remote_urls_are_polled(url: str) -> None:
     assert local_path(url) is None
 
@@ -205,6 +208,93 @@ def test_the_last_good_commit_is_read_first_when_the_repo_is_gone(
     first, second = seen.get(timeout=10), seen.get(timeout=10)
     assert (first.commit, first.fleet is not None) == (good, True)
     assert second.error
+
+
+def test_a_commit_that_could_not_be_read_at_first_is_read_again(
+    tmp_path: Path, origin: Origin, mirror: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = origin.commit({"a.yaml": BOX})
+    read, failures = mirror.files, [SourceError("a passing fault")]
+
+    def files(commit: str, folder: str) -> dict[str, bytes]:
+        if failures:
+            raise failures.pop()
+        return read(commit, folder)
+
+    monkeypatch.setattr(mirror, "files", files)
+    seen: queue.SimpleQueue[Seen] = queue.SimpleQueue()
+    config = SourceConfig(url=str(origin.path), poll_interval_s=0.2)
+    follower = Follower(mirror, config, lambda fleet: (), seen.put)
+    follower.start()
+    try:
+        assert "a passing fault" in seen.get(timeout=10).error
+        got = seen.get(timeout=10)
+        assert (got.commit, got.fleet is not None) == (commit, True)
+    finally:
+        follower.stop()
+
+
+def test_locks_of_a_git_that_was_killed_do_not_stop_the_next(tmp_path: Path, origin: Origin) -> None:
+    commit = origin.commit({"a.yaml": BOX})
+    repo = Repo(tmp_path / "mirror.git", str(origin.path), "main", 30)
+    repo.fetch()
+    repo.pin(commit)
+    repo.close()
+    for lock in ("refs/smartxd/good.lock", "refs/smartxd/head.lock", "shallow.lock", "packed-refs.lock"):
+        (tmp_path / "mirror.git" / lock).touch()
+    repo = Repo(tmp_path / "mirror.git", str(origin.path), "main", 30)
+    second = origin.commit({"a.yaml": BOX + "# more\n"})
+    assert repo.fetch() == second
+    repo.pin(second)
+    assert repo.good() == second
+    repo.close()
+
+
+@pytest.mark.parametrize("damaged", ["HEAD", "config", "refs/smartxd/good", "refs/smartxd/head"])
+def test_a_damaged_mirror_is_mended_or_made_anew(tmp_path: Path, origin: Origin, damaged: str) -> None:
+    commit = origin.commit({"a.yaml": BOX})
+    repo = Repo(tmp_path / "mirror.git", str(origin.path), "main", 30)
+    repo.fetch()
+    repo.pin(commit)
+    repo.close()
+    (tmp_path / "mirror.git" / damaged).write_bytes(b"")
+    repo = Repo(tmp_path / "mirror.git", str(origin.path), "main", 30)
+    assert repo.good() in ("", commit)
+    assert repo.fetch() == commit
+    assert set(repo.files(commit, ".")) == {"a.yaml"}
+    repo.close()
+
+
+def test_a_repo_that_is_too_large_is_said_and_leaves_no_halves(
+    tmp_path: Path, origin: Origin, mirror: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gitcall, "FILE_BYTES_MAX", 1 << 20)
+    (origin.path / "large.bin").write_bytes(os.urandom(3 << 20))
+    origin.commit({"a.yaml": BOX})
+    for _ in range(3):
+        with pytest.raises(SourceError, match="larger than 1 MiB"):
+            mirror.fetch()
+    assert len(list((tmp_path / "mirror.git").glob("objects/pack/tmp_*"))) <= 1
+
+
+def test_a_fetch_that_hangs_is_ended_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "ssh"
+    script.write_text("#!/bin/sh\nexec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setitem(gitcall._ENVIRONMENT, "GIT_SSH_COMMAND", str(script))
+    repo = Repo(tmp_path / "mirror.git", "git@git-server.example.net:specs.git", "main", 0.5)
+    with pytest.raises(SourceError, match=r"no end within 0\.5 s"):
+        repo.fetch()
+    repo.close()
+
+
+def test_a_password_in_the_url_is_never_said(tmp_path: Path) -> None:
+    repo = Repo(tmp_path / "mirror.git", "https://user:secret@127.0.0.1:1/x.git", "main", 10)
+    with pytest.raises(SourceError) as caught:
+        repo.fetch()
+    assert "secret" not in caught.value.message
+    assert "https://***@127.0.0.1:1/x.git" in caught.value.message
+    repo.close()
 
 
 def test_a_folder_with_a_link_that_leaves_it_is_refused(tmp_path: Path) -> None:

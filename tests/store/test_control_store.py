@@ -87,8 +87,30 @@ def test_a_file_of_a_newer_smartxd_is_left_alone(tmp_path: Path) -> None:
         ControlStore(path)
 
 
-def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [0, 1])
+def test_a_damaged_file_is_set_aside_and_a_new_one_made(
+    tmp_path: Path, page: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "control.sqlite"
-    path.write_bytes(b"not a database" * 100)
-    with pytest.raises(StoreError, match=r"control\.sqlite"):
-        ControlStore(path)
+    store = ControlStore(path)
+    store.claim([OwnedObject("kernel", f"link {n}", A) for n in range(500)])
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(page * 4096)
+        file.write(b"\xff" * 4096)
+    store = ControlStore(path)
+    assert store.owned() == frozenset()
+    store.close()
+    assert path.with_suffix(".damaged").exists()
+    assert "was damaged" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_and_what_was_known_stays_readable(tmp_path: Path) -> None:
+    store = ControlStore(tmp_path / "control.sqlite")
+    store.claim([OwnedObject("kernel", "link x", A)])
+    pages = store._connection.execute("pragma page_count").fetchone()[0]
+    store._connection.execute(f"pragma max_page_count={pages}")  # SQLite's own way to be full
+    with pytest.raises(StoreError, match="full"):
+        store.claim([OwnedObject("kernel", f"link {n}", A) for n in range(5000)])
+    assert {o.id for o in store.owned()} == {"link x"}
+    store.close()

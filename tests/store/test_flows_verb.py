@@ -10,11 +10,11 @@ from capture_rows import flow_rows, loss_rows
 
 from smartxd.config import CaptureConfig
 from smartxd.ctl import flows as verb
-from smartxd.ctl.output import print_table
 from smartxd.errors import ConfigError, StoreError
 from smartxd.records import FLOW
 from smartxd.store.backlog import Backlog
 from smartxd.store.captures import CaptureStore
+from smartxd.tables import print_table
 
 
 def recent(rows: list[dict], age_s: float = 0) -> pa.Table:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trace_box import tracer
 
-from smartxd.objects import ObjectRef, OwnedObject
+from smartxd.objects import OwnedObject
 from smartxd.planes.trace.diff import plan
 from smartxd.planes.trace.state import (
     INTERFACES_MAX,
@@ -17,7 +17,7 @@ from smartxd.planes.trace.state import (
     TraceObserved,
     TraceState,
 )
-from smartxd.reconcile.plan import Ownership, Verb
+from smartxd.reconcile.plan import Change, Ownership, Verb
 
 WAN = tracer("wan")
 POLICY = PinnedPolicy(
@@ -26,7 +26,10 @@ POLICY = PinnedPolicy(
 OBSERVED = TraceObserved("f00d", (POLICY,), {"wan": Interface(2, ethernet=True)})
 
 
-def _plan(*tracers, observed=OBSERVED, owned=frozenset()):
+OWNED = frozenset({OwnedObject("trace", "policy wan", WAN.owner)})
+
+
+def _plan(*tracers, observed=OBSERVED, owned=OWNED):
     return plan(TraceState(tracers), observed, Ownership(owned))
 
 
@@ -52,18 +55,22 @@ def test_two_live_builds_of_one_policy_are_brought_down_to_one() -> None:
     assert action.verb is Verb.UPDATE
 
 
-def test_what_is_not_wanted_needs_both_keys_to_go() -> None:
-    owned = frozenset({OwnedObject("trace", "policy wan", ObjectRef("TracePolicy", "wan"))})
-    assert not _plan()
-    (action,) = _plan(owned=owned).actions
-    assert (action.verb, action.id, action.new) == (Verb.DELETE, "policy wan", None)
-    assert not _plan(observed=replace(OBSERVED, policies=()), owned=owned)
+def test_a_served_policy_that_the_inventory_has_lost_is_entered_again() -> None:
+    (action,) = _plan(WAN, owned=frozenset()).actions
+    assert (action.verb, action.owned) == (Verb.UPDATE, *OWNED)
+    assert action.changes == (Change("inventory", None, WAN.owner),)
+
+
+def test_what_is_not_wanted_goes_and_the_box_s_own_folder_is_key_enough() -> None:
+    for owned in (OWNED, frozenset()):
+        (action,) = _plan(owned=owned).actions
+        assert (action.verb, action.owned, action.new) == (Verb.DELETE, *OWNED, None)
+    assert not _plan(observed=replace(OBSERVED, policies=()))
 
 
 def test_a_retired_policy_is_left_to_the_capture_process() -> None:
     retired = replace(OBSERVED, policies=(replace(POLICY, retired=True),))
-    owned = frozenset({OwnedObject("trace", "policy wan", ObjectRef("TracePolicy", "wan"))})
-    assert not _plan(observed=retired, owned=owned)
+    assert not _plan(observed=retired)
     assert [a.verb for a in _plan(WAN, observed=retired).actions] == [Verb.CREATE]
 
 

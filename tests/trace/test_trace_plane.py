@@ -7,17 +7,19 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import trace_frames as f
 from trace_box import Box, Collected, load_foreign_program, tracer
 
 from smartxd import bpfsys
+from smartxd.errors import PlaneError
 from smartxd.objects import ObjectRef
-from smartxd.planes.trace import attach, pins
+from smartxd.planes.trace import attach, bpffs, pins
 from smartxd.planes.trace.attach import Hook
-from smartxd.planes.trace.state import TraceState
-from smartxd.reconcile.plan import Ownership, Verb
+from smartxd.planes.trace.plane import TracePlane
+from smartxd.reconcile.plan import Verb
 
 pytestmark = pytest.mark.kernel
 FRAME = f.ethernet(0x0800, f.ip4(17, f.udp(1111, 2222)))
@@ -144,17 +146,31 @@ def test_another_flows_max_builds_anew_and_retires_the_old_without_counting_twic
     assert not box.plan(tracer("wan", flows_max=128))
 
 
-def test_a_policy_that_is_no_longer_wanted_goes_only_when_the_inventory_has_it(hooked_box: Box) -> None:
+def test_a_policy_that_is_no_longer_wanted_is_detached_and_left_to_its_last_drain(hooked_box: Box) -> None:
     box = hooked_box
     box.converge(tracer("wan"))
-    with box.inside():
-        stranger = box.plane.plan(TraceState(), box.plane.observe(), Ownership())
-    assert not stranger
     box.converge()
     assert [p.retired for p in box.manifest.policies] == [True]
     assert "clsact" not in box.run("tc qdisc show dev wan")
     with box.inside():
         assert not box.plane.observe().policies[0].attachments
+
+
+def test_a_lost_inventory_is_regained_without_touching_what_runs_and_strays_are_retired(box: Box) -> None:
+    box.converge(tracer("wan"), tracer("peer", name="stray"))
+    box.send(FRAME)
+    before = box.policy()
+    box.owned.clear()
+    assert {(a.verb, a.id) for a in box.plan(tracer("wan")).actions} == {
+        (Verb.UPDATE, "policy wan"),
+        (Verb.DELETE, "policy stray"),
+    }
+    assert not box.converge(tracer("wan"))
+    assert not box.plan(tracer("wan"))
+    assert box.policy() == before
+    assert [p.name for p in box.manifest.policies if p.retired] == ["stray"]
+    box.send(FRAME)
+    assert _packets(box) == 2
 
 
 def test_a_foreign_tcx_program_survives_and_does_not_hide_packets(box: Box) -> None:
@@ -207,6 +223,91 @@ def test_remove_all_leaves_neither_pin_nor_program_nor_manifest(hooked_box: Box)
     assert "clsact" not in box.run("tc qdisc show")
 
 
+def test_an_empty_clsact_of_others_survives_where_ours_was_removed(box: Box) -> None:
+    box.plane.hook = Hook.CLSACT
+    box.converge(tracer("wan", directions=BOTH))
+    box.run("tc qdisc del dev wan clsact")
+    box.run("tc qdisc add dev wan clsact")
+    box.converge()
+    assert "clsact" in box.run("tc qdisc show dev wan")
+
+
+def test_the_mark_of_our_clsact_goes_with_it(box: Box) -> None:
+    box.plane.hook = Hook.CLSACT
+    box.converge(tracer("peer", "wan", directions=BOTH))
+    box.converge(tracer("peer", directions=BOTH))
+    assert "clsact" not in box.run("tc qdisc show dev wan")
+    marks = {p.name for p in box.policy().pin_dir.iterdir() if p.name.startswith("qdisc:")}
+    with box.inside():
+        assert marks == {f"qdisc:{socket.if_nametoindex('peer')}"}
+    box.run("tc qdisc add dev wan clsact")
+    box.converge(tracer("peer", "wan", directions=BOTH))
+    box.converge()
+    assert "clsact" in box.run("tc qdisc show dev wan")
+
+
+def _remove_all(bpffs_dir: Path, tmp_path: Path) -> str:
+    with pytest.raises(PlaneError) as caught:
+        TracePlane(bpffs_dir, tmp_path / "trace.json").remove_all()
+    return caught.value.reason
+
+
+def test_an_ordinary_folder_is_never_removed(tmp_path: Path) -> None:
+    build = tmp_path / "etc" / f"wan:{'0' * 8}:{'1' * 16}"
+    build.mkdir(parents=True)
+    (build / "flows0").write_text("precious")
+    assert _remove_all(tmp_path / "etc", tmp_path) == "BpffsMissing"
+    with pytest.raises(OSError, match="not a bpffs"):
+        bpfsys.remove_pins(build)
+    assert (build / "flows0").read_text() == "precious"
+
+
+def test_a_whole_bpffs_is_never_emptied(box: Box, tmp_path: Path) -> None:
+    mounted, link = tmp_path / "bpf", tmp_path / "link"
+    mounted.mkdir()
+    link.symlink_to(mounted)
+    subprocess.run(["mount", "-t", "bpf", "bpf", str(mounted)], check=True, timeout=10)
+    try:
+        others = mounted / f"wan:{'0' * 8}:{'1' * 16}"
+        others.mkdir()
+        assert [_remove_all(place, tmp_path) for place in (mounted, link)] == ["BpffsShared"] * 2
+        assert others.is_dir()
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True, timeout=10)
+    box.plane.bpffs_dir, own = bpffs.MOUNT_POINT, box.plane.bpffs_dir
+    try:
+        assert [p.reason for p in box.converge(tracer("wan"))] == ["BpffsShared"]
+    finally:
+        box.plane.bpffs_dir = own
+
+
+def test_remove_all_leaves_what_others_put_into_the_folder(box: Box) -> None:
+    box.converge(tracer("wan"))
+    pin_dir, program = box.policy().pin_dir, load_foreign_program()
+    theirs = [box.bpffs_dir / "theirs", box.bpffs_dir / "a:b:c", box.bpffs_dir / "new:theirs"]
+    deep = pin_dir / "deep" / "theirs"
+    try:
+        for folder in (*theirs, pin_dir / "deep"):
+            folder.mkdir()
+        for place in (*(folder / "flows0" for folder in theirs), deep):
+            bpfsys.pin(program, place)
+        with box.inside():
+            assert box.plane.remove_all() == ("wan",)
+        assert {p.name for p in box.bpffs_dir.iterdir()} == {pin_dir.name, *(f.name for f in theirs)}
+        assert list(pin_dir.rglob("*")) == [deep.parent, deep]
+        assert all((folder / "flows0").exists() for folder in theirs)
+    finally:
+        os.close(program)
+        for place in (*(folder / "flows0" for folder in theirs), deep):
+            place.unlink(missing_ok=True)
+            bpfsys.remove_empty(place.parent)
+
+
+@pytest.mark.parametrize("root", ["/sys/fs/bpf", "/nonexistent"])
+def test_remove_all_where_nothing_was_ever_made_is_no_error(tmp_path: Path, root: str) -> None:
+    assert TracePlane(Path(root, tmp_path.name, "never"), tmp_path / "no" / "trace.json").remove_all() == ()
+
+
 def test_names_of_any_kind_survive_the_pin_folder(box: Box) -> None:
     box.converge(tracer("wan", name="a.b-c:d/e %2E"))
     assert [p.name for p in box.manifest.policies] == ["a.b-c:d/e %2E"]
@@ -230,7 +331,7 @@ def test_an_interface_without_ethernet_is_refused(box: Box) -> None:
 
 def test_a_half_made_build_is_not_observed_and_is_cleared_by_the_next(box: Box) -> None:
     box.bpffs_dir.mkdir()
-    half = box.bpffs_dir / "new:wan:00000000:0000"
+    half = box.bpffs_dir / f"new:wan:00000000:{'0' * 16}"
     half.mkdir()
     assert not box.converge(tracer("wan"))
     assert not half.exists()

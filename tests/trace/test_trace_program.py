@@ -13,7 +13,7 @@ import pytest
 
 from smartxd import bpfsys
 from smartxd.errors import PlaneError
-from smartxd.planes.trace import bpffs, program, sources
+from smartxd.planes.trace import bpffs, pins, program, sources
 
 
 @pytest.fixture
@@ -21,9 +21,9 @@ def pin_dir() -> Iterator[Path]:
     root = bpffs.MOUNT_POINT / f"smxt-{uuid.uuid4().hex[:10]}"
     bpffs.ensure(root)
     try:
-        yield root / "p:0:0"
+        yield pins.fresh_dir(root, "p", "00000000")
     finally:
-        bpfsys.remove_pins(root)
+        pins.remove_all(root)
 
 
 def _refusal(pin_dir: Path, folder: Path | None = None) -> PlaneError:

@@ -35,13 +35,12 @@ class KernelPlane:
         """Do the steps; PlaneError ``NotPermitted`` when this process may not."""
         return apply(self._rtnl, plan, observed)
 
-    def tunnels(self, desired: KernelState, observed: KernelObserved) -> tuple[TunnelReport, ...]:
-        """The VXLAN links and the remote VTEPs that they know now."""
-        return tables.tunnels(desired, observed, observe_fdb(self._rtnl))
-
-    def bridges(self, desired: KernelState, observed: KernelObserved) -> tuple[BridgeReport, ...]:
-        """The bridges and their port tables now."""
-        return tables.bridges(desired, observed, observe_fdb(self._rtnl))
+    def forwarding(
+        self, desired: KernelState, observed: KernelObserved
+    ) -> tuple[tuple[TunnelReport, ...], tuple[BridgeReport, ...]]:
+        """The VXLAN links with the remote VTEPs that they know, and the bridges with their port tables, now."""
+        fdb = observe_fdb(self._rtnl)
+        return tables.tunnels(desired, observed, fdb), tables.bridges(desired, observed, fdb)
 
     def close(self) -> None:
         """Give the socket back. The network stays as it is."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from smartxd import bpfsys
 from smartxd.errors import PlaneError
 from smartxd.planes.trace import clsact
+from smartxd.planes.trace.program import DIRECTIONS
 from smartxd.planes.trace.state import Attachment
 
 
@@ -128,16 +129,22 @@ def _attach_clsact(pin_dir: Path, place: Attachment) -> None:
 
 
 def _detach_clsact(pin_dir: Path, ifindex: int, direction: str) -> None:
+    qdisc = pin_dir / f"qdisc:{ifindex}"
     try:
-        name = socket.if_indextoname(ifindex)
-        found = clsact.find(name, direction, _handle(pin_dir))
-        if found:
-            clsact.remove(name, direction, found)
-        if (pin_dir / f"qdisc:{ifindex}").exists():
-            clsact.remove_qdisc_if_unused(name)
+        name, handle = socket.if_indextoname(ifindex), _handle(pin_dir)
+        ours = {d: found for d in DIRECTIONS if (found := clsact.find(name, d, handle))}
+        if mine := ours.pop(direction, None):
+            clsact.remove(name, direction, mine)
+            if qdisc.exists() and not ours:
+                clsact.remove_qdisc_if_unused(name)
+        if ours:
+            return
     except (OSError, PlaneError):
         if _exists(ifindex):  # else the filter went with its interface
             raise
+    # Without a filter of ours on it, a qdisc that is there is not, or no longer, ours to remove.
+    with suppress(FileNotFoundError):
+        qdisc.rmdir()
 
 
 def _handle(pin_dir: Path) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
+from smartxd import bpfsys
 from smartxd.errors import PlaneError
 
 MOUNT_POINT = Path("/sys/fs/bpf")
@@ -15,24 +17,32 @@ def ensure(directory: Path) -> None:
     """See to it that ``directory`` exists on a bpffs, mounting one at /sys/fs/bpf when that is its place."""
     if not _on_bpffs(directory) and directory.is_relative_to(MOUNT_POINT):
         _mount()
-    if not _on_bpffs(directory):
-        raise PlaneError(
-            "BpffsMissing", f"{directory} is not on a bpffs", f"set bpffs_dir to a folder under {MOUNT_POINT}"
-        )
+    require(directory)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as err:
-        raise PlaneError("BpffsRefused", f"{directory}: {err.strerror}", "run as root") from err
+        raise refused(directory, err) from err
+
+
+def require(directory: Path) -> None:
+    """PlaneError unless ``directory``, be it there or not, is a folder on a bpffs and not all of it."""
+    hint = f"set bpffs_dir to a folder of its own under {MOUNT_POINT}"
+    if not _on_bpffs(directory):
+        raise PlaneError("BpffsMissing", f"{directory} is not on a bpffs", hint)
+    if directory.resolve().is_mount():
+        raise PlaneError("BpffsShared", f"{directory} is a whole bpffs, in which others pin too", hint)
+
+
+def refused(directory: Path, err: OSError) -> PlaneError:
+    """The error for a folder of bpffs that cannot be read or changed."""
+    return PlaneError("BpffsRefused", f"{err.filename or directory}: {err.strerror}", "run as root")
 
 
 def _on_bpffs(directory: Path) -> bool:
-    """Whether the mount that holds ``directory`` is a bpffs; of several at one place the last counts."""
-    mounts: dict[Path, str] = {}
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        mounts[Path(left.split()[4])] = right.split()[0]
-    holder = next((p for p in (directory, *directory.parents) if p in mounts), None)
-    return holder is not None and mounts[holder] == "bpf"
+    for place in (directory, *directory.parents):
+        with suppress(FileNotFoundError):
+            return bpfsys.is_bpffs(place)
+    return False
 
 
 def _mount() -> None:

@@ -1,4 +1,10 @@
-"""From what is traced to what should be: pure."""
+"""From what is traced to what should be: pure.
+
+A policy is ours when it is pinned in the box's own folder: only smartxd makes folders of that name there, and
+to remove them touches nobody else's. The folder is therefore enough of a key, where other planes need two: a
+policy that the inventory has lost is entered again when it is wanted, and retired, not left to run for ever,
+when it is not.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +24,8 @@ from smartxd.planes.trace.state import (
 from smartxd.reconcile.plan import Action, Change, Ownership, Plan, Problem, Verb, changes_between
 
 PLANE = "trace"
+KIND = "TracePolicy"
+"""The kind of object that policies are made for; a folder's name gives its name only."""
 
 
 def wanted(tracer: Tracer, interfaces: Mapping[str, Interface]) -> frozenset[Attachment]:
@@ -36,28 +44,27 @@ def fits(policy: PinnedPolicy, tracer: Tracer, fingerprint: str) -> bool:
 
 
 def plan(desired: TraceState, observed: TraceObserved, owned: Ownership) -> Plan:
-    """The steps from observed to desired; what is not desired goes only when the inventory has it."""
+    """The steps from observed to desired; what is pinned and not desired goes."""
     actions: list[Action] = []
     problems: list[Problem] = []
+    inventory = owned.of(PLANE)
     for tracer in desired.tracers:
         found = _problems(tracer, observed.interfaces)
         problems += found
         if len(tracer.interfaces) > INTERFACES_MAX:
             continue
-        action = _action(tracer, observed)
+        action = _action(tracer, observed, inventory.get(tracer.id))
         if action is not None:
             actions.append(action)
     names = {tracer.owner.name for tracer in desired.tracers}
-    inventory = owned.of(PLANE)
     for name in sorted({p.name for p in observed.policies if not p.retired} - names):
-        owner = inventory.get(f"policy {name}")
-        if owner is not None:
-            old = _as_tracer(owner, observed.live(name)[0])
-            actions.append(Action(PLANE, old.id, owner, Verb.DELETE, old=old))
+        owner = inventory.get(f"policy {name}", ObjectRef(KIND, name))
+        old = _as_tracer(owner, observed.live(name)[0])
+        actions.append(Action(PLANE, old.id, owner, Verb.DELETE, old=old))
     return Plan(tuple(actions), tuple(problems))
 
 
-def _action(tracer: Tracer, observed: TraceObserved) -> Action | None:
+def _action(tracer: Tracer, observed: TraceObserved, recorded: ObjectRef | None) -> Action | None:
     live = observed.live(tracer.owner.name)
     if not live:
         return Action(PLANE, tracer.id, tracer.owner, Verb.CREATE, new=tracer)
@@ -68,10 +75,14 @@ def _action(tracer: Tracer, observed: TraceObserved) -> Action | None:
         if live[0].fingerprint != observed.fingerprint:
             changes += (Change("program", live[0].fingerprint, observed.fingerprint),)
         return Action(PLANE, tracer.id, tracer.owner, Verb.RECREATE, old=old, new=tracer, changes=changes)
+    changes = ()
     places = wanted(tracer, observed.interfaces)
-    if places == serving.attachments and len(live) == 1:
+    if places != serving.attachments or len(live) > 1:
+        changes += (Change("attached", _names(serving.attachments), _names(places)),)
+    if recorded != tracer.owner:
+        changes += (Change("inventory", recorded, tracer.owner),)
+    if not changes:
         return None
-    changes = (Change("attached", _names(serving.attachments), _names(places)),)
     old = _as_tracer(tracer.owner, serving)
     return Action(PLANE, tracer.id, tracer.owner, Verb.UPDATE, old=old, new=tracer, changes=changes)
 

@@ -7,8 +7,7 @@ import socket
 import struct
 from pathlib import Path
 
-from smartxd.errors import PlaneError
-from smartxd.planes.trace import pins, sources
+from smartxd.planes.trace import bpffs, pins, sources
 from smartxd.planes.trace.state import Interface, TraceObserved
 
 _SIOCGIFHWADDR = 0x8927
@@ -24,7 +23,7 @@ def observe(bpffs_dir: Path) -> TraceObserved:
     try:
         policies = pins.pinned(bpffs_dir, names)
     except OSError as err:
-        raise PlaneError("BpffsRefused", f"{bpffs_dir}: {err.strerror}", "run as root") from err
+        raise bpffs.refused(bpffs_dir, err) from err
     return TraceObserved(sources.fingerprint(sources.directory()), policies, found)
 
 

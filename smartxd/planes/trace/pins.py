@@ -1,22 +1,26 @@
 """The folders of bpffs in which policies are pinned: one for each build, named so that it explains itself.
 
 ``NAME:FINGERPRINT:INCARNATION`` below the box's own folder; a folder ``retired`` in it says that the policy
-is detached and waits for its last drain. Nothing outside the box's folder is ever touched.
+is detached and waits for its last drain; ``new:`` before the name that the build is not complete. Nothing
+else in the box's folder, and nothing outside it, is ever touched.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 import urllib.parse
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from smartxd import bpfsys
 from smartxd.planes.trace import attach
-from smartxd.planes.trace.program import PINS
+from smartxd.planes.trace.program import PARTIAL, PINS
 from smartxd.planes.trace.state import PinnedPolicy
 
 RETIRED = "retired"
+_BUILD = re.compile(r"([^:]+):([0-9a-f]{8}):([0-9a-f]{16})")
 
 
 def fresh_dir(root: Path, name: str, fingerprint: str) -> Path:
@@ -27,12 +31,7 @@ def fresh_dir(root: Path, name: str, fingerprint: str) -> Path:
 
 def pinned(root: Path, names: Mapping[int, str]) -> tuple[PinnedPolicy, ...]:
     """All policies below ``root``, sorted by name, the newest build first; ``names`` by ifindex."""
-    try:
-        folders = [(d.stat().st_mtime_ns, d) for d in root.iterdir()]
-    except FileNotFoundError:
-        return ()
-    newest_first = [folder for _, folder in sorted(folders, reverse=True)]
-    policies = [p for folder in newest_first if (p := _policy(folder, names)) is not None]
+    policies = [p for folder in _builds(root) if (p := _policy(folder, names)) is not None]
     return tuple(sorted(policies, key=lambda p: p.name))
 
 
@@ -50,11 +49,39 @@ def remove(pin_dir: Path) -> None:
         bpfsys.remove_pins(pin_dir)
 
 
+def remove_partial(root: Path) -> None:
+    """Remove what builds that were killed have left."""
+    for folder in _builds(root, PARTIAL):
+        bpfsys.remove_pins(folder)
+
+
+def remove_all(root: Path) -> tuple[str, ...]:
+    """Remove every policy below ``root``, and ``root`` when nothing else is in it; the policies' names."""
+    folders = _builds(root)
+    for folder in folders:
+        remove(folder)
+    remove_partial(root)
+    bpfsys.remove_empty(root)
+    return tuple(sorted({_name(folder) for folder in folders}))
+
+
+def _builds(root: Path, prefix: str = "") -> list[Path]:
+    """The folders below ``root`` that are named as a build is, behind a prefix; the newest first."""
+    found = []
+    with suppress(FileNotFoundError):
+        for entry in list(root.iterdir()):
+            if entry.name.startswith(prefix) and _BUILD.fullmatch(entry.name.removeprefix(prefix)):
+                with suppress(FileNotFoundError):
+                    found.append((entry.stat().st_mtime_ns, entry))
+    return [folder for _, folder in sorted(found, reverse=True)]
+
+
+def _name(folder: Path) -> str:
+    return urllib.parse.unquote(folder.name.partition(":")[0])
+
+
 def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
-    parts = folder.name.split(":")
-    if len(parts) != 3:
-        return None
-    name, fingerprint, incarnation = urllib.parse.unquote(parts[0]), parts[1], parts[2]
+    name, (_, fingerprint, incarnation) = _name(folder), folder.name.split(":")
     try:
         if not all((folder / pin).exists() for pin in PINS):
             fingerprint = ""

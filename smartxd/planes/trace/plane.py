@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from smartxd import bpfsys
 from smartxd.errors import PlaneError, StoreError
 from smartxd.manifest import Manifest, TracedInterface, TracedPolicy
 from smartxd.planes.trace import attach, bpffs, diff, observe, pins, program, sources
@@ -63,13 +62,17 @@ class TracePlane:
         """Detach everything and drop all pins of this box, undrained flows too; the names of the policies.
 
         What the capture process should still get is retired by an empty desired state, not by this.
+        PlaneError, with nothing removed, when ``bpffs_dir`` is not a folder of our own on a bpffs.
         """
-        observed = self.observe()
-        for policy in observed.policies:
-            pins.remove(policy.pin_dir)
-        bpfsys.remove_pins(self.bpffs_dir)
-        self.manifest.unlink(missing_ok=True)
-        return tuple(sorted({policy.name for policy in observed.policies}))
+        names: tuple[str, ...] = ()
+        try:
+            if self.bpffs_dir.exists():
+                bpffs.require(self.bpffs_dir)
+                names = pins.remove_all(self.bpffs_dir)
+            self.manifest.unlink(missing_ok=True)
+        except OSError as err:
+            raise bpffs.refused(self.bpffs_dir, err) from err
+        return names
 
     def _apply(self, action: Action, observed: TraceObserved) -> Problem | None:
         live = observed.live(action.owner.name) if action.new is not None else _named(action, observed)
@@ -89,9 +92,7 @@ class TracePlane:
 
     def _build(self, tracer: Tracer, fingerprint: str) -> Path:
         bpffs.ensure(self.bpffs_dir)
-        for entry in list(self.bpffs_dir.iterdir()):
-            if entry.name.startswith(program.PARTIAL):
-                bpfsys.remove_pins(entry)  # of a build that was killed
+        pins.remove_partial(self.bpffs_dir)
         pin_dir = pins.fresh_dir(self.bpffs_dir, tracer.owner.name, fingerprint)
         folder = str(sources.directory())
         program.build(program.Request(folder, str(pin_dir), tracer.flows_max, LEDGER_MAX))
