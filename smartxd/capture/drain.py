@@ -44,7 +44,7 @@ FlowCounts = Counter[tuple[int, str]]
 
 
 def _names(policy: TracedPolicy) -> dict[int, str]:
-    """Interfaces by ifindex: programs count from the moment they are attached, which the manifest says later."""
+    """Interfaces by ifindex: programs count as soon as they are attached, the manifest says so later."""
     return dict(socket.if_nameindex()) | {i.ifindex: i.name for i in policy.interfaces}
 
 

@@ -27,14 +27,15 @@ def run(config: Config, stop: threading.Event) -> None:
     """Drain every ``drain_interval_s`` until ``stop`` is set, and then a last time.
 
     DaemonError when another process does so for this box; StoreError when the store cannot be opened;
-    DaemonError when BPF cannot be used; StoreLost when the store must be opened anew. What else goes wrong later is one line on stderr, and tried again.
+    DaemonError when BPF cannot be used; StoreLost when the store must be opened anew. What else goes wrong
+    later is one line on stderr, and tried again.
     """
     with _single(config), CaptureStore(config.captures_dir, config.capture, warn=_warn) as store:
         try:
             tracing = Tracing(store, _warn)
         except OSError as err:
             raise DaemonError(f"BPF cannot be used: {err}", "run as root, on Linux 5.15 or newer") from err
-        with _sending(config, stop) as wake:
+        with _sending(config, store, stop) as wake:
             try:
                 while not stop.is_set():
                     _round(config, store, tracing, wake)
@@ -79,14 +80,14 @@ def _single(config: Config) -> Iterator[None]:
 
 
 @contextmanager
-def _sending(config: Config, stop: threading.Event) -> Iterator[Callable[[], None]]:
+def _sending(config: Config, store: CaptureStore, stop: threading.Event) -> Iterator[Callable[[], None]]:
     """Run the sender in a thread; gives what tells it that there is something to send."""
     if config.center is None:
         yield lambda: None
         return
     from smartxd.sync.sender import Sender  # noqa: PLC0415 (half of the memory, where there is no centre)
 
-    sender = Sender(config, config.captures_dir)
+    sender = Sender(config, config.captures_dir, store.suspect)
     thread = threading.Thread(target=_send, args=(sender, stop), name="sync")
     thread.start()
     try:

@@ -87,8 +87,10 @@ class Tracing:
             try:
                 traced = _Traced(PolicyMaps(policy.pin_dir), policy)
             except (FileNotFoundError, OtherRelease) as err:
-                missing = isinstance(err, FileNotFoundError)
-                self._fails(policy, f"its maps in {policy.pin_dir} are not there" if missing else str(err))
+                self._fails(
+                    policy,
+                    f"its maps in {policy.pin_dir} are not there" if isinstance(err, OSError) else err.line,
+                )
                 if policy.retired:
                     bpfsys.remove_pins(policy.pin_dir)
                 return None

@@ -7,10 +7,18 @@ import hmac
 import re
 import secrets
 from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import ValidationError
 
 from smartxd.center.models import Box
 from smartxd.errors import SmartxError
 from smartxd.report import BoxReport
+
+QUIET_INTERVALS = 3
+"""A box not heard of for so many of its report intervals is Quiet: what it said may not hold any more."""
+
+State = Literal["Ready", "NotReady", "Quiet", "Never"]
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 
@@ -53,6 +61,29 @@ def keep_report(report: BoxReport) -> None:
         ready=control.ready if control else False,
         report=report.model_dump(mode="json"),
     )
+
+
+def report_of(box: Box) -> BoxReport | None:
+    """What the box last said; None before the first report, and for one of a release with another form."""
+    try:
+        return BoxReport.model_validate(box.report) if box.report else None
+    except ValidationError:
+        return None  # the box's next report replaces it
+
+
+def state(box: Box, report: BoxReport | None, now: datetime) -> State:
+    """The box in a word; Never has not been heard of since it was enrolled."""
+    if box.last_contact is None:
+        return "Never"
+    if (now - box.last_contact).total_seconds() > quiet_after_s(report):
+        return "Quiet"
+    return "Ready" if box.ready else "NotReady"
+
+
+def quiet_after_s(report: BoxReport | None) -> float:
+    """How long the box may say nothing before it is Quiet."""
+    interval_s: float = report.interval_s if report else BoxReport.model_fields["interval_s"].default
+    return QUIET_INTERVALS * interval_s
 
 
 def _hash(token: str) -> str:

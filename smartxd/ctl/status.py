@@ -151,7 +151,12 @@ def _show_capture(capture: CaptureReport, now: datetime) -> None:
         ("POLICY", "INTERFACE", "DIR", "STATE", "PACKETS/S", "FLOWS", "PACKETS", "BYTES", "LOST"),
         (
             (
-                *(t.policy, t.interface, t.direction.removesuffix("gress"), "attached" if t.attached else "DETACHED"),
+                *(
+                    t.policy,
+                    t.interface,
+                    t.direction.removesuffix("gress"),
+                    "attached" if t.attached else "DETACHED",
+                ),
                 *(f"{t.packets_per_s:.0f}", t.flows, t.packets, t.bytes, t.lost_packets),
             )
             for t in capture.tracers

@@ -1,8 +1,8 @@
 """The capture store of a box: what the capture process writes, and what becomes of old files.
 
-A directory of segments (``flows-<number>-<UTC start>.sqlite``) and an index. Rows, their batches and the generation of
-the kernel maps that they came from are one transaction in one segment, so a crash leaves all of a drain or
-none of it. Whole files go, never rows: on a full disk a DELETE would fail too.
+A directory of segments (``flows-<number>-<UTC start>.sqlite``) and an index. Rows, their batches and the
+generation of the kernel maps that they came from are one transaction in one segment, so a crash leaves all of
+a drain or none of it. Whole files go, never rows: on a full disk a DELETE would fail too.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _TRACERS = TypeAdapter(tuple[TracerReport, ...])
 
 
 class StoreLost(StoreError):
-    """The file that is written is gone or damaged: the store must be opened anew."""
+    """The file that is written is gone: the store must be opened anew."""
 
 
 class CaptureStore:
@@ -115,6 +115,7 @@ class CaptureStore:
                 batches = reader.batches(stream, 0)
                 self._seq[stream] = batches[-1].seq if batches else self._index.ledger(stream).closed_seq
         self._writer = SegmentWriter(path)
+        self._suspicion: Damaged | None = None
 
     def _set_aside(self, err: Damaged) -> None:
         """Go on without the current segment, in a new epoch; the newest damaged file is kept for a person."""
@@ -157,9 +158,15 @@ class CaptureStore:
             for part in split(table):
                 seq[stream] += 1
                 batches.append((stream, seq[stream], part))
-        with self._named_errors():
-            self._make_room()
-            self._writer.append(incarnation, generation, batches)
+        try:
+            with self._named_errors():
+                self._make_room()
+                self._writer.append(incarnation, generation, batches)
+        except Damaged as err:
+            self._writer.close()
+            self._set_aside(err)
+            self._open_current()
+            raise StoreError(err.message, "it is set aside; the next try writes to a new file") from err
         self._seq = seq
         self._generations[incarnation] = generation
 
@@ -172,6 +179,10 @@ class CaptureStore:
             raise StoreError(
                 f"{err.filename or self.directory}: {err.strerror}", "is the disk full, or the store moved?"
             ) from err
+
+    def suspect(self, err: Damaged) -> None:
+        """What a reader, in any thread, has found of the segment that is written: no more rows go there."""
+        self._suspicion = err
 
     def record_tracers(self, at: datetime, tracers: Sequence[TracerReport]) -> None:
         """Keep what the tracers have counted up to ``at``, for status."""
@@ -191,6 +202,8 @@ class CaptureStore:
         if not path.exists():
             # Rows written to a file without a name would be gone with this process.
             raise StoreLost(f"{path}: removed while it was written", "smartxd capture starts a new one")
+        if self._suspicion:
+            raise self._suspicion
         now_s = int(self._clock())
         disk = os.statvfs(self.directory)
         excess = max(
@@ -214,16 +227,13 @@ class CaptureStore:
         return segment.closed_s is not None and now_s - segment.closed_s > self._config.retention_s
 
     def _all_settled(self, segment: Segment) -> bool:
-        spans = [s for stream in STREAMS for s in self._index.spans(stream) if s.segment == segment.id]
+        spans = self._index.spans_of(segment)
         return all(s.last_seq <= self._index.ledger(s.stream).settled_seq for s in spans)
 
     def _roll(self, now_s: int) -> None:
-        try:
-            with SegmentReader(self.directory / self._current.name) as reader:
-                found = [_span(self._current.id, stream, reader) for stream in STREAMS]
-                generations = reader.generations()
-        except Damaged as err:
-            raise StoreLost(err.message, "smartxd capture sets it aside when it starts again") from err
+        with SegmentReader(self.directory / self._current.name) as reader:
+            found = [_span(self._current.id, stream, reader) for stream in STREAMS]
+            generations = reader.generations()
         if not generations:
             return  # nothing was written to it: it serves on
         spans = [span for span in found if span]

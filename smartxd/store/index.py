@@ -194,8 +194,7 @@ class Index:
     def _error(self, err: sqlite3.Error | OSError) -> StoreError:
         return StoreError(
             f"{self.path}: {err}",
-            "is the disk full, or may this user not read the file? if it is damaged, stop smartx-capture and "
-            f"move {self.path.parent} aside to start a new store",
+            f"is the disk full, or may this user not read it? if it is damaged, move {self.path.parent} aside",
         )
 
     @contextmanager
@@ -232,9 +231,18 @@ class Index:
 
     def view(self, stream: str) -> View:
         """A stream as it is at one moment; within a transaction, without which there is no such moment."""
+        self._check_epoch()
         spans = {span.segment: span for span in self.spans(stream)}
         parts = (Part(segment, spans.get(segment.id)) for segment in self.segments())
         return View(self.ledger(stream), tuple(p for p in parts if p.span or p.segment.closed_s is None))
+
+    def _check_epoch(self) -> None:
+        if (found := str(self._one("SELECT epoch FROM store")[0])) != self.epoch:
+            raise StoreError(f"{self.path}: the store has begun epoch {found}", "it is opened again: wait")
+
+    def spans_of(self, segment: Segment) -> list[Span]:
+        """What a closed segment holds, of each stream that it holds anything of."""
+        return [s for stream in STREAMS for s in self.spans(stream) if s.segment == segment.id]
 
     def next_id(self) -> int:
         """Above that of every segment: the newest one is never removed before there is a newer."""
@@ -280,7 +288,7 @@ class Index:
             for file in files(self.path.with_name(segment.name)):
                 file.unlink(missing_ok=True)
         with self.transaction(durable=True):
-            for span in self._spans_of(segment):
+            for span in self.spans_of(segment):
                 self._give_up(span, "tombstoned", message)
                 self._add(span.stream, "retired", span.counts)
             self._conn.execute("DELETE FROM spans WHERE segment = ?", (segment.id,))
@@ -290,9 +298,6 @@ class Index:
         """Count what is not settled of a closed segment as quarantined; its file stays."""
         with self.transaction():
             self._give_up(span, "quarantined", message)
-
-    def _spans_of(self, segment: Segment) -> list[Span]:
-        return [s for stream in STREAMS for s in self.spans(stream) if s.segment == segment.id]
 
     def _give_up(self, span: Span, fate: str, message: str) -> None:
         ledger = self.ledger(span.stream)
@@ -341,6 +346,7 @@ class Index:
         s = batch.sums
         counts = Counts(1, s.rows, s.packets, s.bytes)
         with self.transaction():
+            self._check_epoch()
             ledger = self.ledger(batch.stream)
             if batch.seq <= ledger.settled_seq:
                 # Its file went while it was on its way: it is tombstoned already.
@@ -351,8 +357,8 @@ class Index:
                 )
             elif batch.seq > ledger.settled_seq + 1:
                 raise StoreError(
-                    f"{self.path}: {batch.stream}/{batch.seq} answered before {ledger.settled_seq + 1} was sent",
-                    "nothing is lost: it is sent again in order; if this stays, restart smartx-capture",
+                    f"{self.path}: {batch.stream}/{batch.seq} is settled before {ledger.settled_seq + 1}",
+                    "nothing is lost: it is sent again, in order; if this stays, restart smartx-capture",
                 )
             else:
                 self._settled(batch.stream, batch.seq)

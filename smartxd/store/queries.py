@@ -59,7 +59,7 @@ def newest(directory: Path, wanted: LocalFilter, limit: int, warn: Warn) -> pa.T
     names = ", ".join(f'"{name}"' for name in FLOW.names)
     sql = f"SELECT {names} FROM flows WHERE {where} ORDER BY last_ns DESC LIMIT ?"
     table = pa.concat_tables(
-        [_empty(FLOW), *_each(directory, wanted.since_ns, (sql, [*args, limit]), FLOW, limit, warn)]
+        [_empty(FLOW), *_each(directory, wanted.since_ns, (sql, [*args, limit], FLOW, limit), warn)]
     )
     return table.sort_by([("last_ns", "descending")]).slice(0, limit)
 
@@ -78,7 +78,7 @@ def top(directory: Path, wanted: LocalFilter, by: Sequence[str], limit: int, war
     schema = pa.schema([*(FLOW.field(name) for name in by), *measures])
     # No limit within a segment: what is small in each can be large in all.
     table = pa.concat_tables(
-        [_empty(schema), *_each(directory, wanted.since_ns, (sql, args), schema, GROUPS_MAX, warn)]
+        [_empty(schema), *_each(directory, wanted.since_ns, (sql, args, schema, GROUPS_MAX), warn)]
     )
     merged = table.group_by(list(by)).aggregate(
         [("packets", "sum"), ("skbs", "sum"), ("bytes", "sum"), ("first_ns", "min"), ("last_ns", "max")]
@@ -89,12 +89,7 @@ def top(directory: Path, wanted: LocalFilter, by: Sequence[str], limit: int, war
 
 
 def _each(
-    directory: Path,
-    since_ns: int,
-    query: tuple[str, Sequence[object]],
-    schema: pa.Schema,
-    max_rows: int,
-    warn: Warn,
+    directory: Path, since_ns: int, query: tuple[str, Sequence[object], pa.Schema, int], warn: Warn
 ) -> list[pa.Table]:
     """What a query gives in each segment that may hold rows of the time."""
     if not is_store(directory):
@@ -110,7 +105,7 @@ def _each(
         path = directory / segment.name
         try:
             with SegmentReader(path) as reader:
-                tables.append(reader.table(*query, schema, max_rows))
+                tables.append(reader.table(*query))
         except StoreError as err:
             if path.exists():  # else retention unlinked it since the index was read
                 warn(err)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,8 +36,11 @@ _REFUSED_BATCH = (409, 422)
 class Sender:
     """The one sender of a box; ``run`` is a thread of the capture process."""
 
-    def __init__(self, config: Config, store_dir: Path) -> None:
-        """Nothing is opened yet; the store may be made later."""
+    def __init__(
+        self, config: Config, store_dir: Path, damaged: Callable[[Damaged], None] = lambda _: None
+    ) -> None:
+        """Nothing is opened yet; the store may be made later. ``damaged`` is told of the file being written."""
+        self._damaged = damaged
         self._config = config
         self._store_dir = store_dir
         self._wake = threading.Event()
@@ -94,6 +98,8 @@ class Sender:
             raise
         except (SyncError, StoreError) as err:
             failure = err  # a status is worth more, not less, while batches are refused or cannot be read
+            if isinstance(err, Damaged):
+                self._damaged(err)
         if time.monotonic() >= self._report_due_s:
             session.post_report()
             self._report_due_s = time.monotonic() + center.status_interval_s

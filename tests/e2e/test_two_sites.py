@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -246,6 +247,19 @@ def test_frr_that_is_killed_is_said_and_converged_again_when_it_starts(site: Sit
     assert "neighbor 203.0.113.2 remote-as 65002" in running
     ping = ("ping", "-c", "1", "-W", "5", "-I", "10.255.0.1", "10.255.0.2")
     site.wait("the route again", lambda: site.run("gist1", *ping, check=False).returncode == 0)
+
+
+def test_frr_that_hangs_keeps_no_link_from_its_repair(site: Site) -> None:
+    bgpd = site.pid("gist1/bgpd")
+    os.kill(bgpd, signal.SIGSTOP)
+    try:
+        for _ in range(3):
+            site.report("gist1")  # asks bgpd for its sessions
+            site.run("gist1", "ip", "link", "set", "vx100", "down")
+            site.wait("the repair", lambda: links(site, "gist1")["vx100"][4] != "DOWN", 12)
+    finally:
+        os.kill(bgpd, signal.SIGCONT)
+    site.lab.wait_ready(60)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

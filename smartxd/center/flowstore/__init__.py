@@ -23,6 +23,10 @@ class ConflictError(SmartxError):
     """The key is taken by a batch with other content."""
 
 
+class OverflowingError(SmartxError):
+    """The batch would carry a total over what can be counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class FlowFilter:
     """Which flows; None is any. ``since_ns`` is compared with the last packet of a flow."""
@@ -52,14 +56,22 @@ class Totals:
 
 
 class FlowStore(Protocol):
-    """SQLite now; larger engines fit behind the same four methods."""
+    """SQLite now; larger engines fit behind the same methods."""
 
     def put_batch(self, key: BatchKey, table: pa.Table, checksum: str) -> Put:
-        """Store the rows and the key in one transaction; ConflictError for a key with other content."""
+        """Store the rows and the key in one transaction; ConflictError or OverflowingError change nothing."""
+        ...
+
+    def expire(self) -> bool:
+        """Delete some of what is older than the retention; whether more is left to delete."""
+        ...
+
+    def reusable_bytes(self) -> int:
+        """What the files hold beside their rows, for further rows."""
         ...
 
     def flows(self, wanted: FlowFilter, limit: int) -> pa.Table:
-        """The newest flows, the column ``box`` first."""
+        """The newest flows, the column ``box`` first; StoreError when the search takes too long."""
         ...
 
     def totals(self, box: str | None = None) -> list[Totals]:

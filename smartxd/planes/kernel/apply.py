@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Callable, Iterator
 from ipaddress import ip_interface
 from socket import AF_INET, AF_INET6
@@ -23,10 +24,15 @@ from smartxd.planes.kernel.rtnl import (
     RTM_NEWLINK,
     Rtnl,
 )
-from smartxd.planes.kernel.state import ADDRESS_PROTOCOL, NEWBORN_GROUP, Address, Link, Vxlan, mark
+from smartxd.planes.kernel.state import ADDRESS_PROTOCOL, NEWBORN_GROUP, Address, Bridge, Link, Vxlan, mark
 from smartxd.reconcile.plan import Action, Plan, Problem, Result, Verb
 
 IFF_UP = 0x1
+
+# Attributes of linux/if_link.h and linux/ip.h, one in the other, that pyroute2 has no words for:
+# IFLA_AF_SPEC, AF_INET, IFLA_INET_CONF, IPV4_DEVCONF_PROMOTE_SECONDARIES.
+_PROMOTE_SECONDARIES = struct.pack("=8HI", 20, 26, 16, AF_INET, 12, 1, 8, 20, 1)
+_IFINFOMSG = struct.Struct("=4xi8x")
 
 _HINTS = {
     errno.EADDRINUSE: "another program holds the VXLAN's UDP port: `ss -lun` shows it",
@@ -93,6 +99,8 @@ class _Work:
         self._indices[want.name] = have.index
         # The mark comes first, so that no failure after it leaves a link that is nobody's.
         self._set(have.index, _marking(want))
+        if isinstance(want, Bridge):
+            self._keep_secondaries(have.index)
         port = [("IFLA_MASTER", self._index(want.bridge))] if isinstance(want, Vxlan) else []
         self._set(have.index, port, up=True)
         if have.mtu != want.mtu:
@@ -179,8 +187,18 @@ class _Work:
             return
 
     def _delete_address(self, old: Address) -> None:
-        if old.link in self._indices:
-            self._unless_gone(RTM_DELADDR, self._ifaddrmsg(old))
+        if old.link not in self._indices:
+            return
+        # A loopback address has no secondaries: it is a subnet of its own. And a link that is not ours is not
+        # ours to set up.
+        link = self._observed.links.get(old.link)
+        if link is not None and link.owner is not None:
+            self._keep_secondaries(link.index)
+        self._unless_gone(RTM_DELADDR, self._ifaddrmsg(old))
+
+    def _keep_secondaries(self, index: int) -> None:
+        """Let the other IPv4 addresses of a subnet, whoever made them, outlive its first one on the link."""
+        self._rtnl.change(RTM_NEWLINK, _IFINFOMSG.pack(index) + _PROMOTE_SECONDARIES)
 
     def _unless_gone(self, type_: int, message: Any) -> None:
         try:

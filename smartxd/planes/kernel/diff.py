@@ -1,7 +1,7 @@
 """The steps from what the kernel has to what it should have: pure.
 
 What goes, goes first, the dependent before what it depends on; then links, bridges before their ports; then
-addresses. Nothing is planned for an object that is not smartxd's by both keys, mark and inventory, save that
+addresses. Only an address on a link that stays goes last, when its successor is there. Nothing is planned for an object that is not smartxd's by both keys, mark and inventory, save that
 one with the mark of the wanted owner is adopted when the inventory has been lost.
 """
 
@@ -33,7 +33,20 @@ def plan(desired: KernelState, observed: KernelObserved, owned: Ownership) -> Pl
         build.link(vxlan)
     for address in desired.addresses:
         build.address(address)
-    return Plan((*deletions, *build.actions), tuple(build.problems))
+    late = _late(deletions, build.actions)
+    early = [a for a in deletions if a not in late]
+    return Plan((*early, *build.actions, *late), tuple(build.problems))
+
+
+def _late(deletions: Collection[Action], build: Collection[Action]) -> list[Action]:
+    """The deletions of addresses that can wait until what replaces them is there.
+
+    Not of one that comes back with another prefix length or on another link: IPv6 takes it only once.
+    """
+    going = {a.old.name for a in deletions if not isinstance(a.old, Address)}
+    coming = {_ip(a.new.address) for a in build if isinstance(a.new, Address)}
+    addresses = [a for a in deletions if isinstance(a.old, Address)]
+    return [a for a in addresses if a.old.link not in going and _ip(a.old.address) not in coming]
 
 
 class _Whose(Enum):

@@ -22,7 +22,7 @@ CREATE = _REQUEST | _ACK | _CREATE | _EXCL
 TIMEOUT_S = 30.0
 """For one answer. Others may hold the kernel's RTNL lock for seconds while they delete thousands of links."""
 _RECEIVE_BYTES = 1 << 17
-_DUMP_TRIES = 4
+_DUMP_TRIES = 8
 _HEADER = struct.Struct("=IHHII")
 
 
@@ -54,19 +54,36 @@ class Rtnl:
             payloads, _ = self._answer(acknowledged=False)
             return payloads[0]
 
+    def change(self, type_: int, body: bytes) -> None:
+        """Have the kernel change what ``body`` says; OSError carries its reason."""
+        with self._lock:
+            self._send(type_, body, CHANGE)
+            self._answer(acknowledged=True)
+
     def dump(self, type_: int, body: bytes) -> list[bytes]:
-        """All objects of a family, a payload each.
+        """All objects of a family, a payload each; PlaneError where they cannot be had.
 
         What changes while it is dumped makes the dump inconsistent: then it is asked for again, a few times.
-        After that it is taken as it is, since the change is also announced to the watcher.
+        It is never taken as it is: an object that it lacks would pass for one that is gone.
         """
         with self._lock:
             for _ in range(_DUMP_TRIES):
-                self._send(type_, body, _REQUEST | _DUMP)
-                payloads, interrupted = self._answer(acknowledged=False)
+                try:
+                    self._send(type_, body, _REQUEST | _DUMP)
+                    payloads, interrupted = self._answer(acknowledged=False)
+                except OSError as err:
+                    raise PlaneError(
+                        "KernelRefused",
+                        f"the kernel does not say what there is: {err.strerror or err}",
+                        "it is tried again; `dmesg` may say why",
+                    ) from err
                 if not interrupted:
-                    break
-            return payloads
+                    return payloads
+        raise PlaneError(
+            "KernelBusy",
+            f"the network of the box changed during each of {_DUMP_TRIES} looks at it",
+            "it is tried again; `ip monitor` shows what changes",
+        )
 
     def _send(self, type_: int, body: bytes, flags: int) -> None:
         self._sequence += 1
