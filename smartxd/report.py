@@ -17,6 +17,8 @@ LINE_MAX = 1000
 """Characters of a text."""
 ITEMS_MAX = 4096
 """Items of a list."""
+INTERVAL_S = 10.0
+"""Between two reports of a box that does not say."""
 
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _T = TypeVar("_T")
@@ -177,7 +179,7 @@ class CaptureReport(_Frozen):
     """What ``smartxd capture`` knows, read from its store."""
 
     epoch: Line
-    """Names the store: batch numbers count from 1 within it."""
+    """Names the store, until its current file is lost: no batch number is given twice within it."""
     at: Instant | None = None
     """When the maps were last drained."""
     tracers: Many[TracerReport] = ()
@@ -191,7 +193,7 @@ class BoxReport(_Frozen):
     """A whole box; either half is None where its process has never run or does not answer."""
 
     box: Line
-    interval_s: Annotated[float, Field(gt=0, le=86400)] = 10
+    interval_s: Annotated[float, Field(gt=0, le=86400)] = INTERVAL_S
     """How long after this report the next one is due."""
     control: ControlReport | None = None
     capture: CaptureReport | None = None

@@ -17,8 +17,8 @@ _NUMBER = re.compile(r"-?[\d,]+(\.\d+)?")
 _CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _WHOLE = re.compile(r"$")
 _WORDS = re.compile(r"(\s+)")
-_PARTS = re.compile(r"(\s+|(?<!:\d\d)(?=:\d+(?:\s|$)))")
-"""Words, and an address apart from its port; a time of day stays whole."""
+_PARTS = re.compile(r"(\s+|(?<=,)(?=[a-z])|(?<!:\d\d)(?=:\d+(?:\s|$)))")
+"""Words, a list behind its commas, and an address apart from its port; a time of day stays whole."""
 
 Rows = Sequence[Sequence[str]]
 
@@ -47,11 +47,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 def fitted(header: Sequence[str], cells: Rows, room: int) -> tuple[list[int], int]:
     """Widths of the columns and the gap between them that fit into ``room`` characters.
 
-    The widest columns give way first. Where folding at words is not enough, ports go below their addresses,
-    then names of columns break, then words; numbers never do.
+    The widest columns give way first: they fold at their words, then ports go below their addresses, and only
+    where no other way is left words break. Numbers never do.
     """
-    widths = _longest((header, *cells))
-    words, parts = _longest((header, *cells), _WORDS), _longest(cells or [header], _PARTS)
+    widths, words, parts = (_longest((header, *cells), pieces) for pieces in (_WHOLE, _WORDS, _PARTS))
     last = [width if i in _numeric(cells) else 1 for i, width in enumerate(parts)]
     gap = 2
     for gap, floors in ((2, words), (1, words), (1, parts), (1, last)):
@@ -106,8 +105,8 @@ def _longest(table: Rows, pieces: re.Pattern[str] = _WHOLE) -> list[int]:
 
 def _numeric(cells: Rows) -> set[int]:
     """The columns that hold nothing but numbers."""
-    columns = enumerate(zip(*cells, strict=True))
-    return {i for i, column in columns if all(_NUMBER.fullmatch(c) or c == "-" for c in column)}
+    columns = (set(column) - {"-"} for column in zip(*cells, strict=True))
+    return {i for i, told in enumerate(columns) if told and all(map(_NUMBER.fullmatch, told))}
 
 
 def _style(cell: str) -> str:

@@ -1,4 +1,4 @@
-"""smartxd.toml: every field is documented, every mistake is named."""
+"""smartxd.toml and center.toml: every field is documented, every mistake is named."""
 
 from __future__ import annotations
 
@@ -6,33 +6,54 @@ from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
 
 from smartxd import config
+from smartxd.center.config import SiteConfig
 from smartxd.errors import ConfigError
 
 DOCS = Path(__file__).parents[1] / "docs" / "configuration.md"
-SECTIONS: dict[str, type[BaseModel]] = {
-    "source.": config.SourceConfig,
-    "frr.": config.FRRConfig,
-    "capture.": config.CaptureConfig,
-    "center.": config.CenterConfig,
+FILES: dict[str, dict[str, type[BaseModel]]] = {
+    "smartxd.toml": {
+        "": config.Config,
+        "source.": config.SourceConfig,
+        "frr.": config.FRRConfig,
+        "capture.": config.CaptureConfig,
+        "center.": config.CenterConfig,
+    },
+    "center.toml": {"": SiteConfig},
 }
 
 
-def fields() -> list[tuple[str, object]]:
-    own = [(n, f.default) for n, f in config.Config.model_fields.items() if f"{n}." not in SECTIONS]
-    return own + [(p + n, f.default) for p, m in SECTIONS.items() for n, f in m.model_fields.items()]
+def fields(file: str) -> dict[str, object]:
+    """The default of each field of a file, by name."""
+    sections = FILES[file]
+    named = {p + n: f.default for p, model in sections.items() for n, f in model.model_fields.items()}
+    return {name: default for name, default in named.items() if f"{name}." not in sections}
 
 
-@pytest.mark.parametrize(("name", "default"), fields())
-def test_every_field_and_its_default_is_documented(name: str, default: object) -> None:
-    (row,) = [line for line in DOCS.read_text().splitlines() if line.startswith(f"| `{name}` |")]
-    said = row.split("|")[2].strip(" `")
+def documented(file: str) -> dict[str, str]:
+    """What the document says is the default of each field of a file, by name."""
+    _, _, rest = DOCS.read_text().partition(f"\n## {file}\n")
+    rows = [line.split("|") for line in rest.partition("\n## ")[0].splitlines() if line.startswith("| `")]
+    return {row[1].strip(" `"): row[2].strip(" `") for row in rows}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_exactly_the_fields_of_the_file_are_documented(file: str) -> None:
+    assert sorted(documented(file)) == sorted(fields(file))
+
+
+@pytest.mark.parametrize(("file", "name"), [(file, name) for file in FILES for name in fields(file)])
+def test_the_default_of_every_field_is_documented(file: str, name: str) -> None:
+    said, default = documented(file)[name], fields(file)[name]
     if isinstance(default, float | int):
         assert float(said) == default
-    elif default is None:
+    elif default in (None, ()):
         assert said == "none"
-    elif "required" not in said:
+    elif default is PydanticUndefined:
+        assert said.startswith("required")
+    else:
         assert said == str(default)
 
 

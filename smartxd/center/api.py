@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
 import uuid
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from pydantic import Field, ValidationError
 
 from smartxd import __version__
 from smartxd.center import boxes, flowstore
-from smartxd.center.flowstore import ConflictError, FlowFilter, Put
+from smartxd.center.flowstore import ConflictError, FlowFilter, OverflowingError, Put
 from smartxd.center.models import Box
 from smartxd.errors import StoreError
 from smartxd.records import STREAMS
@@ -32,6 +33,11 @@ from smartxd.sync.protocol import CHECKSUM, REPORT_MAX, decode
 LIMIT_MAX = 10_000
 COUNT_MAX = 1 << 46
 """Of packets or bytes in one row; sums of a batch stay within SQLite's integers."""
+TEXT_MAX = 255
+"""Bytes of a name or an address in one row."""
+
+_UNPACKING = threading.BoundedSemaphore(2)
+"""A hostile body unpacks to CONTENT_MAX, and its check takes a few times that."""
 
 api = NinjaAPI(title="smartx-center", version=__version__, docs_url="/docs", openapi_url="/openapi.json")
 
@@ -55,11 +61,26 @@ class BoxOut(Schema):
     """A box as the list shows it; ``report`` is everything that it last said of itself."""
 
     name: str
+    state: boxes.State
     commit: str
     ready: bool
     last_contact: datetime | None
     reported_at: datetime | None
     report: BoxReport | None
+
+    @classmethod
+    def of(cls, box: Box) -> BoxOut:
+        """The box as it is now."""
+        report = boxes.report_of(box)
+        return cls(
+            name=box.name,
+            state=boxes.state(box, report, datetime.now(UTC)),
+            commit=box.commit,
+            ready=box.ready,
+            last_contact=box.last_contact,
+            reported_at=box.reported_at,
+            report=report,
+        )
 
 
 class FlowQuery(Schema):
@@ -90,7 +111,7 @@ class TotalsOut(Schema):
 @api.exception_handler(StoreError)
 def _store_failed(request: HttpRequest, err: StoreError) -> HttpResponse:
     # 503: the box keeps its batch and sends it again.
-    return api.create_response(request, {"detail": f"{err.message} ({err.hint})"}, status=503)
+    return api.create_response(request, {"detail": err.line}, status=503)
 
 
 @api.put(
@@ -110,19 +131,30 @@ def ingest(
     schema = STREAMS.get(stream)
     if schema is None:
         raise HttpError(404, f"no stream {stream!r}; known are {', '.join(STREAMS)}")
-    if shutil.disk_usage(settings.SMARTX.data_dir).free < settings.SMARTX.disk_min_free_bytes:
-        raise HttpError(507, "the centre's disk is full; keep the batch for now")
+    store = flowstore.current()
+    if not _has_room(store):
+        store.expire()
+        if not _has_room(store):
+            raise HttpError(507, "the centre's disk is full; keep the batch for now")
     try:
-        table = decode(request.body, schema, MAX_ROWS)
-        digest = _checked(table, request.headers.get(CHECKSUM, ""))
+        with _UNPACKING:
+            table = decode(request.body, schema, MAX_ROWS)
+            digest = _checked(table, request.headers.get(CHECKSUM, ""))
+            put = store.put_batch(BatchKey(box, stream, str(epoch), seq), table, digest)
     except ValueError as err:
         raise HttpError(422, f"batch {stream}/{seq}: {err}") from err
-    try:
-        put = flowstore.current().put_batch(BatchKey(box, stream, str(epoch), seq), table, digest)
+    except OverflowingError as err:
+        raise HttpError(422, f"batch {stream}/{seq}: {err.message}") from err
     except ConflictError as err:
         raise HttpError(409, err.message) from err
     boxes.note_contact(box)
     return (201 if put is Put.STORED else 200), {"result": put.value}
+
+
+def _has_room(store: flowstore.FlowStore) -> bool:
+    free = shutil.disk_usage(settings.SMARTX.data_dir).free
+    needed: int = settings.SMARTX.disk_min_free_bytes
+    return free >= needed or free + store.reusable_bytes() >= needed
 
 
 def _checked(table: pa.Table, claimed: str) -> str:
@@ -131,6 +163,9 @@ def _checked(table: pa.Table, claimed: str) -> str:
     for name in ("packets", "skbs", "bytes"):
         if pc.max(table[name]).as_py() >= COUNT_MAX:
             raise ValueError(f"column {name} holds {pc.max(table[name]).as_py()}, which no drain can count")
+    for name in (field.name for field in table.schema if pa.types.is_string(field.type)):
+        if (pc.max(pc.binary_length(table[name])).as_py() or 0) > TEXT_MAX:
+            raise ValueError(f"column {name} holds a text of more than {TEXT_MAX} bytes")
     digest = checksum(table)
     if digest != claimed:
         raise ValueError(f"the content does not have the checksum of header {CHECKSUM}")
@@ -154,18 +189,18 @@ def report(request: HttpRequest, box: str) -> tuple[int, None]:
 
 
 @api.get("/v1/boxes", response=list[BoxOut], summary="All boxes")
-def list_boxes(request: HttpRequest) -> list[Box]:
+def list_boxes(request: HttpRequest) -> list[BoxOut]:
     """All boxes, by name."""
-    return list(Box.objects.all())
+    return [BoxOut.of(box) for box in Box.objects.all()]
 
 
 @api.get("/v1/boxes/{box}", response=BoxOut, summary="One box")
-def one_box(request: HttpRequest, box: str) -> Box:
+def one_box(request: HttpRequest, box: str) -> BoxOut:
     """One box; 404 when it is not enrolled."""
-    found: Box | None = Box.objects.filter(name=box).first()
+    found = Box.objects.filter(name=box).first()
     if found is None:
         raise HttpError(404, f"no box {box!r} is enrolled")
-    return found
+    return BoxOut.of(found)
 
 
 @api.get("/v1/flows", summary="Flows, newest first")

@@ -9,11 +9,13 @@ import secrets
 from datetime import UTC, datetime
 from typing import Literal
 
+from django.db import connections
+from django.urls import Resolver404, resolve
 from pydantic import ValidationError
 
 from smartxd.center.models import Box
 from smartxd.errors import SmartxError
-from smartxd.report import BoxReport
+from smartxd.report import INTERVAL_S, BoxReport
 
 QUIET_INTERVALS = 3
 """A box not heard of for so many of its report intervals is Quiet: what it said may not hold any more."""
@@ -43,6 +45,17 @@ def token_matches(name: str, token: str) -> bool:
     found = Box.objects.filter(name=name).values_list("token_hash", flat=True).first()
     # A token is 256 random bits, so a plain hash cannot be searched.
     return hmac.compare_digest(_hash(token), found or "")
+
+
+def sender_of(path: str, token: str) -> str | None:
+    """The box that may send to ``path``; None when there is none there, or this is not its token."""
+    try:
+        name = str(resolve(path).kwargs.get("box", ""))
+        return name if token_matches(name, token) else None
+    except Resolver404:
+        return None
+    finally:
+        connections.close_all()  # of this thread, which no request of Django's ends
 
 
 def note_contact(name: str) -> None:
@@ -75,15 +88,10 @@ def state(box: Box, report: BoxReport | None, now: datetime) -> State:
     """The box in a word; Never has not been heard of since it was enrolled."""
     if box.last_contact is None:
         return "Never"
-    if (now - box.last_contact).total_seconds() > quiet_after_s(report):
+    interval_s = report.interval_s if report else INTERVAL_S
+    if (now - box.last_contact).total_seconds() > QUIET_INTERVALS * interval_s:
         return "Quiet"
     return "Ready" if box.ready else "NotReady"
-
-
-def quiet_after_s(report: BoxReport | None) -> float:
-    """How long the box may say nothing before it is Quiet."""
-    interval_s: float = report.interval_s if report else BoxReport.model_fields["interval_s"].default
-    return QUIET_INTERVALS * interval_s
 
 
 def _hash(token: str) -> str:

@@ -4,20 +4,29 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import resource
 import signal
 import sys
+import threading
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smartxd import __version__
 from smartxd.center import listen, site
 from smartxd.center.config import SiteConfig, load
-from smartxd.errors import SmartxError
+from smartxd.errors import SmartxError, StoreError
 
-CONCURRENT_MAX = 64
-"""Requests at once; further ones are answered 503, and a box tries again."""
+if TYPE_CHECKING:
+    from smartxd.center.flowstore import FlowStore
+
+CONNECTIONS_MAX = 4096
+"""Open at once, idle ones included: a box keeps one, a browser a few. guard.py bounds what they ask for."""
+EXPIRE_INTERVAL_S = 600
 GRACE_S = 5
 
 
@@ -62,7 +71,11 @@ def parser() -> argparse.ArgumentParser:
     enroll.add_argument("box", metavar="BOX", help="the name of its Box spec")
     enroll.add_argument("--rotate", action="store_true", help="give an enrolled box another token")
     enroll.set_defaults(run=_enroll)
-    listing = add("boxes", "list the boxes", "  smartx-center boxes\n  smartx-center boxes -o json")
+    listing = add(
+        "boxes",
+        "list the boxes; Quiet is one not heard of for three of its report intervals",
+        "  smartx-center boxes\n  smartx-center boxes -o json",
+    )
     listing.add_argument("-o", "--output", choices=("table", "json"), default="table")
     listing.set_defaults(run=_boxes)
     return top
@@ -98,7 +111,8 @@ def _serve(_: argparse.Namespace, config: SiteConfig) -> int:
     import uvicorn  # noqa: PLC0415
     from django.core.asgi import get_asgi_application  # noqa: PLC0415
 
-    from smartxd.center import flowstore  # noqa: PLC0415
+    from smartxd.center import boxes, flowstore  # noqa: PLC0415
+    from smartxd.center.connection import Connection  # noqa: PLC0415
     from smartxd.center.flowstore.sqlite import SqliteFlowStore  # noqa: PLC0415
     from smartxd.center.guard import Guard  # noqa: PLC0415
 
@@ -109,20 +123,47 @@ def _serve(_: argparse.Namespace, config: SiteConfig) -> int:
         signal.signal(number, lambda *_: None)
     server = uvicorn.Server(
         uvicorn.Config(
-            Guard(get_asgi_application(), config.allowed_hosts),
+            Guard(get_asgi_application(), config.allowed_hosts, boxes.sender_of),
+            http=Connection,
             lifespan="off",
             access_log=False,
             log_level="warning",
-            limit_concurrency=CONCURRENT_MAX,
+            limit_concurrency=_connections(),
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_S,
             server_header=False,
         )
     )
     print("smartx-center: serving " + ", ".join(_url(s.getsockname()) for s in sockets), file=sys.stderr)
-    server.run(sockets=sockets)
-    store.close()
+    stop = threading.Event()
+    expiry = threading.Thread(target=_expire, args=(store, stop), name="expiry")
+    expiry.start()
+    try:
+        server.run(sockets=sockets)
+    finally:
+        stop.set()
+        expiry.join()
+        store.close()
     return 0
+
+
+def _connections() -> int:
+    """CONNECTIONS_MAX, or what the limit of open files leaves beside the site's own."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # a sandbox may forbid it
+        soft = max(soft, min(hard, 2 * CONNECTIONS_MAX))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return min(CONNECTIONS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+
+def _expire(store: FlowStore, stop: threading.Event) -> None:
+    while not stop.is_set():
+        more = False
+        try:
+            more = store.expire()
+        except StoreError as err:
+            print(f"smartx-center: {err.line}", file=sys.stderr)
+        stop.wait(0.1 if more else EXPIRE_INTERVAL_S)
 
 
 def _url(address: tuple[str, int]) -> str:
@@ -148,11 +189,14 @@ def _enroll(args: argparse.Namespace, config: SiteConfig) -> int:
 def _boxes(args: argparse.Namespace, config: SiteConfig) -> int:
     site.configure(config)
     site.migrate()
+    from smartxd.center import boxes  # noqa: PLC0415
     from smartxd.center.models import Box  # noqa: PLC0415
 
+    now = datetime.now(UTC)
     rows = [
         {
             "box": box.name,
+            "state": boxes.state(box, boxes.report_of(box), now),
             "ready": box.ready,
             "commit": box.commit,
             "last_contact": box.last_contact.isoformat(timespec="seconds") if box.last_contact else None,
@@ -162,10 +206,10 @@ def _boxes(args: argparse.Namespace, config: SiteConfig) -> int:
     if args.output == "json":
         print(json.dumps(rows, indent=1))
         return 0
-    print(f"{'BOX':<20} {'READY':<6} {'COMMIT':<12} LAST CONTACT")
+    print(f"{'BOX':<20} {'STATE':<8} {'COMMIT':<12} LAST CONTACT")
     for row in rows:
-        ready = "yes" if row["ready"] else "no"
-        print(f"{row['box']:<20} {ready:<6} {row['commit'][:12] or '-':<12} {row['last_contact'] or 'never'}")
+        heard = row["last_contact"] or "never"
+        print(f"{row['box']:<20} {row['state']:<8} {row['commit'][:12] or '-':<12} {heard}")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,18 +12,37 @@ from pathlib import Path
 from django.contrib.staticfiles import finders
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from pydantic import ValidationError
 
-from smartxd.center import flowstore
+from smartxd.center import boxes, flowstore
 from smartxd.center.flowstore import Totals
 from smartxd.center.models import Box
-from smartxd.report import BoxReport, CaptureReport, ConditionReport, ControlReport
+from smartxd.report import CaptureReport, ConditionReport, ControlReport, SessionReport
 
-QUIET_S = 60
-"""A box not heard of for so long is shown as such: what it said of itself may not hold any more."""
 REFRESH_S = 5
 _GOOD_WHEN_TRUE = {"Ready", "SourceVerified"}
+_MOST_TELLING = ("Stalled", "Contested", "Drifted", "SourceVerified", "Ready")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectView:
+    """An object in a row: what is wrong with it, the most telling first, or else that it is Ready."""
+
+    object: str
+    conditions: tuple[ConditionReport, ...]
+    well: bool
+
+    @property
+    def labels(self) -> list[str]:
+        """``Stalled``, ``Not Ready``, …"""
+        return [
+            c.type if self.well or c.type not in _GOOD_WHEN_TRUE else f"Not {c.type}" for c in self.conditions
+        ]
+
+    @property
+    def messages(self) -> list[str]:
+        """Each once."""
+        return list(dict.fromkeys(c.message for c in self.conditions if c.message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +50,15 @@ class BoxView:
     """A box as the pages show it."""
 
     name: str
-    state: str
-    """``Ready``, ``NotReady``, ``Quiet`` or ``Never``."""
+    state: boxes.State
     last_contact: datetime | None
     reported_at: datetime | None
     control: ControlReport | None
     capture: CaptureReport | None
-    troubles: tuple[ConditionReport, ...]
-    """The conditions that are not as they should be."""
+    objects: tuple[ObjectView, ...]
+    """Those in trouble first."""
     established: int
+    sessions_down: tuple[SessionReport, ...]
     pending_rows: int
     pending_batches: int
     lost_rows: int
@@ -53,35 +73,56 @@ class BoxView:
         """The commit that is applied, short."""
         return self.control.commit[:12] if self.control else ""
 
+    @property
+    def troubles(self) -> list[ObjectView]:
+        """The objects that are not as they should be."""
+        return [view for view in self.objects if not view.well]
+
 
 def troubled(condition: ConditionReport) -> bool:
     """Whether the condition is one that a person should know of."""
     return condition.status != (condition.type in _GOOD_WHEN_TRUE)
 
 
+def objects(conditions: Sequence[ConditionReport]) -> tuple[ObjectView, ...]:
+    """A view for each object, those in trouble first."""
+    by_object: dict[str, list[ConditionReport]] = {}
+    for condition in sorted(conditions, key=_rank):
+        by_object.setdefault(condition.object, []).append(condition)
+    views = []
+    for name, said in by_object.items():
+        wrong = tuple(c for c in said if troubled(c))
+        views.append(ObjectView(name, wrong or tuple(c for c in said if c.type == "Ready"), not wrong))
+    # The box itself sums up its objects: after those that are as bad.
+    return tuple(sorted(views, key=lambda v: (v.well, min(map(_rank, v.conditions), default=0), _is_box(v))))
+
+
+def _rank(condition: ConditionReport) -> int:
+    known = condition.type in _MOST_TELLING
+    return _MOST_TELLING.index(condition.type) if known else len(_MOST_TELLING)
+
+
+def _is_box(view: ObjectView) -> bool:
+    return view.object.startswith("Box/")
+
+
 def _view(box: Box, totals: list[Totals], now: datetime) -> BoxView:
-    try:
-        report = BoxReport.model_validate(box.report) if box.report else None
-    except ValidationError:
-        report = None  # of a release whose reports had another form; the next one replaces it
+    report = boxes.report_of(box)
     control = report.control if report else None
     capture = report.capture if report else None
     streams = capture.streams if capture else ()
-    if box.last_contact is None:
-        state = "Never"
-    elif (now - box.last_contact).total_seconds() > QUIET_S:
-        state = "Quiet"
-    else:
-        state = "Ready" if box.ready else "NotReady"
+    sessions = control.sessions if control else ()
+    down = tuple(s for s in sessions if s.state != "Established")
     return BoxView(
         name=box.name,
-        state=state,
+        state=boxes.state(box, report, now),
         last_contact=box.last_contact,
         reported_at=box.reported_at,
         control=control,
         capture=capture,
-        troubles=tuple(c for c in control.conditions if troubled(c)) if control else (),
-        established=sum(s.state == "Established" for s in control.sessions) if control else 0,
+        objects=objects(control.conditions) if control else (),
+        established=len(sessions) - len(down),
+        sessions_down=down,
         pending_rows=sum(s.pending_rows for s in streams),
         pending_batches=sum(s.pending_batches for s in streams),
         lost_rows=sum(s.tombstoned_rows + s.quarantined_rows for s in streams),
@@ -108,25 +149,25 @@ def _age(since: datetime | None, now: datetime) -> str:
     return f"{seconds // 86400} d"
 
 
-def boxes(request: HttpRequest) -> HttpResponse:
+def all_boxes(request: HttpRequest) -> HttpResponse:
     """The first page: all boxes."""
     totals = defaultdict(list)
     for total in flowstore.current().totals():
         totals[total.box].append(total)
     now = datetime.now(UTC)
     views = [_view(box, totals[box.name], now) for box in Box.objects.all()]
-    ready = sum(view.state == "Ready" for view in views)
-    return _page(request, "boxes", {"boxes": views, "ready": ready, "now": now})
+    counts = {state: sum(view.state == state for view in views) for state in ("Ready", "Quiet")}
+    return _page(request, "boxes", {"boxes": views, "counts": counts, "now": now})
 
 
-def box(request: HttpRequest, name: str) -> HttpResponse:
+def one_box(request: HttpRequest, name: str) -> HttpResponse:
     """Everything that one box says of itself."""
     found = Box.objects.filter(name=name).first()
     if found is None:
         raise Http404(f"no box {name} is enrolled")
     now = datetime.now(UTC)
     view = _view(found, flowstore.current().totals(name), now)
-    return _page(request, "box", {"box": view, "now": now})
+    return _page(request, "box", {"box": view, "now": now, "all": "all" in request.GET})
 
 
 def healthz(_: HttpRequest) -> HttpResponse:
@@ -138,7 +179,7 @@ def healthz(_: HttpRequest) -> HttpResponse:
 def static(_: HttpRequest, path: str) -> HttpResponse:
     """A file that an installed application brings along."""
     found = finders.find(path)
-    if found is None:
+    if found is None or not Path(found).is_file():
         raise Http404(path)
     kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
     return HttpResponse(Path(found).read_bytes(), content_type=kind)

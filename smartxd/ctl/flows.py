@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from smartxd import config
-from smartxd.ctl.verb import add_verb
+from smartxd.ctl.verb import add_config, add_output, add_verb
 from smartxd.errors import StoreError
-from smartxd.store.index import Counts
 from smartxd.store.ledger import StreamTotals, read_totals
 from smartxd.store.queries import FLOW_KEY, KEYS, LocalFilter, newest, top
 from smartxd.store.timespan import since_ns
+from smartxd.store.view import Counts
 from smartxd.tables import print_json, print_table
 
 EXAMPLES = """examples:
@@ -34,7 +34,7 @@ _NS = 1_000_000_000
 def add_parser(verbs: Any) -> None:
     """Add the verb."""
     parser = add_verb(verbs, "flows", "what the tracers of this box have recorded", EXAMPLES)
-    parser.add_argument("--config", type=Path, default=config.DEFAULT_PATH, metavar="FILE")
+    add_config(parser)
     when = "90s, 10m, 2h, 7d or an RFC 3339 time (10m)"
     parser.add_argument("--since", type=_since, default="10m", metavar="TIME", help=when)
     parser.add_argument("--interface", metavar="NAME", help="only what was seen there")
@@ -44,7 +44,7 @@ def add_parser(verbs: Any) -> None:
     what.add_argument("--by", type=_columns, metavar="COLUMN,…", help="add up by these columns")
     what.add_argument("--newest", action="store_true", help="rows as they were captured, newest first")
     what.add_argument("--totals", action="store_true", help="rows, packets and bytes of each stream")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    add_output(parser)
     parser.set_defaults(run=run)
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import os
+import shlex
 import sys
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
-from smartxd.ctl.verb import add_verb
+from smartxd.ctl.verb import add_output, add_verb
 from smartxd.errors import LabError
 from smartxd.lab.box import Pace
 from smartxd.lab.lab import Lab
-from smartxd.lab.status import LabStatus, ProcessStatus
+from smartxd.lab.status import BoxStatus, LabStatus, ProcessStatus
+from smartxd.tables import print_json, print_table
 
 EXAMPLES = """examples:
   smartxctl lab up examples/koren-two-site              boot it, and wait until every box is Ready
@@ -34,7 +35,10 @@ UP_EXAMPLES = """examples:
 DOWN_EXAMPLES = """examples:
   smartxctl lab down .                   also after an `up` that failed half-way
 """
-STATUS_EXAMPLES = """examples:
+STATUS_EXAMPLES = """exit code: 0 when all that was started runs and every box is Ready at the newest commit,
+           1 when not
+
+examples:
   smartxctl lab status .
   smartxctl lab status . -o json | jq -r .center
 """
@@ -59,20 +63,20 @@ def add_parser(verbs: Any) -> None:
 
     pace = Pace()
     up = _act(acts, "up", "build what is missing of the lab and start what does not run", UP_EXAMPLES)
-    up.add_argument("--wait", type=float, default=60, metavar="S", help="bound on becoming Ready; 0: no wait")
+    wait = "bound on becoming Ready (%(default)s); 0: no wait"
+    up.add_argument("--wait", type=_seconds, default=60, metavar="S", help=wait)
     up.add_argument("--bare", action="store_true", help="without smartxd, capture and the centre")
-    up.add_argument(
-        "--drain", type=float, default=pace.drain_s, metavar="S", help="drain interval (%(default)s)"
-    )
-    up.add_argument(
-        "--report", type=float, default=pace.status_s, metavar="S", help="status interval (%(default)s)"
-    )
+    for option, default, text in (
+        ("--drain", pace.drain_s, "drain interval (%(default)s)"),
+        ("--report", pace.status_s, "status interval (%(default)s)"),
+    ):
+        up.add_argument(option, type=_interval, default=default, metavar="S", help=text)
     up.set_defaults(run=_up)
 
     _act(acts, "down", "remove all of the lab", DOWN_EXAMPLES).set_defaults(run=_down)
 
     status = _act(acts, "status", "what is there and what runs", STATUS_EXAMPLES)
-    status.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    add_output(status)
     status.set_defaults(run=_status)
 
     execute = _act(acts, "exec", "run a command in a box or container", EXEC_EXAMPLES)
@@ -81,15 +85,15 @@ def add_parser(verbs: Any) -> None:
     execute.set_defaults(run=_exec)
 
     plug = _act(acts, "plug", "plug a container into a bridge of a box", PLUG_EXAMPLES)
-    plug.add_argument("box", metavar="BOX")
-    plug.add_argument("bridge", metavar="BRIDGE")
+    plug.add_argument("box", metavar="BOX", help="a box of the lab")
+    plug.add_argument("bridge", metavar="BRIDGE", help="a bridge of that box")
     plug.add_argument("container", metavar="NAME", help="up to 11 of a-z, 0-9 and -")
-    plug.add_argument("address", metavar="ADDRESS", type=IPv4Interface, help="with prefix length")
-    plug.add_argument("--gateway", metavar="IP", type=IPv4Address, help="of a default route")
+    plug.add_argument("address", metavar="ADDRESS", type=_address, help="with prefix length")
+    plug.add_argument("--gateway", metavar="IP", type=_gateway, help="of a default route")
     plug.set_defaults(run=_plug)
 
     unplug = _act(acts, "unplug", "remove a container", UNPLUG_EXAMPLES)
-    unplug.add_argument("container", metavar="NAME")
+    unplug.add_argument("container", metavar="NAME", help="a container of the lab")
     unplug.set_defaults(run=_unplug)
 
 
@@ -106,9 +110,17 @@ def _lab(args: argparse.Namespace) -> Lab:
 
 def _up(args: argparse.Namespace) -> int:
     lab = _lab(args)
-    lab.up(Pace(args.drain, args.report), bare=args.bare)
-    if args.wait > 0 and not args.bare:
-        lab.wait_ready(args.wait)
+    try:
+        lab.up(Pace(args.drain, args.report), bare=args.bare)
+        if args.wait > 0 and not args.bare:
+            lab.wait_ready(args.wait)
+    except KeyboardInterrupt:
+        if lab.layout.folder.exists():
+            name = ["--name", args.name] if args.name else []
+            up, down = (shlex.join(["smartxctl", "lab", act, *name, str(args.dir)]) for act in ("up", "down"))
+            half = f"lab {lab.layout.name} is half up: `{up}` goes on, `{down}` removes it"
+            print(half, file=sys.stderr)
+        raise
     print(f"lab {lab.layout.name} is up")
     if not args.bare:
         print(f"centre {lab.center_url}")
@@ -123,12 +135,12 @@ def _down(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    """0 when every process runs and every box is Ready."""
+    """0 when every process runs and every box is Ready at the newest commit."""
     status = _lab(args).status()
     if args.output == "json":
-        print(status.model_dump_json(indent=2))
+        print_json(status)
     else:
-        _print_table(status)
+        show(status)
     return 0 if status.well else 1
 
 
@@ -149,26 +161,65 @@ def _plug(args: argparse.Namespace) -> int:
 
 
 def _unplug(args: argparse.Namespace) -> int:
-    _lab(args).unplug(args.container)
-    print(f"{args.container} is unplugged")
+    was_there = _lab(args).unplug(args.container)
+    print(f"{args.container} {'is unplugged' if was_there else 'was not plugged in'}")
     return 0
 
 
-def _print_table(status: LabStatus) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("BOX", "NAMESPACE", "READY", "COMMIT", "PROCESSES"):
-        table.add_column(column, overflow="fold")
-    for box in status.boxes:
-        processes = "  ".join(f"{name} {_shown(p)}" for name, p in box.processes.items())
-        ready = "yes" if box.ready else "no"
-        table.add_row(box.box, box.namespace, ready, box.commit[:12] or "-", processes or "-")
-    Console(highlight=False).print(table)
+def show(status: LabStatus) -> None:
+    """Print the lab for a person."""
+    print_table(
+        ("BOX", "NAMESPACE", "READY", "COMMIT", "PROCESSES"),
+        [
+            (
+                *(box.box, box.namespace, _ready(box, status.head), box.commit[:10] or None),
+                ", ".join(f"{name} {_shown(p)}" for name, p in box.processes.items()) or None,
+            )
+            for box in status.boxes
+        ],
+    )
     for name, container in status.containers.items():
         print(f"container {name}: {container.address} in {container.bridge} of {container.box}")
     if status.center and status.center_process:
         print(f"centre {status.center} {_shown(status.center_process)}")
-    print(f"repo   {status.repo} at {status.head[:12] or '-'}")
+    print(f"repo   {status.repo} at {status.head[:10] or '-'}")
+
+
+def _ready(box: BoxStatus, head: str) -> str:
+    if not box.ready:
+        return "no"
+    return "yes" if box.commit == head else f"no: head {head[:10]} is not applied"
 
 
 def _shown(process: ProcessStatus) -> str:
     return f"{process.pid}" if process.alive else f"{process.pid} (ended)"
+
+
+def _address(text: str) -> IPv4Interface:
+    with contextlib.suppress(ValueError):
+        if "/" in text:
+            return IPv4Interface(text)
+    raise argparse.ArgumentTypeError(f"not an address with its prefix length, as 192.0.2.11/24: {text!r}")
+
+
+def _gateway(text: str) -> IPv4Address:
+    try:
+        return IPv4Address(text)
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(f"not an IPv4 address: {text!r}") from err
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"not a number of seconds: {text!r}")
+    return number
+
+
+def _interval(text: str) -> float:
+    if not (number := _seconds(text)):
+        raise argparse.ArgumentTypeError("an interval must be above 0 s")
+    return number

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from smartxd import config
@@ -20,8 +21,8 @@ EXAMPLES = """columns:
   PACKETS/S      packets per second over the last drain interval
   FLOWS          rows that the last drain interval recorded
   LOST           packets that were seen and not recorded, because the flow map was full
-  TOMBSTONED     rows that the bound on disk removed before the centre had them
-  QUARANTINED    rows that the centre refused for good; they are kept here
+  TOMBSTONED     rows whose file was removed before the centre had them: the disk bound was hit
+  QUARANTINED    rows that the centre refused for good, or whose file is damaged; they stay here
 
 exit code: 0 when the box is Ready, also when a newer commit was refused (see source.findings);
            1 when it is not, or its daemon does not answer
@@ -81,7 +82,8 @@ def show(report: BoxReport, now: datetime) -> None:
     if report.control is not None:
         _show_control(report.control, now)
     else:
-        print(f"{report.box}: NO ANSWER from smartxd; what follows is from files")
+        files = "; what follows is from files" if report.capture is not None else ""
+        print(f"{report.box}: NO ANSWER from smartxd{files}")
     if report.capture is not None:
         _show_capture(report.capture, now)
 
@@ -154,7 +156,7 @@ def _show_capture(capture: CaptureReport, now: datetime) -> None:
                 *(
                     t.policy,
                     t.interface,
-                    t.direction.removesuffix("gress"),
+                    "in" if t.direction == "ingress" else "out",
                     "attached" if t.attached else "DETACHED",
                 ),
                 *(f"{t.packets_per_s:.0f}", t.flows, t.packets, t.bytes, t.lost_packets),

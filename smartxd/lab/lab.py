@@ -33,6 +33,11 @@ def _nodes(spec_dir: Path) -> tuple[Node, ...]:
     return network.nodes_of(load(folder.read(spec_dir)))
 
 
+def _needs_root() -> None:
+    if os.geteuid() != 0:
+        raise LabError("a lab needs root: it lives in network namespaces", "run it with sudo")
+
+
 def _silent(_: str) -> None:
     pass
 
@@ -68,8 +73,7 @@ class Lab:
 
     def up(self, pace: Pace | None = None, *, bare: bool = False) -> None:
         """Build what is missing of the lab, start what does not run; ``bare`` leaves out all of smartxd."""
-        if os.geteuid() != 0:
-            raise LabError("a lab needs root: it makes network namespaces", "run it with sudo")
+        _needs_root()
         frr.check_installed()
         nodes = self._nodes(self.spec_dir)
         for node in nodes:
@@ -130,6 +134,7 @@ class Lab:
         self, box: str, bridge: str, name: str, address: IPv4Interface, gateway: IPv4Address | None = None
     ) -> None:
         """Plug a container into a bridge of a box, or mend the one that is there."""
+        _needs_root()
         with self._alone():
             state = self.state
             self._check_box(state, box)
@@ -145,19 +150,23 @@ class Lab:
             self._save(state.model_copy(update={"containers": {**state.containers, name: record}}))
             container.plug(self.layout, name, record, mtu)
 
-    def unplug(self, name: str) -> None:
-        """Remove a container and all that runs inside; nothing happens where there is none."""
+    def unplug(self, name: str) -> bool:
+        """Remove a container and all that runs inside; False when there was none."""
+        _needs_root()
         with self._alone():
             state = self.state
-            if name in state.containers:
-                inside = self.layout.namespace(name)
-                process.end(process.inside([namespace.path(inside)]))
-                namespace.delete(inside)
-                rest = {n: c for n, c in state.containers.items() if n != name}
-                self._save(state.model_copy(update={"containers": rest}))
+            if name not in state.containers:
+                return False
+            inside = self.layout.namespace(name)
+            process.end(process.inside([namespace.path(inside)]))
+            namespace.delete(inside)
+            rest = {n: c for n, c in state.containers.items() if n != name}
+            self._save(state.model_copy(update={"containers": rest}))
+            return True
 
     def command_in(self, member: str, argv: Sequence[str]) -> list[str]:
         """The command that runs ``argv`` in the namespace of a box or container, to be executed as it is."""
+        _needs_root()
         state = self.state
         if member not in state.boxes and member not in state.containers:
             known = ", ".join([*state.boxes, *state.containers])
@@ -166,6 +175,7 @@ class Lab:
 
     def status(self) -> LabStatus:
         """What is there and what runs."""
+        _needs_root()
         state = self.state
         head = self.repo.head() if self.layout.repo.exists() else ""
         center_process = state.processes.get("center")
@@ -182,6 +192,7 @@ class Lab:
 
     def down(self) -> bool:
         """Remove all of the lab; False when there was none."""
+        _needs_root()
         if not self.layout.folder.exists():
             return False
         with self._alone():
@@ -224,6 +235,7 @@ class Lab:
             return
         port = state.center_port or center.free_port()
         self._save(state.model_copy(update={"center_port": port}))
+        self._progress("centre: starting")
         self._record("center", center.start(self.layout, port, process.environment(state.name)))
         center.wait_until_up(self.layout, port)
         self._progress(f"centre: {self.center_url}")

@@ -34,6 +34,7 @@ class BoxStatus(_Frozen):
     ready: bool
     """As the box's daemon says; False when it does not answer."""
     commit: str
+    """The commit that is applied; empty before the first."""
     processes: dict[str, ProcessStatus]
 
 
@@ -53,7 +54,7 @@ class LabStatus(_Frozen):
 
     @property
     def well(self) -> bool:
-        """Whether all that was started runs, and every box is Ready where smartxd runs at all."""
+        """Whether all that was started runs, and every box is Ready at ``head`` where smartxd runs at all."""
         processes = [p for box in self.boxes for p in box.processes.values()]
-        ready = self.center_process is None or all(box.ready for box in self.boxes)
+        ready = self.center_process is None or all(b.ready and b.commit == self.head for b in self.boxes)
         return ready and all(p.alive for p in (*processes, *filter(None, (self.center_process,))))

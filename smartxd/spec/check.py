@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv4Network
 
-from smartxd.spec.document import Finding
+from smartxd.spec.claims import nothing_is_claimed_twice
+from smartxd.spec.document import Finding, Location, Path
 from smartxd.spec.envelope import Object
 from smartxd.spec.fields import BoxSelector, SpecModel
 from smartxd.spec.fleet import Fleet
+from smartxd.spec.kinds.bgppeer import BGPPeerSpec, PeerEnd
+from smartxd.spec.kinds.tunnel import VXLAN_OVERHEAD_BYTES
 
 Rule = Callable[[Fleet], Iterator[Finding]]
 
 
 def check(fleet: Fleet) -> list[Finding]:
-    """All findings of all rules, in the order of the files."""
-    return sorted({finding for rule in RULES for finding in rule(fleet)})
+    """What the rules find, in the order of the files; of what they say of one field, the first."""
+    findings: dict[tuple[Location, str, str], Finding] = {}
+    for rule in RULES:
+        for finding in rule(fleet):
+            findings.setdefault((finding.location, finding.object, finding.field), finding)
+    return sorted(findings.values())
 
 
 def boxes_exist(fleet: Fleet) -> Iterator[Finding]:
@@ -49,53 +58,56 @@ def traced_tunnels_exist(fleet: Fleet) -> Iterator[Finding]:
                 yield policy.finding(("interfaces", i, "tunnel"), f"no Tunnel is named {point.tunnel}")
 
 
-def box_addresses_are_unique(fleet: Fleet) -> Iterator[Finding]:
-    """No two boxes share an underlay address, a loopback or a router ID."""
-    seen: dict[tuple[str, object], Object[SpecModel]] = {}
-    for box in fleet.boxes.values():
-        spec = box.spec
-        values = {
-            ("underlay", "address"): spec.underlay.address.ip,
-            ("loopback",): spec.loopback,
-            ("routerId",): spec.router_id,
-        }
-        for path, value in values.items():
-            if value is None:
-                continue
-            first = seen.setdefault((path[-1], value), box)
-            if first is not box:
-                yield box.finding(path, f"{value} is also that of {first.ref} ({first.at(*path)})")
-
-
-def tunnels_do_not_collide(fleet: Fleet) -> Iterator[Finding]:
-    """On each box, a VNI, a bridge name and a gateway address serve one tunnel."""
-    seen: dict[tuple[str, str, object], Object[SpecModel]] = {}
+def tunnels_are_one_subnet(fleet: Fleet) -> Iterator[Finding]:
+    """The gateways of a tunnel are of one subnet: they are on one L2 segment."""
     for tunnel in fleet.tunnels.values():
-        spec = tunnel.spec
-        for name in fleet.select(spec.boxes):
-            underlay = fleet.boxes[name].spec.underlay.interface
-            claims: list[tuple[tuple[str, ...], str, object]] = [
-                (("vni",), "VNI", spec.vni),
-                (("bridge",), "interface name", spec.bridge_name),
-                (("vni",), "interface name", spec.link_name),
-            ]
-            if name in spec.gateways:
-                claims.append((("gateways", name), "address", spec.gateways[name].ip))
-            for path, what, value in claims:
-                first = seen.setdefault((name, what, value), tunnel)
-                if first is not tunnel:
-                    where = first.at(*path)
-                    yield tunnel.finding(
-                        path, f"{what} {value} on {name} is also that of {first.ref} ({where})"
-                    )
-            if spec.bridge_name in {spec.link_name, underlay, "lo"}:
-                yield tunnel.finding(("bridge",), f"{spec.bridge_name} is another interface of {name}")
+        gateways = tunnel.spec.gateways
+        for name, gateway in gateways.items():
+            first = next(iter(gateways))
+            if gateway.network != gateways[first].network:
+                subnet = f"{gateways[first].network} ({tunnel.at('gateways', first)})"
+                message = f"{gateway} is not in {subnet}; an L2 segment is one subnet"
+                yield tunnel.finding(("gateways", name), message)
+
+
+def subnets_do_not_overlap(fleet: Fleet) -> Iterator[Finding]:
+    """The links of a box are in subnets apart: its routes would be ambiguous."""
+    subnets: dict[str, list[tuple[IPv4Network, Object[SpecModel], Path]]] = {
+        name: [(box.spec.underlay.address.network, box, ("underlay", "address"))]
+        for name, box in fleet.boxes.items()
+    }
+    for tunnel in fleet.tunnels.values():
+        for name, gateway in tunnel.spec.gateways.items():
+            subnets.setdefault(name, []).append((gateway.network, tunnel, ("gateways", name)))
+    for of_box in subnets.values():
+        of_box.sort(key=lambda subnet: subnet[0])  # what lies within a subnet comes next to it
+        widest = of_box[0]
+        for subnet in of_box[1:]:
+            if not subnet[0].overlaps(widest[0]):
+                widest = subnet
+                continue
+            first, second = sorted((widest, subnet), key=lambda s: (s[1].ref.kind, s[1].ref.name))
+            whose = f"{first[1].ref} ({first[1].at(*first[2])})"
+            yield second[1].finding(second[2], f"{second[0]} overlaps {first[0]} of {whose}")
+
+
+def overlays_fit_their_underlays(fleet: Fleet) -> Iterator[Finding]:
+    """An overlay's packets fit into those of the underlay of each of its boxes."""
+    for tunnel in fleet.tunnels.values():
+        mtu = tunnel.spec.mtu
+        for name in fleet.select(tunnel.spec.boxes):
+            box = fleet.boxes[name]
+            room = box.spec.underlay.mtu - VXLAN_OVERHEAD_BYTES
+            if mtu != "auto" and mtu > room:
+                at = box.at("underlay", "mtu")
+                yield tunnel.finding(
+                    ("mtu",), f"{mtu} is more than the {room} that {box.ref} has room for ({at})"
+                )
 
 
 def routers_are_whole(fleet: Fleet) -> Iterator[Finding]:
-    """Each box has at most one BGPRouter, and each BGPRouter an AS number and a router ID of its own."""
+    """Each box has at most one BGPRouter, and each BGPRouter an AS number and a router ID."""
     by_box: dict[str, Object[SpecModel]] = {}
-    by_id: dict[str, Object[SpecModel]] = {}
     for router in fleet.routers.values():
         if router.spec.box not in fleet.boxes:
             continue
@@ -104,22 +116,14 @@ def routers_are_whole(fleet: Fleet) -> Iterator[Finding]:
             yield router.finding(("box",), f"{router.spec.box} already has {first.ref} ({first.at('box')})")
         if fleet.asn_of(router) is None:
             yield router.finding(("asn",), f"give asn here or in Box/{router.spec.box}")
-        router_id = fleet.router_id_of(router)
-        if router_id is None:
+        if fleet.router_id_of(router) is None:
             yield router.finding(
                 ("routerId",), f"give routerId here, or routerId or loopback in Box/{router.spec.box}"
-            )
-            continue
-        other = by_id.setdefault(router_id, router)
-        if other is not router:
-            yield router.finding(
-                ("routerId",), f"{router_id} is also that of {other.ref} ({other.at('box')})"
             )
 
 
 def sessions_have_two_ends(fleet: Fleet) -> Iterator[Finding]:
-    """A BGPPeer joins the BGPRouters of two different boxes, and no two join the same addresses."""
-    seen: dict[frozenset[object], Object[SpecModel]] = {}
+    """A BGPPeer joins the BGPRouters of two different boxes over a link that both have."""
     for peer in fleet.peers.values():
         ends = peer.spec.between
         if any(end.box not in fleet.boxes for end in ends):
@@ -130,17 +134,72 @@ def sessions_have_two_ends(fleet: Fleet) -> Iterator[Finding]:
         for i, end in enumerate(ends):
             if fleet.router_of(end.box) is None:
                 yield peer.finding(("between", i, "box"), f"{end.box} has no BGPRouter")
-        addresses = frozenset(e.address or fleet.boxes[e.box].spec.underlay.address.ip for e in ends)
-        first = seen.setdefault(addresses, peer)
-        if first is not peer:
-            yield peer.finding(("between",), f"the same session as {first.ref} ({first.at('between')})")
+        links = [_link(fleet, end) for end in ends]
+        for i, link in enumerate(links):
+            if link is None:
+                yield peer.finding(("between", i, "address"), _no_link(fleet, ends[i]))
+        one, other = links
+        if one is None or other is None:
+            continue
+        if one.name != other.name:
+            yield peer.finding(("between",), f"{one} and {other} are on different links; a session needs one")
+        elif not one.reaches(other) and _is_external(fleet, peer):
+            yield peer.finding(
+                ("between",),
+                f"{one} and {other} are in different subnets; eBGP between them needs multihop, "
+                "which this release does not have",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """What a session runs over, at one end."""
+
+    name: str
+    address: IPv4Interface
+
+    def __str__(self) -> str:
+        return f"{self.address} ({self.name})"
+
+    def reaches(self, other: _Link) -> bool:
+        return other.address.ip in self.address.network and self.address.ip in other.address.network
+
+
+def _links(fleet: Fleet, box: str) -> Iterator[_Link]:
+    yield _Link("underlay", fleet.boxes[box].spec.underlay.address)
+    for tunnel in fleet.tunnels.values():
+        if box in tunnel.spec.gateways:
+            yield _Link(str(tunnel.ref), tunnel.spec.gateways[box])
+
+
+def _link(fleet: Fleet, end: PeerEnd) -> _Link | None:
+    """The link of a box that has the address of this end."""
+    address = fleet.address_of(end)
+    return next((link for link in _links(fleet, end.box) if link.address.ip == address), None)
+
+
+def _no_link(fleet: Fleet, end: PeerEnd) -> str:
+    box = fleet.boxes[end.box]
+    if end.address == box.spec.loopback:
+        return (
+            f"{end.address} is the loopback of {box.ref}; a session from there needs update-source and "
+            "multihop, which this release does not have"
+        )
+    return f"{end.address} is no address of {box.ref}; it has {', '.join(map(str, _links(fleet, end.box)))}"
+
+
+def _is_external(fleet: Fleet, peer: Object[BGPPeerSpec]) -> bool:
+    routers = [fleet.router_of(end.box) for end in peer.spec.between]
+    return len({fleet.asn_of(router) for router in routers if router is not None}) > 1
 
 
 RULES: tuple[Rule, ...] = (
     boxes_exist,
     traced_tunnels_exist,
-    box_addresses_are_unique,
-    tunnels_do_not_collide,
+    nothing_is_claimed_twice,
+    tunnels_are_one_subnet,
+    subnets_do_not_overlap,
+    overlays_fit_their_underlays,
     routers_are_whole,
     sessions_have_two_ends,
 )

@@ -14,11 +14,13 @@ import yaml
 
 FILE_BYTES_MAX = 1 << 20
 NODES_MAX = 100_000
-"""Nodes of one file, aliases expanded: what stops a YAML bomb."""
+"""Values of one file, aliases expanded: what stops a YAML bomb."""
 DEPTH_MAX = 32
 
 Path = tuple[str | int, ...]
 """Where a value stands inside its document: keys and indexes."""
+Place = tuple[int, int]
+"""Where it stands inside its file: line and column, from 1."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,124 +54,180 @@ class Finding:
 class Document:
     """One YAML document as plain data, with the location of every value in it."""
 
+    file: str
     data: dict[str, object]
-    locations: Mapping[Path, Location]
+    places: Mapping[Path, Place]
+
+    def __contains__(self, path: Path) -> bool:
+        """Whether something stands at ``path``."""
+        return path in self.places
 
     def locate(self, path: Path) -> Location:
         """The location of the value at ``path``, or of its nearest ancestor that is there."""
-        while path not in self.locations:
+        while path not in self.places:
             path = path[:-1]
-        return self.locations[path]
+        return Location(self.file, *self.places[path])
+
+
+def shown(text: object) -> str:
+    """Text of the input, cut and made safe to print on one line."""
+    return "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in str(text)[:63])
 
 
 class _Refused(Exception):
-    """A node that a spec may not hold."""
+    """Something that a spec may not hold."""
 
-    def __init__(self, mark: yaml.Mark, message: str) -> None:
+    def __init__(self, place: Place, message: str) -> None:
         super().__init__(message)
-        self.mark = mark
+        self.place = place
         self.message = message
 
 
 def parse(file: str, content: bytes) -> tuple[list[Document], list[Finding]]:
     """The documents of one file and what is wrong with it; empty documents are passed over."""
-    start = Location(file, 1, 1)
+    documents: list[Document] = []
+    place, message = (1, 1), ""
+    try:
+        documents.extend(_documents(file, _text(content)))
+    except _Refused as err:
+        place, message = err.place, err.message
+    except yaml.MarkedYAMLError as err:
+        if mark := err.problem_mark or err.context_mark:
+            place = (mark.line + 1, mark.column + 1)
+        message = f"not YAML: {err.problem or err.context}"
+    except yaml.YAMLError as err:
+        message = f"not YAML: {str(err).splitlines()[0]}"
+    return documents, [Finding(Location(file, *place), "", "", message)] if message else []
+
+
+def _text(content: bytes) -> str:
     if len(content) > FILE_BYTES_MAX:
-        return [], [Finding(start, "", "", f"{len(content)} bytes; a spec file has at most {FILE_BYTES_MAX}")]
+        raise _Refused((1, 1), f"{len(content)} bytes; a spec file has at most {FILE_BYTES_MAX}")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as err:
-        return [], [Finding(start, "", "", f"not UTF-8 at byte {err.start}")]
-    documents: list[Document] = []
-    budget = _Budget()
-    try:
-        for root in _compose(text):
-            if root is None or (isinstance(root, yaml.ScalarNode) and root.value == ""):
-                continue
-            builder = _Builder(file, budget)
-            data = builder.build(root, (), 0)
-            if not isinstance(data, dict):
-                raise _Refused(
-                    root.start_mark, "a spec is a mapping with apiVersion, kind, metadata and spec"
-                )
-            documents.append(Document(data, builder.locations))
-    except _Refused as err:
-        return documents, [Finding(_location(file, err.mark), "", "", err.message)]
-    except yaml.MarkedYAMLError as err:
-        mark = err.problem_mark or err.context_mark
-        where = _location(file, mark) if mark is not None else start
-        return documents, [Finding(where, "", "", f"not YAML: {err.problem or err.context}")]
-    except yaml.YAMLError as err:
-        return documents, [Finding(start, "", "", f"not YAML: {str(err).splitlines()[0]}")]
-    return documents, []
+        raise _Refused((1, 1), f"not UTF-8 at byte {err.start}") from None
+    if directive := _TAG_DIRECTIVE.search(text):
+        raise _Refused((text.count("\n", 0, directive.end()) + 1, 1), "a %TAG directive is not allowed")
+    return text
 
 
-def _compose(text: str) -> Iterator[yaml.Node | None]:
-    loader = yaml.CSafeLoader(text)
-    try:
-        while loader.check_node():
-            yield loader.get_node()
-    finally:
-        loader.dispose()
+_TAG_DIRECTIVE = re.compile(r"(?:\A|[\n\r\x85\u2028\u2029])%TAG")
+"""No tag of one's own is allowed anyway, and the parser compares each such directive with all before it."""
 
 
-def _location(file: str, mark: yaml.Mark) -> Location:
-    return Location(file, mark.line + 1, mark.column + 1)
+def _documents(file: str, text: str) -> Iterator[Document]:
+    # Events, not nodes: PyYAML makes nodes by recursion in C, where nesting overruns the process's stack.
+    events = yaml.parse(text, Loader=yaml.CSafeLoader)
+    left = NODES_MAX
+    for event in events:
+        if not isinstance(event, yaml.DocumentStartEvent):
+            continue
+        reader = _Reader(events, left)
+        data = reader.value((), 0)
+        left = reader.left
+        if isinstance(data, dict):
+            yield Document(file, data, reader.places)
+        elif data is not None:
+            raise _Refused(reader.places[()], "a spec is a mapping with apiVersion, kind, metadata and spec")
+
+
+def _place(event: yaml.Event) -> Place:
+    mark = event.start_mark
+    return (mark.line + 1, mark.column + 1) if mark else (1, 1)
 
 
 @dataclass(slots=True)
-class _Budget:
-    nodes: int = NODES_MAX
+class _Reader:
+    """Reads one document off the parser's events, which are made as they are asked for.
 
-    def spend(self, node: yaml.Node) -> None:
-        self.nodes -= 1
-        if self.nodes < 0:
+    The events are kept, so that an alias reads those of its anchor once more.
+    """
+
+    events: Iterator[yaml.Event]
+    left: int
+    """How many more values the file may hold."""
+    places: dict[Path, Place] = field(default_factory=dict)
+    _kept: list[yaml.Event] = field(default_factory=list)
+    _at: int = 0
+    _anchors: dict[str, int] = field(default_factory=dict)
+
+    def value(self, path: Path, depth: int) -> object:
+        """The value that begins with the next event, which stands at ``path``."""
+        event = self._next()
+        self.left -= 1
+        if self.left < 0:
             raise _Refused(
-                node.start_mark, f"more than {NODES_MAX} values in one file (aliases count each time)"
+                _place(event), f"more than {NODES_MAX} values in one file (aliases count each time)"
             )
-
-
-@dataclass(slots=True)
-class _Builder:
-    file: str
-    budget: _Budget
-    locations: dict[Path, Location] = field(default_factory=dict)
-
-    def build(self, node: yaml.Node, path: Path, depth: int) -> object:
-        self.budget.spend(node)
         if depth > DEPTH_MAX:
-            raise _Refused(node.start_mark, f"nested deeper than {DEPTH_MAX} levels")
-        self.locations.setdefault(path, _location(self.file, node.start_mark))
-        if isinstance(node, yaml.ScalarNode):
-            return _scalar(node)
-        if isinstance(node, yaml.SequenceNode):
-            _standard(node, "tag:yaml.org,2002:seq")
-            return [self.build(child, (*path, i), depth + 1) for i, child in enumerate(node.value)]
-        _standard(node, "tag:yaml.org,2002:map")
-        return self._mapping(node, path, depth)
+            raise _Refused(_place(event), f"nested deeper than {DEPTH_MAX} levels")
+        # An error about a field points at its key, which is marked already: the value may stand lines below.
+        self.places.setdefault(path, _place(event))
+        match event:
+            case yaml.AliasEvent():
+                return self._alias(event, path, depth)
+            case yaml.ScalarEvent():
+                return _scalar(event)
+            case yaml.SequenceStartEvent():
+                return self._sequence(event, path, depth)
+            case _:
+                return self._mapping(event, path, depth)
 
-    def _mapping(self, node: yaml.Node, path: Path, depth: int) -> dict[str, object]:
+    def _next(self) -> yaml.Event:
+        if self._at == len(self._kept):
+            event = next(self.events)
+            self._kept.append(event)
+            anchor = None if isinstance(event, yaml.AliasEvent) else getattr(event, "anchor", None)
+            if anchor is not None and self._anchors.setdefault(anchor, self._at) != self._at:
+                first, _ = _place(self._kept[self._anchors[anchor]])
+                raise _Refused(_place(event), f"&{anchor}: given twice, first at line {first}")
+        self._at += 1
+        return self._kept[self._at - 1]
+
+    def _ends(self, end: type[yaml.Event]) -> bool:
+        """Whether the next event is this end; if so, it is taken."""
+        found = isinstance(self._next(), end)
+        self._at -= not found
+        return found
+
+    def _alias(self, event: yaml.AliasEvent, path: Path, depth: int) -> object:
+        if event.anchor not in self._anchors:
+            raise _Refused(_place(event), f"*{event.anchor}: no such anchor before this line")
+        after, self._at = self._at, self._anchors[event.anchor]
+        value = self.value(path, depth)
+        self._at = after
+        return value
+
+    def _sequence(self, start: yaml.SequenceStartEvent, path: Path, depth: int) -> list[object]:
+        _standard(start, "tag:yaml.org,2002:seq")
+        items: list[object] = []
+        while not self._ends(yaml.SequenceEndEvent):
+            items.append(self.value((*path, len(items)), depth + 1))
+        return items
+
+    def _mapping(self, start: yaml.Event, path: Path, depth: int) -> dict[str, object]:
+        _standard(start, "tag:yaml.org,2002:map")
         mapping: dict[str, object] = {}
-        for key_node, value_node in node.value:
-            key = _scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+        while not self._ends(yaml.MappingEndEvent):
+            event = self._next()
+            key = _scalar(event) if isinstance(event, yaml.ScalarEvent) else None
             if not isinstance(key, str):
-                raise _Refused(key_node.start_mark, "a key must be text")
+                raise _Refused(_place(event), "a key must be text; put it in quotes")
             if key in mapping:
-                first = self.locations[(*path, key)]
-                raise _Refused(key_node.start_mark, f"{key}: given twice, first at line {first.line}")
-            # An error about a field points at its key: the value may stand lines below.
-            self.locations[(*path, key)] = _location(self.file, key_node.start_mark)
-            mapping[key] = self.build(value_node, (*path, key), depth + 1)
+                first, _ = self.places[(*path, key)]
+                raise _Refused(_place(event), f"{shown(key)}: given twice, first at line {first}")
+            self.places[(*path, key)] = _place(event)
+            mapping[key] = self.value((*path, key), depth + 1)
         return mapping
 
 
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _SCALAR_TAGS = frozenset(
-    f"tag:yaml.org,2002:{name}"
-    for name in ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")
+    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "timestamp")
 )
-"""What YAML's own rules give to untagged scalars; the text of each is read by the rules below instead."""
+"""Tags that may stand before a scalar; its text is read by the rules below all the same."""
 
 _WORDS: dict[str, object] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -178,11 +236,10 @@ _WORDS: dict[str, object] = {
 }
 
 
-def _scalar(node: yaml.ScalarNode) -> object:
-    if node.tag not in _SCALAR_TAGS:
-        raise _Refused(node.start_mark, f"the tag {node.tag} is not allowed")
-    text: str = node.value
-    if node.style:  # quoted or block: text, whatever it looks like
+def _scalar(event: yaml.ScalarEvent) -> object:
+    _standard(event, *_SCALAR_TAGS)
+    text: str = event.value
+    if event.style:  # quoted or block: text, whatever it looks like
         return text
     if text in _WORDS:
         return _WORDS[text]
@@ -193,6 +250,7 @@ def _scalar(node: yaml.ScalarNode) -> object:
     return text
 
 
-def _standard(node: yaml.Node, tag: str) -> None:
-    if node.tag != tag:
-        raise _Refused(node.start_mark, f"the tag {node.tag} is not allowed")
+def _standard(event: yaml.Event, *tags: str) -> None:
+    tag = getattr(event, "tag", None)
+    if tag not in (None, "!", *tags):
+        raise _Refused(_place(event), f"the tag {shown(tag)} is not allowed")

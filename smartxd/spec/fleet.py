@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import Any
 
 from smartxd.objects import ObjectRef
 from smartxd.spec.envelope import Object
 from smartxd.spec.fields import BoxSelector, SpecModel
-from smartxd.spec.kinds.bgppeer import BGPPeerSpec
+from smartxd.spec.kinds.bgppeer import BGPPeerSpec, PeerEnd
 from smartxd.spec.kinds.bgprouter import BGPRouterSpec
 from smartxd.spec.kinds.box import BoxSpec
 from smartxd.spec.kinds.tracepolicy import TracePolicySpec
@@ -66,3 +67,8 @@ class Fleet:
         box = self.boxes.get(router.spec.box)
         given = router.spec.router_id or (box and (box.spec.router_id or box.spec.loopback))
         return str(given) if given else None
+
+    def address_of(self, end: PeerEnd) -> IPv4Address | None:
+        """The address of an end of a session: its own, or its box's underlay; None without such a box."""
+        box = self.boxes.get(end.box)
+        return end.address or (box.spec.underlay.address.ip if box else None)

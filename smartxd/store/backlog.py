@@ -8,8 +8,9 @@ from types import TracebackType
 import pyarrow as pa
 
 from smartxd.errors import StoreError
-from smartxd.store.index import Index, Part, Segment
+from smartxd.store.index import Index
 from smartxd.store.segments import Damaged, SegmentReader, StoredBatch
+from smartxd.store.view import Part, Segment
 
 CHUNK = 64
 """Batches that are listed at once."""
@@ -70,10 +71,7 @@ class Backlog:
         found = self._enter_segment(part.segment).batches(stream, after, CHUNK)
         first = found[0].seq if found else None
         if first != after + 1 and (found or part.span):
-            raise Damaged(
-                f"{self._directory / part.segment.name}: damaged: batch {stream}/{after + 1} is missing",
-                "smartxd goes on without it; look at the disk's health",
-            )
+            raise Damaged(self._directory / part.segment.name, f"batch {stream}/{after + 1} is missing")
         return found
 
     def rows(self, batch: StoredBatch) -> pa.Table:

@@ -17,7 +17,7 @@ _TIMES = {"flows": ("first_ns", "last_ns"), "losses": ("at_ns", "at_ns")}
 
 @dataclass(frozen=True, slots=True, order=True)
 class BatchKey:
-    """Names a batch everywhere and for ever; ``seq`` counts from 1 within a store's ``epoch``."""
+    """Names a batch everywhere and for ever; ``seq`` counts up within a store's ``epoch``."""
 
     box: str
     stream: str

@@ -24,10 +24,11 @@ from smartxd.errors import StoreError
 from smartxd.records import STREAMS
 from smartxd.report import CaptureReport, TracerReport
 from smartxd.store.batch import split
-from smartxd.store.index import PATTERN, Counts, Index, Segment, Span
+from smartxd.store.index import PATTERN, Index
 from smartxd.store.ledger import read_report
 from smartxd.store.schema import make_segment
 from smartxd.store.segments import Damaged, SegmentReader, SegmentWriter, files, size
+from smartxd.store.view import Counts, Segment, Span
 
 __all__ = ["CaptureStore", "read_report"]
 
@@ -82,7 +83,7 @@ class CaptureStore:
 
     @property
     def epoch(self) -> str:
-        """Names the store: batch numbers count from 1 within it."""
+        """Names the store, until its current file is lost: no number is given twice within it."""
         return self._index.epoch
 
     def _open(self) -> None:
@@ -107,7 +108,7 @@ class CaptureStore:
         self._current: Segment = self._index.segments()[-1]
         path = self.directory / self._current.name
         if not path.exists():
-            raise Damaged(f"{path}: missing", "nothing but smartxd capture may remove files there")
+            raise Damaged(path, "the file is gone")
         with SegmentReader(path) as reader:
             self._generations: dict[str, int] = self._index.generations() | reader.generations()
             self._seq: dict[str, int] = {}
@@ -181,7 +182,7 @@ class CaptureStore:
             ) from err
 
     def suspect(self, err: Damaged) -> None:
-        """What a reader, in any thread, has found of the segment that is written: no more rows go there."""
+        """What a reader, in any thread, has found: if that file is still written, no more rows go there."""
         self._suspicion = err
 
     def record_tracers(self, at: datetime, tracers: Sequence[TracerReport]) -> None:
@@ -202,21 +203,21 @@ class CaptureStore:
         if not path.exists():
             # Rows written to a file without a name would be gone with this process.
             raise StoreLost(f"{path}: removed while it was written", "smartxd capture starts a new one")
-        if self._suspicion:
+        if self._suspicion and self._suspicion.path == path:
             raise self._suspicion
         now_s = int(self._clock())
         disk = os.statvfs(self.directory)
         excess = max(
-            sum(size(file) for file in self.directory.glob("*.sqlite")) - self._config.disk_max_bytes,
+            size(*self.directory.iterdir()) - self._config.disk_max_bytes,
             self._reserve_bytes - disk.f_bavail * disk.f_frsize,
         )
         for segment in self._index.segments()[:-1]:
             if excess > 0:
-                excess -= size(self.directory / segment.name)
+                excess -= size(*files(self.directory / segment.name))
                 self._index.retire(segment, "disk_max_bytes reached, or the disk nearly full")
             elif self._aged(segment, now_s) and self._all_settled(segment):
                 self._index.retire(segment, "retention_s reached")
-        full = size(path) * SEGMENTS_PER_BOUND >= self._config.disk_max_bytes
+        full = size(*files(path)) * SEGMENTS_PER_BOUND >= self._config.disk_max_bytes
         if self._start_s(now_s) != self._current.start_s or full:
             self._roll(now_s)
 

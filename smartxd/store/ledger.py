@@ -11,8 +11,9 @@ from typing import TypeVar
 from smartxd.errors import StoreError
 from smartxd.records import STREAMS
 from smartxd.report import CaptureReport, StreamReport
-from smartxd.store.index import Counts, Index, Ledger, is_store
+from smartxd.store.index import Index, is_store
 from smartxd.store.segments import SegmentReader
+from smartxd.store.view import Counts, Ledger
 
 _TRIES = 3
 _T = TypeVar("_T")

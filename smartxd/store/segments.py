@@ -33,6 +33,10 @@ FIELDS = "seq, first_row, last_row, rows, packets, bytes, t_min_ns, t_max_ns, ch
 class Damaged(StoreError):
     """A file, or a batch in it, is not what was written. Any other error may pass by itself."""
 
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path}: damaged: {what}", "smartxd goes on without it; look at the disk's health")
+        self.path = path
+
 
 @dataclass(frozen=True, slots=True)
 class StoredBatch:
@@ -51,10 +55,10 @@ def files(path: Path) -> tuple[Path, Path, Path]:
     return path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
 
 
-def size(path: Path) -> int:
-    """Bytes on disk, the write-ahead log included; a file that vanishes meanwhile has none."""
+def size(*paths: Path) -> int:
+    """Bytes of all these files; one that is not there, or vanishes meanwhile, has none."""
     total = 0
-    for file in files(path):
+    for file in paths:
         with suppress(FileNotFoundError):
             total += file.stat().st_size
     return total
@@ -63,7 +67,7 @@ def size(path: Path) -> int:
 def _error(path: Path, err: BaseException) -> StoreError:
     line = (str(err).splitlines() or [type(err).__name__])[0]
     if isinstance(err, pa.ArrowInvalid | pa.ArrowTypeError) or any(word in line for word in _DAMAGE):
-        return Damaged(f"{path}: damaged: {line}", "smartxd goes on without it; look at the disk's health")
+        return Damaged(path, line)
     return StoreError(
         f"{path}: {line}", "is the disk full, or may this user not read the file? else restart smartx-capture"
     )
@@ -130,10 +134,7 @@ class SegmentWriter(_Connection):
                     cursor.adbc_ingest(stream, table, mode="append")
                     cursor.execute(f"SELECT max(rowid) FROM {stream}")
                     if cursor.fetchone() != (last_row[stream],):
-                        raise Damaged(
-                            f"{self.path}: table {stream} has rows of no batch",
-                            "nothing but smartxd capture may write there",
-                        )
+                        raise Damaged(self.path, f"table {stream} has rows of no batch")
                     s = Sums.of(stream, table)
                     cursor.execute(
                         "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -142,7 +143,8 @@ class SegmentWriter(_Connection):
                 cursor.execute("INSERT OR REPLACE INTO generations VALUES (?, ?)", (incarnation, generation))
             self._conn.adbc_connection.commit()
         except BaseException as err:
-            self._conn.adbc_connection.rollback()
+            with suppress(adbc_driver_manager.Error):  # what went wrong first is what is said
+                self._conn.adbc_connection.rollback()
             if isinstance(err, _ERRORS):
                 raise _error(self.path, err) from err
             raise
@@ -183,10 +185,7 @@ class SegmentReader(_Connection):
             batch.sums.rows,
         )
         if table.num_rows != batch.sums.rows or checksum(table) != batch.checksum:
-            raise Damaged(
-                f"{self.path}: batch {batch.stream}/{batch.seq} fails its checksum",
-                "it is quarantined and stays in its file; look at the disk's health",
-            )
+            raise Damaged(self.path, f"batch {batch.stream}/{batch.seq} fails its checksum")
         return table
 
     def table(self, sql: str, args: Sequence[object], schema: pa.Schema, max_rows: int) -> pa.Table:

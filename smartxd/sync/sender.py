@@ -39,7 +39,7 @@ class Sender:
     def __init__(
         self, config: Config, store_dir: Path, damaged: Callable[[Damaged], None] = lambda _: None
     ) -> None:
-        """Nothing is opened yet; the store may be made later. ``damaged`` is told of the file being written."""
+        """Nothing is opened yet. ``damaged`` is told when the file that is being written cannot be read."""
         self._damaged = damaged
         self._config = config
         self._store_dir = store_dir

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -50,8 +51,26 @@ def test_a_name_that_no_box_can_have_is_refused(own, name):
 
 def test_boxes_are_listed_for_people_and_programs(own):
     own.enroll("gist1")
-    assert own.run("boxes").stdout.splitlines()[1].split() == ["gist1", "no", "-", "never"]
+    assert own.run("boxes").stdout.splitlines()[1].split() == ["gist1", "Never", "-", "never"]
     assert '"box": "gist1"' in own.run("boxes", "-o", "json").stdout
+
+
+def test_a_box_not_heard_of_for_three_report_intervals_is_listed_as_quiet(own):
+    for name in ("late", "slow"):
+        own.enroll(name)
+    with sqlite3.connect(own.data_dir / "center.sqlite") as conn:
+        heard = datetime.now(UTC) - timedelta(seconds=40)
+        conn.execute("UPDATE center_box SET last_contact = ?, ready = 1", (f"{heard:%Y-%m-%d %H:%M:%S}",))
+        conn.execute(
+            "UPDATE center_box SET report = ? WHERE name = 'slow'", ('{"box": "slow", "interval_s": 60}',)
+        )
+    conn.close()
+    states = [line.split()[:2] for line in own.run("boxes").stdout.splitlines()[1:]]
+    assert states == [["late", "Quiet"], ["slow", "Ready"]]
+    own.start()
+    text = httpx.get(own.url, trust_env=False).text
+    assert "1 of 2 ready, 1 quiet" in text
+    assert "no contact for" in text.split('href="/boxes/late"')[1].split("</tr>")[0]
 
 
 def test_the_secret_key_is_for_its_owner_only_and_stays(own):
@@ -146,8 +165,8 @@ def test_old_rows_are_deleted_and_their_batches_still_known(tmp_path):
         put(store, 1, 0, 100)
         put(store, 2, 100, 100)
         time.sleep(1.1)  # the age is the point
-        store._expire_due_s = 0
         put(store, 3, 200, 10)
+        assert store.expire() is False
         rows = store.flows(FlowFilter(0), 1000)["packets"].to_pylist()
         assert sorted(rows) == list(range(200, 210))
         assert put(store, 1, 0, 100) is Put.DUPLICATE
@@ -162,7 +181,7 @@ def test_row_numbers_are_not_given_out_again_when_all_rows_are_old(tmp_path):
     try:
         put(store, 1, 0, 100)
         time.sleep(1.1)  # the age is the point
-        store._expire_due_s = 0
+        store.expire()
         assert put(store, 1, 0, 100) is Put.DUPLICATE
         put(store, 2, 100, 5)
         rows = store.flows(FlowFilter(0), 1000)["packets"].to_pylist()

@@ -97,7 +97,7 @@ def test_the_first_page_shows_each_box_with_what_is_wrong_with_it(center):
     assert re.search(r"\d+ s ago", rows["good"])
     for expected in (
         "Not ready",
-        "Stalled=True MissingUnderlay",
+        "<b>Stalled</b> Tunnel/blue",
         "no route to 192.0.2.9",
         "1 of 2 established",
     ):
@@ -107,6 +107,11 @@ def test_the_first_page_shows_each_box_with_what_is_wrong_with_it(center):
     detail = page(center, "/boxes/bad")
     for expected in (COMMIT, "BGPPeer/a-c", "Active", "https://git.example/specs", "BGPRouter/wan"):
         assert expected in detail
+    assert "MissingUnderlay" in detail
+    objects = re.findall(r"<td><b>(\w+/\S+)</b>", detail)
+    assert objects == ["Tunnel/blue", "Box/bad", "BGPRouter/wan"], "a row for each, those in trouble first"
+    assert "Stalled=True" not in detail
+    assert "Stalled=True" in page(center, "/boxes/bad?all")
     assert httpx.get(f"{center.url}/boxes/nobody", trust_env=False).status_code == 404
 
 

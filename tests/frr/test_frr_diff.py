@@ -159,10 +159,31 @@ def test_the_mark_without_the_inventory_deletes_nothing() -> None:
 def test_a_neighbor_of_a_life_before_is_taken_into_the_inventory() -> None:
     inventory = Ownership(frozenset(o for o in STATE.objects() if not o.id.startswith("neighbor ")))
     first, second = plan(STATE, MADE, inventory).actions
-    assert first.changes == (Change("owner", None, WAN),)
-    assert second.changes == (Change("owner", None, LAN),)
+    assert first.changes == (Change("inventory", None, WAN),)
+    assert second.changes == (Change("inventory", None, LAN),)
     assert target(MADE, (first, second)).configuration.router.asn == 65001  # type: ignore[union-attr]
     assert set(target(MADE, (first, second)).configuration.paths()) == set(MADE.paths())
+
+
+def test_a_lost_inventory_is_regained_where_the_section_is_all_ours() -> None:
+    found = plan(STATE, MADE, NOTHING)
+    assert not found.problems
+    assert {(a.verb, a.owned, a.disruption) for a in found.actions} == {
+        (Verb.UPDATE, o, Disruption.NONE) for o in STATE.objects()
+    }
+    assert all(a.changes == (Change("inventory", None, a.owner),) for a in found.actions)
+    assert set(target(MADE, found.actions).configuration.paths()) == set(MADE.paths())
+    drifted = by_hand(" neighbor 192.0.2.2 timers 60 180\n", " neighbor 192.0.2.2 shutdown\n")
+    assert "router bgp 65001" in {a.id for a in plan(STATE, drifted, NOTHING).actions}
+
+
+def test_a_section_with_a_foreign_part_is_not_adopted_when_the_inventory_is_lost() -> None:
+    for line in (" neighbor 192.0.2.9 remote-as 65099\n", " bgp cluster-id 1.1.1.1\n"):
+        shared = by_hand(" !\n address", line + " !\n address")
+        found = plan(STATE, shared, NOTHING)
+        assert {a.id for a in found.actions} == {"neighbor 192.0.2.2", "neighbor 192.0.2.3"}
+    unmarked = FRRState(replace(SPEAKER, neighbors=()))
+    assert not plan(unmarked, after(unmarked, parse(BARE), NOTHING), NOTHING).actions
 
 
 def test_a_renamed_owner_changes_the_mark_only() -> None:
@@ -171,7 +192,7 @@ def test_a_renamed_owner_changes_the_mark_only() -> None:
     state = FRRState(replace(SPEAKER, neighbors=(replace(wan, owner=renamed), lan)))
     (action,) = plan(state, MADE, own(STATE)).actions
     assert (action.owner, action.disruption) == (renamed, Disruption.NONE)
-    assert Change("owner", WAN, renamed) in action.changes
+    assert Change("inventory", WAN, renamed) in action.changes
     assert "description smartxd:BGPPeer/uplink text" in after(state, MADE, own(STATE)).text
 
 

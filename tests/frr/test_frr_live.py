@@ -15,6 +15,7 @@ import pytest
 from smartxd.config import FRRConfig
 from smartxd.errors import PlaneError
 from smartxd.objects import ObjectRef
+from smartxd.planes.frr import plane as plane_module
 from smartxd.planes.frr import vtysh as shell
 from smartxd.planes.frr.plane import FRRPlane
 from smartxd.planes.frr.state import BGP, FRRState, Neighbor
@@ -278,7 +279,50 @@ def test_a_dead_staticd_does_not_lose_its_routes(lone: Instance) -> None:
     assert list(problems) == ["FRRNotSaved"]
     assert "staticd" in problems["FRRNotSaved"]
     assert (lone.etc / "frr.conf").read_text() == saved
-    assert book.plan(ONE).actions == ()
+    # It is said for as long as it is so, and saved as soon as that can be done.
+    again = book.plan(ONE)
+    assert again.actions == ()
+    assert {(p.owner, p.reason, p.permanent) for p in again.problems} == {
+        (o.owner, "FRRNotSaved", False) for o in ONE.objects()
+    }
+    lone.start_daemon("staticd")
+    lone.configure(BY_HAND)
+    assert book.plan(ONE).problems == ()
+    now = (lone.etc / "frr.conf").read_text()
+    assert "neighbor 192.0.2.2 description smartxd:BGPPeer/wan" in now
+    assert "ip route 203.0.113.0/24 blackhole" in now
+
+
+def test_a_lost_inventory_is_regained_and_nothing_is_written(lone: Instance) -> None:
+    lone.configure(BY_HAND)
+    before = lone.running()
+    book = Book(FRRPlane(lone.config))
+    done(book, ONE)
+    running, file = lone.running(), (lone.etc / "frr.conf").stat().st_mtime_ns
+    book.owned = frozenset()
+    assert {a.owned for a in book.plan(ONE).actions} == ONE.objects()
+    done(book, ONE)
+    assert (lone.running(), (lone.etc / "frr.conf").stat().st_mtime_ns) == (running, file)
+    assert book.owned == ONE.objects()
+    done(book, FRRState())
+    assert lone.running() == before
+
+
+def test_a_hung_bgpd_holds_the_sessions_up_once_and_not_for_long(
+    lone: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plane_module, "SESSIONS_TIMEOUT_S", 0.5)
+    plane = FRRPlane(lone.config)
+    lone.kill("bgpd", signal.SIGSTOP, wait=False)
+    began = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(PlaneError) as caught:
+            plane.sessions(ONE)
+        assert caught.value.reason == "FRRDaemonDown"
+    assert time.monotonic() - began < 1.5
+    lone.kill("bgpd", signal.SIGCONT, wait=False)
+    plane.observe()
+    assert {s.state for s in plane.sessions(ONE)} == {"Absent"}
 
 
 def test_a_refused_line_names_its_owner_and_the_rest_is_done(lone: Instance) -> None:

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
+from smartxd.errors import PlaneError
 from smartxd.objects import ObjectRef, OwnedObject
+from smartxd.planes.kernel.observe import observe
 from smartxd.planes.kernel.observed import KernelObserved
 from smartxd.planes.kernel.plane import KernelPlane
+from smartxd.planes.kernel.rtnl import CREATE, RTM_NEWLINK, Rtnl
 from smartxd.planes.kernel.state import NEWBORN_GROUP, Address, Bridge, KernelState, Vxlan
 from smartxd.reconcile.plan import Ownership, Plan, Result, Verb
 
@@ -229,6 +233,100 @@ def test_teardown_removes_exactly_what_is_ours(plane: Box) -> None:
     assert box.snapshot() == before
 
 
+def test_foreign_addresses_survive_every_change_of_ours_in_their_subnet(plane: Box) -> None:
+    box = plane.namespace
+    box.batch(["link add marked type bridge", "link set marked alias smartxd:Tunnel/seg100"])
+    for conf in ("all", "default", "marked"):
+        box.run(f"sysctl -qw net.ipv4.conf.{conf}.promote_secondaries=0")
+    bridge, vxlan, address = segment()
+    # Both a bridge that is made and one that is taken over.
+    taken = replace(bridge, name="marked")
+    places = [replace(address, link=name) for name in ("br100", "marked")]
+    done(plane.converge(KernelState((bridge, taken, vxlan), tuple(places))))
+    for name in ("br100", "marked"):
+        box.ip(f"address add 10.0.100.50/24 dev {name}")
+
+    def held(name: str) -> set[str]:
+        (shown,) = box.json(f"-4 addr show dev {name}")
+        return {f"{a['local']}/{a['prefixlen']}" for a in shown["addr_info"]}
+
+    other = replace(vxlan, vni=101, mtu=1400)
+    for ours in ("10.0.100.2/24", "10.0.100.2/16", "10.0.100.3/24"):
+        moved = KernelState((bridge, taken, other), tuple(replace(a, address=ours) for a in places))
+        done(plane.converge(moved))
+        assert plane.plan(moved)[0] == Plan()
+        assert held("br100") == held("marked") == {ours, "10.0.100.50/24"}
+    done(plane.converge(KernelState((bridge, taken, other))))
+    assert held("br100") == held("marked") == {"10.0.100.50/24"}
+
+
+def test_an_address_goes_when_its_successor_is_there(plane: Box) -> None:
+    bridge, vxlan, address = segment()
+    done(plane.converge(state((bridge, vxlan, address))))
+    moved = state((bridge, vxlan, replace(address, address="10.0.100.2/24")))
+    assert done(plane.converge(moved)) == [
+        "create address 10.0.100.2/24 dev br100",
+        "delete address 10.0.100.1/24 dev br100",
+    ]
+    six = replace(address, address="fd00:1::1/64")
+    done(plane.converge(state((bridge, vxlan, six))))
+    longer = state((bridge, vxlan, replace(six, address="fd00:1::1/80")))
+    assert done(plane.converge(longer)) == [
+        "delete address fd00:1::1/64 dev br100",
+        "create address fd00:1::1/80 dev br100",
+    ]
+
+
+class Restless(Rtnl):
+    """A socket in whose namespace a link comes between any two parts of an answer, a number of times."""
+
+    def __init__(self, changes: int) -> None:
+        super().__init__()
+        self.changes = changes
+        self.hand = Rtnl()
+
+    def _receive(self) -> bytes:
+        data = super()._receive()
+        if self.changes:
+            self.changes -= 1
+            link = ifinfmsg()
+            kind = {"attrs": [("IFLA_INFO_KIND", "bridge")]}
+            link["attrs"] = [("IFLA_IFNAME", f"hasty{self.changes}"), ("IFLA_LINKINFO", kind)]
+            self.hand.request(RTM_NEWLINK, link, CREATE)
+        return data
+
+    def close(self) -> None:
+        super().close()
+        self.hand.close()
+
+
+@pytest.mark.parametrize("changes", [1, 1000])
+def test_a_look_at_a_network_that_does_not_rest_is_not_taken_for_the_truth(box: Any, changes: int) -> None:
+    # More links than one part of an answer has room for.
+    box.batch([f"link add b{n} type bridge" for n in range(100)])
+    with box.inside():
+        rtnl = Restless(changes)
+    try:
+        if changes == 1:
+            assert {"hasty0", *(f"b{n}" for n in range(100))} < observe(rtnl).links.keys()
+            return
+        with pytest.raises(PlaneError) as caught:
+            observe(rtnl)
+        assert caught.value.reason == "KernelBusy"
+    finally:
+        rtnl.close()
+
+
+def test_a_kernel_that_does_not_tell_is_an_error_of_the_plane(box: Any) -> None:
+    with box.inside():
+        plane = KernelPlane()
+    plane.close()
+    for look in (plane.observe, lambda: plane.forwarding(KernelState(), KernelObserved())):
+        with pytest.raises(PlaneError) as caught:
+            look()
+        assert caught.value.reason == "KernelRefused"
+
+
 def test_a_lost_inventory_is_regained_and_then_used(plane: Box) -> None:
     desired = state(segment())
     done(plane.converge(desired))
@@ -315,14 +413,15 @@ def test_vteps_find_each_other_by_multicast_and_ping_crosses(namespace: Callable
             one.namespace.run(f"ping -c 2 -i 0.2 -w 10 -M do -s 1422 {target}")
 
         desired = state(segment(100, 1))
-        (tunnel,) = one.plane.forwarding(desired, one.plane.observe()[0])
+        (tunnel,), (bridge,) = one.plane.forwarding(desired, one.plane.observe())
+        assert bridge.bridge == "br100"
         assert (tunnel.link, tunnel.vni, tunnel.up) == ("vx100", 100, True)
         ((address, macs),) = [(v.address, v.macs) for v in tunnel.vteps]
         assert address == "192.0.2.2"
         assert macs >= 2
         desired = state(segment(100, 2))
         assert two.plan(desired)[0] == Plan()
-        (bridge,) = two.plane.forwarding(desired, two.plane.observe()[1])
+        _, (bridge,) = two.plane.forwarding(desired, two.plane.observe())
         assert "10.0.100.2/24" in bridge.addresses
         ports = {p.port: p for p in bridge.ports}
         assert set(ports) == {"plug", "vx100"}

@@ -119,8 +119,8 @@ def test_containers_plug_into_a_bridge_and_reach_each_other(lab: Lab) -> None:
     lab.plug("gist1", "br0", "c1", IPv4Interface("192.0.2.11/24"))
     ping = run_in(lab, "c1", "ping", "-c", "1", "-W", "3", "-M", "do", "-s", "1422", "192.0.2.12")
     assert ping.returncode == 0, ping.stdout
-    lab.unplug("c2")
-    lab.unplug("c2")
+    assert lab.unplug("c2") is True
+    assert lab.unplug("c2") is False
     assert not namespace.exists(lab.layout.namespace("c2"))
     assert list(lab.state.containers) == ["c1"]
 
@@ -129,6 +129,50 @@ def test_a_bridge_that_is_not_there_is_named_and_nothing_is_recorded(lab: Lab) -
     with pytest.raises(LabError, match="gist1 has no bridge br9"):
         lab.plug("gist1", "br9", "c1", IPv4Interface("192.0.2.11/24"))
     assert lab.state.containers == {}
+
+
+def test_unplugging_what_was_never_there_says_so(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _smartxctl("unplug", str(lab.spec_dir), "--name", lab.layout.name, "nope") == 0
+    assert capsys.readouterr().out == "nope was not plugged in\n"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        *(("up",), ("down",), ("status",), ("exec", "gist1"), ("unplug", "c1")),
+        ("plug", "gist1", "br0", "c1", "192.0.2.1/24"),
+    ],
+    ids=lambda act: act[0],
+)
+def test_without_root_nothing_is_touched(lab: Lab, act: tuple[str, ...]) -> None:
+    before = lab.status()
+    os.seteuid(65534)
+    try:
+        with pytest.raises(LabError, match="a lab needs root"):
+            _smartxctl(act[0], str(lab.spec_dir), *act[1:], "--name", lab.layout.name)
+    finally:
+        os.seteuid(0)
+    assert lab.status() == before
+
+
+def test_an_interrupted_up_says_how_to_go_on_and_how_to_remove_it(
+    lab_name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: Lab, name: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Lab, "_start_frr", interrupt)
+    where = f"--name {lab_name} {EXAMPLE}"
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _smartxctl("up", "--name", lab_name, str(EXAMPLE))
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            f"lab {lab_name} is half up: `smartxctl lab up {where}` goes on, "
+            f"`smartxctl lab down {where}` removes it"
+        )
+    finally:
+        assert _smartxctl("down", "--name", lab_name, str(EXAMPLE)) == 0
+    assert leftovers(lab_name) == []
 
 
 def test_exec_passes_output_and_exit_code_through(lab: Lab) -> None:
@@ -158,7 +202,7 @@ def test_down_leaves_nothing_not_even_what_others_started_inside(
     stray = subprocess.Popen(lab.command_in("gist1", ["sleep", "300"]))
     (lab.layout.box("gist1").bpffs / "policy").mkdir(parents=True)
     processes = lab.state.processes.values()
-    scratch = [f"{d}.{p.launcher}" for d in ("zebra", "bgpd") for p in processes]
+    scratch = [f"{key.partition('/')[2]}.{p.launcher}" for key, p in lab.state.processes.items()]
     assert lab.down() is True
     assert stray.wait(5) == -signal.SIGTERM
     assert leftovers(name) == []

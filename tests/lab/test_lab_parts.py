@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from smartxd import config
+from smartxd.ctl.lab import show
 from smartxd.errors import LabError
 from smartxd.lab import network, process
 from smartxd.lab.box import Pace, config_text
 from smartxd.lab.layout import Layout, default_name
 from smartxd.lab.network import Node
 from smartxd.lab.repo import Repo, digest
+from smartxd.lab.status import BoxStatus, LabStatus, ProcessStatus
 from smartxd.source import folder
 from smartxd.spec.load import load
 
@@ -67,6 +69,56 @@ def test_only_boxes_of_another_subnet_are_routed_on_link() -> None:
     )
     routes = [line for line in network.box_lines(nodes[0], {"a": 0}, nodes) if line.startswith("route")]
     assert routes == ["route replace 192.0.2.129/32 dev wan0 scope link"]
+
+
+@pytest.mark.parametrize(
+    ("ready", "commit", "alive", "well"),
+    [
+        (True, "new", True, True),
+        (True, "old", True, False),  # its head was refused, or is not applied yet
+        (False, "new", True, False),
+        (True, "new", False, False),
+    ],
+)
+def test_a_lab_is_well_when_all_runs_and_is_ready_at_the_newest_commit(
+    ready: bool, commit: str, alive: bool, well: bool
+) -> None:
+    runs, smartxd = ProcessStatus(pid=1, alive=True), ProcessStatus(pid=2, alive=alive)
+    box = BoxStatus(box="a", namespace="l-a", ready=ready, commit=commit, processes={"smartxd": smartxd})
+    place = Path("/run/smartx-lab/l")
+    lab = LabStatus(
+        name="l",
+        folder=place,
+        repo=place / "repo",
+        head="new",
+        center="http://127.0.0.1:1/",
+        center_process=runs,
+        boxes=(box,),
+        containers={},
+    )
+    assert lab.well is well
+
+
+def test_a_head_that_is_not_applied_is_told_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    box = BoxStatus(box="a", namespace="l-a", ready=True, commit="612dec7d3d" * 4, processes={})
+    place, head = Path("/run/smartx-lab/l"), "7aac3cfe78" * 4
+    show(
+        LabStatus(
+            name="l",
+            folder=place,
+            repo=place / "repo",
+            head=head,
+            center=None,
+            center_process=None,
+            boxes=(box,),
+            containers={},
+        )
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "BOX  NAMESPACE  READY                               COMMIT      PROCESSES",
+        "a    l-a        no: head 7aac3cfe78 is not applied  612dec7d3d  -",
+        "repo   /run/smartx-lab/l/repo at 7aac3cfe78",
+    ]
 
 
 def test_the_configuration_of_a_box_is_one_that_the_daemon_loads(tmp_path: Path) -> None:

@@ -25,7 +25,20 @@ def _analyze(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("name", ["smartxd.service", "smartx-capture.service", "smartx-center.service"])
+NAMES = ("smartxd.service", "smartx-capture.service", "smartx-center.service")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_installation_puts_what_the_unit_starts_where_it_looks(name: str) -> None:
+    text = (UNITS / name).read_text()
+    install = (UNITS.parent / "docs" / "install.md").read_text()
+    program, *_, config = text.partition("ExecStart=")[2].splitlines()[0].split()
+    assert f"-m venv --system-site-packages {Path(program).parents[1]}\n" in install
+    assert config in install
+    assert name.removesuffix(".service") in install.partition("enable --now")[2]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_systemd_finds_nothing_wrong_with_the_unit(name: str, tmp_path: Path) -> None:
     done = _analyze("verify", str(_installed(name, tmp_path)))
     assert (done.returncode, done.stderr) == (0, "")

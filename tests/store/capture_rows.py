@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from smartxd.config import CaptureConfig
 from smartxd.records import FLOW, LOSS
+
+
+def bounded(disk_max_bytes: int, **more: int) -> CaptureConfig:
+    """A configuration whose bound a test can reach; a file's must be 64 MiB or more."""
+    return CaptureConfig.model_construct(disk_max_bytes=disk_max_bytes, **more)
 
 
 def flow_rows(first: int, count: int) -> pa.Table:

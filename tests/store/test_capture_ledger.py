@@ -6,12 +6,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from capture_rows import flow_rows, loss_rows
+from capture_rows import bounded, flow_rows, loss_rows
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from smartxd.config import CaptureConfig
 from smartxd.records import STREAMS
 from smartxd.store.backlog import Backlog
 from smartxd.store.captures import CaptureStore
@@ -34,7 +33,7 @@ class Store(RuleBasedStateMachine):
 
     @initialize(disk_max=st.sampled_from([200_000, 600_000, 1 << 30]))
     def open(self, disk_max: int) -> None:
-        self.config = CaptureConfig(segment_s=60, retention_s=120, disk_max_bytes=disk_max)
+        self.config = bounded(disk_max, segment_s=60, retention_s=120)
         self._open()
 
     def _open(self) -> None:

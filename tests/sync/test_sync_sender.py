@@ -14,14 +14,15 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from capture_rows import flow_rows, loss_rows
+from capture_rows import bounded, flow_rows, loss_rows
 
-from smartxd.config import CaptureConfig, Config
-from smartxd.errors import DaemonError, SyncError
+from smartxd.config import Config
+from smartxd.errors import DaemonError, StoreError, SyncError
 from smartxd.report import ConditionReport, ControlReport, SourceReport
 from smartxd.socketclient import fetch_status
 from smartxd.store.captures import CaptureStore, read_report
 from smartxd.store.ledger import read_totals
+from smartxd.store.segments import Damaged, SegmentReader
 from smartxd.sync.sender import Sender
 
 
@@ -91,7 +92,7 @@ def test_a_batch_that_the_centre_will_never_take_is_quarantined_and_the_next_one
     conn = sqlite3.connect(box.captures_dir / "index.sqlite")
     gaps = conn.execute("SELECT first_seq, last_seq, rows, cause, message FROM gaps").fetchall()
     conn.close()
-    assert gaps[0][:4] == (1, 1, 7, "quarantine")
+    assert gaps[0][:4] == (1, 1, 7, "quarantined")
     assert "other content" in gaps[0][4]
 
 
@@ -106,6 +107,39 @@ def test_damaged_rows_are_quarantined_before_they_are_sent(center, box):
     Sender(box, box.captures_dir).flush()
     assert totals(box).ledger.quarantined.rows == 50
     assert center.totals("gist1")["rows"] == 50
+
+
+def test_a_box_whose_file_is_damaged_reports_that_and_says_so_to_capture(center, box):
+    center.start()
+    fill(box, 2)
+    (path,) = box.captures_dir.glob("flows-*.sqlite")
+    path.write_bytes(b"X" * 8192)
+    stop, told = threading.Event(), []
+    thread = threading.Thread(target=Sender(box, box.captures_dir, told.append).run, args=(stop,))
+    thread.start()
+    try:
+        report = wait_for(lambda: center.get("/api/v1/boxes/gist1")["report"])
+    finally:
+        stop.set()
+        thread.join(timeout=10)
+    assert not thread.is_alive()
+    assert f"{path}: damaged: " in report["capture"]["sync_error"]
+    assert isinstance(told[0], Damaged)
+
+
+def test_an_error_that_may_pass_quarantines_nothing(center, box, monkeypatch):
+    center.start()
+    fill(box, 2)
+
+    def fails(*_: object) -> None:
+        raise StoreError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentReader, "rows", fails)
+        with pytest.raises(StoreError, match="disk I/O error"):
+            Sender(box, box.captures_dir).flush()
+    assert Sender(box, box.captures_dir).flush() == 3
+    assert totals(box).ledger.received.rows == 100
 
 
 @pytest.mark.parametrize(
@@ -295,7 +329,7 @@ def test_a_daemon_that_answers_nonsense_is_one_line(tmp_path, status, body, says
 
 def test_the_bound_on_disk_goes_on_while_the_centre_is_away(center, box):
     """captured = received + pending + tombstoned, and the centre has exactly what the box calls received."""
-    small = box.model_copy(update={"capture": CaptureConfig(disk_max_bytes=1 << 20)})
+    small = box.model_copy(update={"capture": bounded(1 << 20)})
     fill(small, 10, rows=500)
     center.start()
     Sender(small, small.captures_dir).flush()

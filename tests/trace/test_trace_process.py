@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import pytest
 import trace_frames as f
-from trace_box import Box, stored_flows, tracer
+from trace_box import Box, Collected, stored_flows, tracer
 
+from smartxd.capture.tracing import Tracing
 from smartxd.errors import StoreError
+from smartxd.manifest import Manifest
 from smartxd.report import CaptureReport, TracerReport
 from smartxd.store.captures import read_report
 
@@ -143,6 +146,65 @@ def test_a_retired_policy_is_drained_a_last_time_and_its_pins_removed(capture: C
     ]
     box.converge(tracer("wan", name="kept"))
     assert [p.name for p in box.manifest.policies] == ["kept"]
+
+
+def test_a_store_that_is_deleted_ends_it_in_one_line_and_costs_no_count(capture: Capture) -> None:
+    box = capture.box
+    box.converge(tracer("wan"), tracer("wan", name="old"))
+    process = capture.start()
+    box.send(FRAME)
+    capture.wait_for(lambda r: sum(t.packets for t in r.tracers) == 2)
+    box.converge(tracer("wan"))  # the last counts of a retired policy are what could be lost
+    process.send_signal(signal.SIGSTOP)
+    shutil.rmtree(capture.captures)
+    box.send(*[FRAME] * 5)
+    process.send_signal(signal.SIGCONT)
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode == 1
+    assert "removed while it was written" in said
+    assert "hint: smartxd capture starts a new one" in said
+    assert "Traceback" not in said
+    capture.running.clear()
+    capture.start()
+    capture.wait_for_packets(6)
+    capture.stop()
+    assert capture.stored_packets() == 5
+
+
+def test_a_failing_store_never_costs_a_retired_policy_its_counts(box: Box) -> None:
+    class Failing(Collected):
+        def append(self, *_: object) -> None:
+            raise FileNotFoundError("the store's directory")
+
+    box.converge(tracer("wan"))
+    box.send(*[FRAME] * 3)
+    box.converge()
+    (retired,) = box.manifest.policies
+    said: list[str] = []
+    for store in (Failing(), good := Collected()):
+        assert retired.pin_dir.exists()
+        tracing = Tracing(store, said.append)
+        tracing.drain(box.manifest)
+        tracing.close()
+    assert not retired.pin_dir.exists()
+    assert sum(flow["packets"] for flow in good.flows) == 3
+    assert len(said) == 1
+
+
+def test_rows_name_an_interface_that_the_manifest_does_not_tell_yet(capture: Capture) -> None:
+    """Programs count from when they are attached; the manifest is published after that."""
+    box = capture.box
+    box.converge(tracer("wan"))
+    told = box.manifest
+    early = Manifest(policies=tuple(p.model_copy(update={"interfaces": ()}) for p in told.policies))
+    early.write(box.manifest_path)
+    box.send(FRAME)
+    capture.start()
+    capture.wait_for(lambda r: r.streams[0].captured_rows == 1)
+    told.write(box.manifest_path)
+    capture.wait_for_packets(1)  # so its total was not forgotten meanwhile
+    capture.stop()
+    assert stored_flows(capture.captures, "select interface, packets from flows") == [("wan", 1)]
 
 
 def test_a_second_one_is_refused_in_one_line(capture: Capture) -> None:

@@ -110,13 +110,13 @@ class SqliteFlowStore:
         if max(packets + sums.packets, sent + sums.bytes) > TOTAL_MAX:
             raise OverflowingError(f"with it, {key.stream} of {key.box} would have counted over {TOTAL_MAX}")
         batch_id = self._batch_id + 1
-        last = f"SELECT coalesce(max(rowid), 0) FROM {key.stream}"
-        before = int(self._read(self._conn, last)[0][0])
-        latest = "SELECT received_ns FROM batches WHERE id = ?"
-        # A clock that was set back must not make a batch older than the one before it.
-        received_ns = max(
-            [time.time_ns(), *(r[0] for r in self._read(self._conn, latest, (self._batch_id,)))]
-        )
+        # A clock that was set back does not make a batch older than the one before it.
+        before, received_ns = self._read(
+            self._conn,
+            f"SELECT (SELECT coalesce(max(rowid), 0) FROM {key.stream}),"
+            " max(?, coalesce((SELECT received_ns FROM batches WHERE id = ?), 0))",
+            (time.time_ns(), self._batch_id),
+        )[0]
         with self._conn.cursor() as cursor:
             ids = pa.repeat(pa.scalar(batch_id, pa.int64()), table.num_rows)
             cursor.adbc_ingest(key.stream, table.append_column("batch", ids), mode="append")
@@ -151,16 +151,16 @@ class SqliteFlowStore:
         )
 
     def expire(self) -> bool:
-        """Delete rows received longer ago than the retention, and forget their batches but for the last seq."""
+        """Delete rows received longer ago than the retention; of their batches, only the last seq stays."""
         before_ns = time.time_ns() - self._retention_s * _NS
         with self._transaction():
-            return any([self._expire(stream, before_ns) for stream in STREAMS])
+            return any(self._expire(stream, before_ns) for stream in STREAMS)
 
     def _expire(self, stream: str, before_ns: int) -> bool:
-        """Only from the first row on, up to the first batch that is not old, whatever the clock said later."""
+        """From the first row on, up to the first batch that is not old, whatever the clock said later."""
         bounds = (
-            "SELECT (SELECT first_row FROM batches WHERE stream = ? AND received_ns >= ? ORDER BY id LIMIT 1),"
-            f" (SELECT min(rowid) FROM {stream}), (SELECT max(rowid) FROM {stream})"
+            "SELECT (SELECT first_row FROM batches WHERE stream = ? AND received_ns >= ? ORDER BY id"
+            f" LIMIT 1), (SELECT min(rowid) FROM {stream}), (SELECT max(rowid) FROM {stream})"
         )
         fresh, first, last = self._read(self._conn, bounds, (stream, before_ns))[0]
         if first is None:
@@ -212,7 +212,7 @@ class SqliteFlowStore:
         return found
 
     def _batches(self, conn: Any, wanted: FlowFilter) -> Iterator[tuple[int, list[int]]]:
-        """Ids of batches of about SEARCH_ROWS rows, with the time of their newest; the newest batches first."""
+        """The time of the newest, and ids of batches of about SEARCH_ROWS rows; the newest batches first."""
         where, args = _where({"stream": "flows", "box": wanted.box})
         page = (
             f"SELECT t_max_ns, id, rows FROM batches WHERE {where} AND t_max_ns >= ?"

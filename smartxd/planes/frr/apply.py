@@ -1,10 +1,10 @@
-"""A plan done to a running FRR: health first, one batch, read back, and only then saved."""
+"""A plan done to a running FRR: health first, one batch, read back."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,24 +48,24 @@ class _Outcome:
     left: dict[str, list[str]] = field(default_factory=dict)
     refused: dict[str, Refusal] = field(default_factory=dict)
     homeless: frozenset[str] = frozenset()
-    written: bool = False
 
 
-def apply(vtysh: Vtysh, plan: Plan, running: Configuration) -> Iterator[Result]:
-    """Do the plan and say of each action what became of it.
+def apply(vtysh: Vtysh, plan: Plan, running: Configuration, written: Callable[[], None]) -> Iterator[Result]:
+    """Do the plan and say of each action what became of it; ``written`` is called when FRR was changed.
 
     PlaneError, before anything is written, where a daemon that is needed does not answer.
     """
     if not plan.actions:
         return
     vtysh.probe()
-    outcome = _converge(vtysh, plan.actions, running)
-    unsaved = _save(vtysh) if outcome.written else None
+    outcome = _converge(vtysh, plan.actions, running, written)
     for action in plan.actions:
-        yield Result(action, _problem(action, outcome) or (unsaved and Problem(action.owner, *unsaved)))
+        yield Result(action, _problem(action, outcome))
 
 
-def _converge(vtysh: Vtysh, actions: Sequence[Action], running: Configuration) -> _Outcome:
+def _converge(
+    vtysh: Vtysh, actions: Sequence[Action], running: Configuration, written: Callable[[], None]
+) -> _Outcome:
     outcome = _Outcome()
     for _ in range(_ROUNDS):
         if not _left(running, target(running, actions).configuration):
@@ -73,7 +73,7 @@ def _converge(vtysh: Vtysh, actions: Sequence[Action], running: Configuration) -
         edits = _edits(vtysh, actions, running, outcome)
         if not edits:
             break
-        outcome.written = True
+        written()
         for refusal in _write(vtysh, edits):
             # The first is the cause: what follows it stumbles over it.
             outcome.refused.setdefault(refusal.edit.object or "", refusal)
@@ -150,24 +150,6 @@ def _private(path: Path, text: str) -> Path:
     path.touch(mode=0o600)
     path.write_text(text.rstrip("\n") + "\n", encoding="utf-8", errors="backslashreplace")
     return path
-
-
-def _save(vtysh: Vtysh) -> tuple[str, str] | None:
-    """Make it last; reason and message where that would lose what a daemon that is away has.
-
-    ``write memory`` writes what answers, and so drops the configuration of a daemon that does not.
-    """
-    if silent := vtysh.silent(sorted({*DAEMONS, *vtysh.started()})):
-        return (
-            "FRRNotSaved",
-            f"done, but not saved for FRR's next start: {', '.join(silent)} does not answer, and its "
-            "configuration would be lost; start it, then run `vtysh -c 'write memory'`",
-        )
-    try:
-        vtysh.command("write memory")
-    except PlaneError as err:
-        return "FRRNotSaved", f"done, but not saved for FRR's next start: {err.message}"
-    return None
 
 
 def _problem(action: Action, outcome: _Outcome) -> Problem | None:

@@ -2,7 +2,9 @@
 
 Two keys make an object ours. For a neighbour they are the inventory and the mark in its description; for a
 network and for the ``router bgp`` section, which cannot carry a mark, the inventory alone. Everything else
-is foreign and is neither changed nor removed; where it stands in the way, that is a Problem.
+is foreign and is neither changed nor removed; where it stands in the way, that is a Problem. What an
+inventory that was lost no longer has is entered again: a neighbour by its mark, and a section with its
+networks when nothing is in it but what is wanted and neighbours with a mark.
 """
 
 from __future__ import annotations
@@ -17,13 +19,13 @@ from smartxd.planes.frr.state import BGP, PLANE, FRRState, Neighbor, Network, Ob
 from smartxd.reconcile.plan import Action, Change, Disruption, Ownership, Plan, Problem, Verb, changes_between
 
 _QUIET = frozenset(
-    {"owner", "description", "keepalive_s", "hold_s", "connect_retry_s", "timers", "timers connect"}
+    {"inventory", "description", "keepalive_s", "hold_s", "connect_retry_s", "timers", "timers connect"}
 )
 """Changes that leave a session up; timers count from its next start on."""
 
 _FIELDS = {
     "remote-as": {"remote_as"},
-    "description": {"description", "owner"},
+    "description": {"description"},
     "timers": {"keepalive_s", "hold_s"},
     "timers connect": {"connect_retry_s"},
 }
@@ -80,6 +82,19 @@ class _Planner:
         """What others have put into the section."""
         paths = self.section.paths if self.section is not None else ()
         return [p for p in paths if not render.is_setting(p) and not self._owns(object_of(p))]
+
+    def _adopts_section(self, bgp: BGP) -> bool:
+        """Whether the section was made by smartxd, though the inventory, lost as a whole, does not say so."""
+        section = self.section
+        if self.inventory or section is None or section.asn != bgp.asn:
+            return False
+        networks = (Network(bgp.owner, prefix, bgp.asn) for prefix in bgp.networks)
+        wanted = {
+            *render.router(bgp.router, self.running.profile),
+            *(path for network in networks for path in render.network(network)),
+        }
+        marked = {id for id in section.parts if id.startswith("neighbor ") and self._mark(id)}
+        return bool(marked) and all(p in wanted or object_of(p) in marked for p in section.paths)
 
     # Deletions
 
@@ -139,13 +154,13 @@ class _Planner:
         if section is None or section.asn != bgp.asn:
             yield Action(PLANE, new.id, new.owner, Verb.CREATE, None, new)
             return
-        if new.id not in self.inventory:
+        if new.id not in self.inventory and not self._adopts_section(bgp):
             yield from self._foreign_section(bgp, section)
             return
-        old = Router(self.inventory[new.id], section.asn, section.router_id)
+        old = Router(self.inventory.get(new.id, new.owner), section.asn, section.router_id)
         have = {p for p in section.paths if render.is_setting(p)}
         want = set(render.router(new, self.running.profile))
-        changes = list(changes_between(old, new))
+        changes = [*self._entry(new), *changes_between(old, new, ignore=("owner",))]
         # The router ID is a field; the policy line is not.
         odd = [p[0] for p in have ^ want if not p[0].startswith("bgp router-id ")]
         changes += [
@@ -181,12 +196,13 @@ class _Planner:
     # What is in the section
 
     def _networks(self, bgp: BGP) -> Iterator[Action]:
+        adopted = self._adopts_section(bgp)
         for prefix in bgp.networks:
             new = Network(bgp.owner, prefix, bgp.asn)
             have = self._lines(new.id)
             if not have:
                 yield Action(PLANE, new.id, new.owner, Verb.CREATE, None, new)
-            elif self._owns(new.id):
+            elif adopted or self._owns(new.id):
                 yield from self._update(new, have, set(render.network(new)))
             # Else someone announces it already, in their own way.
 
@@ -222,19 +238,21 @@ class _Planner:
 
     def _update(self, new: Network | Neighbor, have: frozenset[Path], want: set[Path]) -> Iterator[Action]:
         assert self.section is not None
-        owner = self.inventory.get(new.id)
-        old = self._read(new.id, owner or new.owner)
+        old = self._read(new.id, self.inventory.get(new.id, new.owner))
         if self.section.asn != new.asn:
             changes = changes_between(old, new)
             yield Action(PLANE, new.id, new.owner, Verb.RECREATE, old, new, Disruption.RECREATE, changes)
             return
         changes = tuple(_changes(old, new, have, want)) if have != want else ()
-        if owner != new.owner:
-            changes = (Change("owner", owner, new.owner), *changes)
+        changes = (*self._entry(new), *changes)
         if changes:
             quiet = isinstance(new, Network) or all(c.field in _QUIET for c in changes)
             disruption = Disruption.NONE if quiet else Disruption.FLAP
             yield Action(PLANE, new.id, new.owner, Verb.UPDATE, old, new, disruption, changes)
+
+    def _entry(self, new: Object) -> tuple[Change, ...]:
+        recorded = self.inventory.get(new.id)
+        return (Change("inventory", recorded, new.owner),) if recorded != new.owner else ()
 
 
 def _changes(

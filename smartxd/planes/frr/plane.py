@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,14 @@ from smartxd.errors import PlaneError
 from smartxd.planes.frr import apply as applying
 from smartxd.planes.frr import diff
 from smartxd.planes.frr.running import Configuration
+from smartxd.planes.frr.saved import Saved
 from smartxd.planes.frr.state import PLANE, FRRState
 from smartxd.planes.frr.vtysh import Vtysh
 from smartxd.reconcile.plan import Ownership, Plan, Result
 from smartxd.report import SessionReport
+
+SESSIONS_TIMEOUT_S = 3.0
+"""Status waits for the sessions: a daemon that hangs must not hold it up for as long as a round may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class FRRPlane:
 
     def __init__(self, config: FRRConfig) -> None:
         self._vtysh = Vtysh(config)
+        self._saved = Saved(self._vtysh)
+        self._hung = False
 
     @property
     def run_dir(self) -> Path:
@@ -49,23 +55,48 @@ class FRRPlane:
         return self._vtysh.installed()
 
     def observe(self) -> FRRObserved:
-        """The running configuration; PlaneError ``FRRMissing`` or ``FRRDaemonDown``."""
-        return FRRObserved(applying.observe(self._vtysh))
+        """The running configuration; PlaneError ``FRRMissing`` or ``FRRDaemonDown``.
+
+        What could not be saved after it was written is saved now that every daemon has answered.
+        """
+        running = applying.observe(self._vtysh)
+        self._hung = False
+        self._saved.catch_up()
+        return FRRObserved(running)
 
     def plan(self, desired: FRRState, observed: FRRObserved, owned: Ownership) -> Plan:
-        """The steps from observed to desired; what is foreign and in the way is a Problem."""
-        return diff.plan(desired, observed.running, owned)
+        """The steps from observed to desired; what is foreign and in the way, or not saved, is a Problem."""
+        found = diff.plan(desired, observed.running, owned)
+        return replace(found, problems=(*found.problems, *self._saved.problems()))
 
     def apply(self, plan: Plan, observed: FRRObserved) -> Iterator[Result]:
         """Do the steps as one batch; PlaneError before anything is written where a daemon does not answer."""
-        return applying.apply(self._vtysh, plan, observed.running)
+        owners = {action.owner for action in plan.actions}
+        results = tuple(
+            applying.apply(self._vtysh, plan, observed.running, lambda: self._saved.lacks(owners))
+        )
+        self._saved.catch_up()
+        unsaved = {problem.owner: problem for problem in self._saved.problems()}
+        for result in results:
+            yield Result(result.action, result.problem or unsaved.get(result.action.owner))
 
     def sessions(self, desired: FRRState) -> tuple[SessionReport, ...]:
-        """The sessions of ``desired`` as bgpd sees them; one that is not there is ``Absent``."""
+        """The sessions of ``desired`` as bgpd sees them; one that is not there is ``Absent``.
+
+        PlaneError soon where FRR does not answer, and then at once until ``observe`` has had an answer.
+        """
         if desired.bgp is None or not desired.bgp.neighbors:
             return ()
-        # One call for both: it is vtysh's start that costs.
-        output = self._vtysh.command("show bgp summary json", "show bgp summary failed json")
+        if self._hung:
+            raise PlaneError("FRRDaemonDown", f"{self._vtysh.instance} did not answer when it was last asked")
+        try:
+            # One call for both: it is vtysh's start that costs.
+            output = self._vtysh.glance(
+                "show bgp summary json", "show bgp summary failed json", timeout_s=SESSIONS_TIMEOUT_S
+            )
+        except PlaneError:
+            self._hung = True
+            raise
         summary, failed = _summaries(output)
         return tuple(
             SessionReport(

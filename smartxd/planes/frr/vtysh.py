@@ -31,7 +31,11 @@ class Output:
     errors: str = ""
 
 
-class Timeout(Exception):
+class NoAnswer(Exception):
+    """A program ended without an answer."""
+
+
+class Timeout(NoAnswer):
     """A program did not end in time."""
 
 
@@ -101,14 +105,17 @@ class Vtysh:
 
     def command(self, *commands: str) -> str:
         """What the commands print; PlaneError when FRR does not answer, naming the daemons that do not."""
-        argv = [*self._vtysh(), *(word for command in commands for word in ("-c", command))]
         try:
-            out = call(argv, self.config.timeout_s)
-        except Timeout as err:
+            return self._commands(commands, self.config.timeout_s)
+        except NoAnswer as err:
             raise self._down(self.silent(DAEMONS), str(err)) from err
-        if out.code != 0:
-            raise self._down(self.silent(DAEMONS), f"vtysh exited with {out.code}")
-        return out.text
+
+    def glance(self, *commands: str, timeout_s: float) -> str:
+        """``command`` for what may not take long: who does not answer is not looked into."""
+        try:
+            return self._commands(commands, min(timeout_s, self.config.timeout_s))
+        except NoAnswer as err:
+            raise self._down((), str(err)) from err
 
     def file(self, path: Path) -> Output:
         """Apply a batch of commands; some may be applied and others refused."""
@@ -161,6 +168,13 @@ class Vtysh:
             return call([*self._vtysh(), "-d", daemon, "-c", "show version"], timeout_s).code == 0
         except Timeout:
             return False
+
+    def _commands(self, commands: Sequence[str], timeout_s: float) -> str:
+        argv = [*self._vtysh(), *(word for command in commands for word in ("-c", command))]
+        out = call(argv, timeout_s)
+        if out.code != 0:
+            raise NoAnswer(f"vtysh exited with {out.code}")
+        return out.text
 
     def _vtysh(self) -> list[str]:
         return ["vtysh", *(("-N", self.config.pathspace) if self.config.pathspace else ())]

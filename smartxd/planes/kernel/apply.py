@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from ipaddress import ip_interface
 from socket import AF_INET, AF_INET6
 from typing import Any
@@ -175,7 +176,8 @@ class _Work:
             return
         if (have.name, have.alias, have.group) != (planned.name, planned.alias, planned.group):
             raise _LostMarkError("it was renamed, or lost its mark, in the meantime and is left alone")
-        self._unless_gone(RTM_DELLINK, _ifinfmsg(have.index, []))
+        with _unless_gone():
+            self._rtnl.request(RTM_DELLINK, _ifinfmsg(have.index, []), CHANGE)
         self._indices.pop(old.name, None)
 
     def _add_address(self, want: Address) -> None:
@@ -192,20 +194,14 @@ class _Work:
         # A loopback address has no secondaries: it is a subnet of its own. And a link that is not ours is not
         # ours to set up.
         link = self._observed.links.get(old.link)
-        if link is not None and link.owner is not None:
-            self._keep_secondaries(link.index)
-        self._unless_gone(RTM_DELADDR, self._ifaddrmsg(old))
+        with _unless_gone():
+            if link is not None and link.owner is not None:
+                self._keep_secondaries(link.index)
+            self._rtnl.request(RTM_DELADDR, self._ifaddrmsg(old), CHANGE)
 
     def _keep_secondaries(self, index: int) -> None:
         """Let the other IPv4 addresses of a subnet, whoever made them, outlive its first one on the link."""
         self._rtnl.change(RTM_NEWLINK, _IFINFOMSG.pack(index) + _PROMOTE_SECONDARIES)
-
-    def _unless_gone(self, type_: int, message: Any) -> None:
-        try:
-            self._rtnl.request(type_, message, CHANGE)
-        except OSError as err:
-            if err.errno not in _GONE:
-                raise
 
     def _set(self, index: int, attrs: list[tuple[str, Any]], *, up: bool = False) -> None:
         self._rtnl.request(RTM_NEWLINK, _ifinfmsg(index, attrs, up=up), CHANGE)
@@ -223,6 +219,16 @@ class _Work:
         message["index"] = self._index(address.link)
         message["attrs"] = [("IFA_LOCAL", str(interface.ip)), ("IFA_ADDRESS", str(interface.ip))]
         return message
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Deleting what is gone is not an error."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno not in _GONE:
+            raise
 
 
 def _ifinfmsg(index: int, attrs: list[tuple[str, Any]], *, up: bool = False) -> Any:

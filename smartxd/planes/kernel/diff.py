@@ -1,8 +1,9 @@
 """The steps from what the kernel has to what it should have: pure.
 
 What goes, goes first, the dependent before what it depends on; then links, bridges before their ports; then
-addresses. Only an address on a link that stays goes last, when its successor is there. Nothing is planned for an object that is not smartxd's by both keys, mark and inventory, save that
-one with the mark of the wanted owner is adopted when the inventory has been lost.
+addresses. Only an address on a link that stays goes last, when its successor is there. Nothing is planned for
+an object that is not smartxd's by both keys, mark and inventory, save that one with the mark of the wanted
+owner is adopted when the inventory has been lost.
 """
 
 from __future__ import annotations

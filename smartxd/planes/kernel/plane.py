@@ -24,7 +24,7 @@ class KernelPlane:
         self._rtnl = Rtnl()
 
     def observe(self) -> KernelObserved:
-        """All links and addresses."""
+        """All links and addresses; PlaneError ``KernelBusy`` when they do not rest while they are read."""
         return observe(self._rtnl)
 
     def plan(self, desired: KernelState, observed: KernelObserved, owned: Ownership) -> Plan:
@@ -38,7 +38,7 @@ class KernelPlane:
     def forwarding(
         self, desired: KernelState, observed: KernelObserved
     ) -> tuple[tuple[TunnelReport, ...], tuple[BridgeReport, ...]]:
-        """The VXLAN links with the remote VTEPs that they know, and the bridges with their port tables, now."""
+        """The VXLAN links with the remote VTEPs that they know now, and the bridges with their ports."""
         fdb = observe_fdb(self._rtnl)
         return tables.tunnels(desired, observed, fdb), tables.bridges(desired, observed, fdb)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from smartxd.spec.fields import HostAddress, Name, SpecModel, Text
+from smartxd.spec.fields import HostAddress, Name, SpecModel, Text, Whole
 
 
 class PeerEnd(SpecModel):
@@ -17,9 +17,9 @@ class PeerEnd(SpecModel):
 class Timers(SpecModel):
     """Session timers in seconds (RFC 4271, section 10)."""
 
-    keepalive: int = Field(default=60, ge=1, le=21845)
-    hold: int = Field(default=180, ge=3, le=65535)
-    connect_retry: int = Field(default=10, ge=1, le=65535)
+    keepalive: Whole = Field(default=60, ge=1, le=21845)
+    hold: Whole = Field(default=180, ge=3, le=65535)
+    connect_retry: Whole = Field(default=10, ge=1, le=65535)
 
     @model_validator(mode="after")
     def _keepalives_fit(self) -> Timers:

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Interface
+from pydantic import Field
 
-from pydantic import Field, field_validator
-
-from smartxd.spec.fields import ASN, MTU, HostAddress, InterfaceName, SpecModel
+from smartxd.spec.fields import ASN, MTU, HostAddress, InterfaceName, LinkAddress, SpecModel
 
 
 class Underlay(SpecModel):
     """The box's side of the wide-area network; it is there before smartxd, which never changes it."""
 
     interface: InterfaceName = Field(description="the link that carries tunnels and sessions")
-    address: IPv4Interface = Field(description="its address and prefix length: the box's VTEP address")
+    address: LinkAddress = Field(description="its address and prefix length: the box's VTEP address")
     mtu: MTU = Field(
         default=1500, description="the MTU of the path between boxes; overlays get 50 bytes less"
     )
-
-    @field_validator("address")
-    @classmethod
-    def _host_of_a_subnet(cls, value: IPv4Interface) -> IPv4Interface:
-        network = value.network
-        if network.prefixlen < 31 and value.ip in {network.network_address, network.broadcast_address}:
-            raise ValueError(f"{value.ip} is no host of {network}")
-        return value
 
 
 class Management(SpecModel):
@@ -39,7 +29,7 @@ class BoxSpec(SpecModel):
     underlay: Underlay
     management: Management | None = None
     loopback: HostAddress | None = Field(default=None, description="a /32 on lo, the box's stable address")
-    router_id: IPv4Address | None = Field(
+    router_id: HostAddress | None = Field(
         default=None, description="BGP router ID; the loopback if not given"
     )
     asn: ASN | None = Field(default=None, description="the box's AS number, as 65001 or '1.10'")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from smartxd.spec.fields import BoxSelector, InterfaceName, Name, SpecModel
+from smartxd.spec.fields import BoxSelector, InterfaceName, Name, SpecModel, Whole
 
 Direction = Literal["ingress", "egress"]
 
@@ -31,6 +31,6 @@ class TracePolicySpec(SpecModel):
     interfaces: tuple[TracePoint, ...] = Field(min_length=1)
     directions: tuple[Direction, ...] = Field(default=("ingress", "egress"), min_length=1)
     modes: tuple[Literal["flows"], ...] = Field(default=("flows",), min_length=1)
-    flows_max: int = Field(
+    flows_max: Whole = Field(
         default=65536, ge=16, le=1 << 20, description="flows kept between two drains; more count as overflow"
     )

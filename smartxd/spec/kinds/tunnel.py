@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Interface
 from typing import Literal
 
 from pydantic import Field
 
-from smartxd.spec.fields import MTU, VNI, BoxSelector, InterfaceName, MulticastGroup, Name, SpecModel, UDPPort
+from smartxd.spec.fields import (
+    MTU,
+    VNI,
+    BoxSelector,
+    LinkAddress,
+    MulticastGroup,
+    Name,
+    NewInterfaceName,
+    SpecModel,
+    UDPPort,
+    Whole,
+)
 
 VXLAN_OVERHEAD_BYTES = 50
 """Outer IPv4 (20), UDP (8), VXLAN (8) and inner Ethernet (14) headers."""
@@ -26,13 +36,17 @@ class TunnelSpec(SpecModel):
     boxes: BoxSelector
     vni: VNI = Field(description="VXLAN network identifier")
     flood: MulticastFlood
-    bridge: InterfaceName | None = Field(default=None, description="the virtual switch on each box; br<vni>")
-    gateways: dict[Name, IPv4Interface] = Field(
+    bridge: NewInterfaceName | None = Field(
+        default=None, description="the virtual switch on each box; br<vni>"
+    )
+    gateways: dict[Name, LinkAddress] = Field(
         default_factory=dict, description="addresses of the bridge, one for each box named"
     )
     mtu: MTU | Literal["auto"] = Field(default="auto", description="of the overlay; auto: underlay less 50")
     port: UDPPort = Field(default=4789, description="UDP port of the VTEPs")
-    ttl: int = Field(default=16, ge=1, le=255, description="of the outer packets; bounds the multicast scope")
+    ttl: Whole = Field(
+        default=16, ge=1, le=255, description="of the outer packets; bounds the multicast scope"
+    )
 
     @property
     def link_name(self) -> str:

@@ -1,0 +1,49 @@
+"""Whether FRR would start again with what it runs: what was written is saved, late where it has to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from smartxd.errors import PlaneError
+from smartxd.objects import ObjectRef
+from smartxd.planes.frr.vtysh import DAEMONS, Vtysh
+from smartxd.reconcile.plan import Problem
+
+
+@dataclass(slots=True)
+class Saved:
+    """What still has to be saved, and why that could not be done."""
+
+    vtysh: Vtysh
+    _owners: set[ObjectRef] = field(default_factory=set)
+    _why: str = ""
+
+    def lacks(self, owners: Iterable[ObjectRef]) -> None:
+        """What was written for ``owners`` is not saved yet."""
+        self._owners.update(owners)
+
+    def catch_up(self) -> None:
+        """Save what is not saved yet; where that fails, ``problems`` says why and the next call tries again.
+
+        ``write memory`` writes what answers, and so drops the configuration of a daemon that does not.
+        """
+        if not self._owners:
+            return
+        if silent := self.vtysh.silent(sorted({*DAEMONS, *self.vtysh.started()})):
+            self._why = (
+                f"{', '.join(silent)} does not answer, and its configuration would be lost; "
+                "start it, and it is saved"
+            )
+            return
+        try:
+            self.vtysh.command("write memory")
+        except PlaneError as err:
+            self._why = err.message
+        else:
+            self._owners.clear()
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What is not saved."""
+        text = f"done, but not saved for FRR's next start: {self._why}"
+        return tuple(Problem(owner, "FRRNotSaved", text) for owner in sorted(self._owners))
