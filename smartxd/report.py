@@ -193,7 +193,7 @@ class BoxReport(_Frozen):
     """A whole box; either half is None where its process has never run or does not answer."""
 
     box: Line
-    interval_s: Annotated[float, Field(gt=0, le=86400)] = INTERVAL_S
+    interval_s: Annotated[float, Field(gt=0, lt=1e9)] = INTERVAL_S
     """How long after this report the next one is due."""
     control: ControlReport | None = None
     capture: CaptureReport | None = None

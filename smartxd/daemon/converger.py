@@ -102,7 +102,7 @@ class Converger:
             if plane not in dirty:
                 continue
             done = self._round(plane, target.desired)
-            self._problems[plane] = done.problems
+            self._problems[plane] = (*done.failures, *done.obstacles)
             for result in done.results:
                 events.append(_event(result, target.commit))
                 owner = result.action.owner
@@ -155,7 +155,7 @@ class Converger:
         for plane in reversed(PLANES):
             done = self._round(plane, Desired())
             results += done.results
-            problems += done.problems
+            problems += (*done.failures, *done.obstacles)
         self._publish(self.store.commit())
         self.store.save((), (), "")
         return results, tuple(problems)
@@ -171,10 +171,11 @@ class Converger:
         backoff, whole, now = self._backoff[plane], _whole(plane), time.monotonic()
         waiting = backoff.waiting(now)
         if whole in waiting:
-            return Round(plane, (), self._problems.get(plane, ()))
+            return Round(plane, obstacles=self._problems.get(plane, ()))
         wanted = state.objects()
         try:
-            if not wanted and not any(o.plane == plane for o in self.store.owned()):
+            owned = any(o.plane == plane for o in self.store.owned())
+            if not (wanted or owned or driver.has_leftovers()):
                 return Round(plane)
             done = converge(driver, state, self.store, waiting)
         except (PlaneError, StoreError) as err:
@@ -182,9 +183,9 @@ class Converger:
             text = f"{err.message}; {err.hint}" if err.hint else err.message
             owners = sorted({o.owner for o in wanted}) or [self.box]
             backoff.note([whole], [Problem(whole, reason, text)], now)
-            return Round(plane, (), tuple(Problem(owner, reason, text) for owner in owners))
-        backoff.note({whole, *(r.action.owner for r in done.results)}, done.problems, now)
-        return replace(done, problems=(*done.problems, *backoff.problems(done.deferred)))
+            return Round(plane, obstacles=tuple(Problem(owner, reason, text) for owner in owners))
+        backoff.note({whole, *(r.action.owner for r in done.results)}, done.failures, now)
+        return replace(done, failures=(*done.failures, *backoff.problems(done.deferred)))
 
     def _publish(self, commit: str) -> None:
         """Tell the capture process what is traced."""

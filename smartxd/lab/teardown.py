@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from smartxd.daemon.claim import namespace_lock
 from smartxd.errors import LabError
 from smartxd.lab import frr, namespace, process
 from smartxd.lab.layout import ROOT, BoxLayout, Layout
@@ -31,6 +32,8 @@ def take_down(layout: Layout, state: LabState) -> None:
         frr.clear_scratch(key.rpartition("/")[2], recorded)
     for name in namespaces:
         with _noting(left):
+            if namespace.exists(name):  # of a smartxd that was killed and could not clear up
+                namespace_lock(namespace.path(name).stat().st_ino).unlink(missing_ok=True)
             namespace.delete(name)
     for box in boxes:
         frr.remove(box)

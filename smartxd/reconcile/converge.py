@@ -42,7 +42,10 @@ class Round:
 
     plane: str
     results: tuple[Result, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    failures: tuple[Problem, ...] = ()
+    """Of actions: refused, or done without lasting. They are tried again, later each time."""
+    obstacles: tuple[Problem, ...] = ()
+    """What nothing was tried against: the next look finds out whether it is gone."""
     deferred: frozenset[ObjectRef] = frozenset()
     """Owners with something left to do whose next try is not due: what was wrong with them still is."""
 
@@ -69,7 +72,8 @@ def converge(
         rest = plane.plan(desired, plane.observe(), Ownership(inventory.owned()))
     _forget(plane.name, desired, inventory, rest)
     deferred = frozenset(a.owner for a in rest.actions if a.owner in waiting)
-    return Round(plane.name, results, _problems(results, rest, deferred), deferred)
+    obstacles = tuple(dict.fromkeys(rest.problems))
+    return Round(plane.name, results, _failures(results, rest, deferred), obstacles, deferred)
 
 
 def _claim(inventory: Inventory, plan: Plan) -> tuple[Plan, tuple[Result, ...]]:
@@ -97,10 +101,10 @@ def _forget(plane: str, desired: State, inventory: Inventory, rest: Plan) -> Non
         inventory.release(gone)
 
 
-def _problems(
+def _failures(
     results: tuple[Result, ...], rest: Plan, deferred: Collection[ObjectRef]
 ) -> tuple[Problem, ...]:
-    """What failed, what stands in the way, and what was done but did not last."""
+    """What failed, and what was done but did not last."""
     failed = [r.problem for r in results if r.problem is not None]
     known = {p.owner for p in (*failed, *rest.problems)} | set(deferred)
     unsteady = [
@@ -108,4 +112,4 @@ def _problems(
         for a in rest.actions
         if a.owner not in known
     ]
-    return tuple(dict.fromkeys((*failed, *rest.problems, *unsteady)))
+    return tuple(dict.fromkeys((*failed, *unsteady)))

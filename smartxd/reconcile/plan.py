@@ -111,6 +111,10 @@ class Plane(Protocol[DesiredT_contra, ObservedT]):
 
     name: str
 
+    def has_leftovers(self) -> bool:
+        """Whether something of smartxd's may be there that neither specs nor inventory know of; cheap."""
+        ...
+
     def observe(self) -> ObservedT:
         """What is there now; PlaneError when that cannot be told (a daemon is down, a tool is missing)."""
         ...

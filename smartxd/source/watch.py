@@ -9,6 +9,7 @@ import git
 from git.exc import GitError
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 from smartxd.errors import SourceError
 
@@ -25,11 +26,12 @@ class RefWatch(FileSystemEventHandler):
             raise SourceError(f"{path}: not a Git repo", "give the path of a repo in source.url") from err
         self._ref = self._git_dir / "refs" / "heads" / branch
         self._on_change = on_change
-        self._observer = Observer()
+        self._observer: BaseObserver | None = None
 
     def start(self) -> None:
         """Begin to watch; SourceError when the kernel refuses (inotify limits)."""
         try:
+            self._observer = Observer()
             # A branch moves as a rename to its ref's file, or as a rewrite of packed-refs.
             self._observer.schedule(self, str(self._git_dir), recursive=False)
             heads = self._git_dir / "refs" / "heads"
@@ -37,12 +39,13 @@ class RefWatch(FileSystemEventHandler):
                 self._observer.schedule(self, str(heads), recursive=True)
             self._observer.start()
         except OSError as err:
+            self.stop()
             hint = "raise fs.inotify.max_user_watches; until then the repo is polled"
             raise SourceError(f"{self._git_dir}: cannot be watched: {err.strerror}", hint) from err
 
     def stop(self) -> None:
         """End the watch and its thread."""
-        if self._observer.is_alive():
+        if self._observer is not None and self._observer.is_alive():
             self._observer.stop()
             self._observer.join(timeout=5)
 

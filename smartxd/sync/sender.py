@@ -168,7 +168,12 @@ class _Session:
 
     def post_report(self) -> None:
         """Tell the centre how the box is."""
-        report = BoxReport(box=self._config.box, control=self._control(), capture=self._capture())
+        report = BoxReport(
+            box=self._config.box,
+            interval_s=self._center.status_interval_s,
+            control=self._control(),
+            capture=self._capture(),
+        )
         body = report.model_dump_json().encode()
         headers = {"Content-Type": "application/json"}
         self._check(self._ask("POST", report_path(self._config.box), body, headers))

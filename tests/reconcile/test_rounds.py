@@ -61,6 +61,9 @@ class DictPlane:
     forgets: set[str] = field(default_factory=set)
     name: str = "dict"
 
+    def has_leftovers(self) -> bool:
+        return False
+
     def observe(self) -> dict[str, int]:
         return dict(self.world)
 
@@ -103,7 +106,7 @@ def test_a_second_round_does_nothing() -> None:
     desired = Things({"x": (A, 1), "y": (B, 2)})
     assert len(converge(plane, desired, book, ()).results) == 2
     again = converge(plane, desired, book, ())
-    assert (again.results, again.problems, again.deferred) == ((), (), frozenset())
+    assert (again.results, again.failures, again.deferred) == ((), (), frozenset())
 
 
 def test_one_failure_does_not_stop_the_rest() -> None:
@@ -111,13 +114,13 @@ def test_one_failure_does_not_stop_the_rest() -> None:
     plane = DictPlane(book, refuses={"x"})
     done = converge(plane, Things({"x": (A, 1), "y": (B, 2)}), book, ())
     assert plane.world == {"y": 2}
-    assert [p.owner for p in done.problems] == [A]
+    assert [p.owner for p in done.failures] == [A]
 
 
 def test_what_was_done_and_did_not_last_is_a_problem() -> None:
     book = Book()
     done = converge(DictPlane(book, forgets={"x"}), Things({"x": (A, 1)}), book, ())
-    assert [p.reason for p in done.problems] == ["NotConverged"]
+    assert [p.reason for p in done.failures] == ["NotConverged"]
 
 
 def test_an_owner_that_waits_is_left_alone() -> None:
@@ -223,7 +226,7 @@ def test_what_cannot_be_recorded_is_not_made_and_what_is_known_is_still_repaired
     plane = DictPlane(book, world={"x": 9})
     done = converge(plane, Things({"x": (A, 1), "y": (B, 2)}), book, ())
     assert plane.world == {"x": 1}
-    assert [(p.owner, p.reason) for p in done.problems] == [(B, "NotRecorded")]
+    assert [(p.owner, p.reason) for p in done.failures] == [(B, "NotRecorded")]
 
 
 def of_type(conditions: list[Condition], type: ConditionType) -> Condition:

@@ -80,6 +80,34 @@ def test_an_alias_of_itself_is_refused() -> None:
     assert f"nested deeper than {DEPTH_MAX}" in only_finding(b"a: &a [*a]\n")
 
 
+def test_an_alias_is_its_anchor_again() -> None:
+    (document,), findings = parse("a.yaml", b"a: &a\n  x: &x [1]\n  y: *x\nb: *a\nc: [*x]\n")
+    assert findings == []
+    value = {"x": [1], "y": [1]}
+    assert document.data == {"a": value, "b": value, "c": [[1]]}
+    assert str(document.locate(("b", "y"))) == "a.yaml:3:3"
+    assert str(document.locate(("c", 0))) == "a.yaml:5:5"
+
+
+@pytest.mark.parametrize(
+    ("content", "finding"),
+    [
+        (b"a: *x\n", "a.yaml:1:4: *x: no such anchor before this line"),
+        (b"a: &x 1\nb: &x 2\n", "a.yaml:2:4: &x: given twice, first at line 1"),
+        (b"a: &x 1\n---\nb: *x\n", "a.yaml:3:4: *x: no such anchor before this line"),
+        (b"1: a\n", "a.yaml:1:1: a key must be text; put it in quotes"),
+        (
+            b'"a\\nb": 1\n"a\\nb": 2\n',
+            "a.yaml:2:1: a\N{REPLACEMENT CHARACTER}b: given twice, first at line 1",
+        ),
+        (b"# first\n%TAG !x! tag:x,\n--- 1\n", "a.yaml:2:1: a %TAG directive is not allowed"),
+    ],
+)
+def test_what_a_spec_may_not_hold_is_refused_with_its_place(content: bytes, finding: str) -> None:
+    _, findings = parse("a.yaml", content)
+    assert [str(f) for f in findings] == [finding]
+
+
 def test_a_file_that_is_too_large_is_refused() -> None:
     assert f"at most {FILE_BYTES_MAX}" in only_finding(b"#" * (FILE_BYTES_MAX + 1))
 

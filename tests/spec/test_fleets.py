@@ -27,6 +27,9 @@ spec: {underlay: {interface: wan0, address: 192.0.2.2/24}, loopback: 10.255.0.2,
 """
 
 
+ROUTERS = [f"{HEAD}kind: BGPRouter\nmetadata: {{name: {box}}}\nspec: {{box: {box}}}" for box in "ab"]
+
+
 def fleet_of(*documents: str) -> Fleet:
     return load({"boxes.yaml": BOXES.encode(), "a.yaml": "\n---\n".join(documents).encode()})
 
@@ -96,7 +99,7 @@ def test_all_findings_of_all_files_come_at_once() -> None:
         ),
         (
             tunnel("t", 16777216),
-            "a.yaml:6:3: Tunnel/t: spec.vni: input should be less than or equal to 16777215 (was 16777216)",
+            "a.yaml:6:3: Tunnel/t: spec.vni: must be at most 16777215 (was 16777216)",
         ),
         (
             tunnel("t", more="  bridge: a-name-that-is-too-long\n"),
@@ -169,8 +172,17 @@ def test_a_box_has_one_router() -> None:
 
 
 def test_two_peers_do_not_join_the_same_addresses() -> None:
-    (finding,) = findings_of(router("ra", "a"), router("rb", "b"), peer("p", "a", "b"), peer("q", "b", "a"))
-    assert "the same session as BGPPeer/p" in finding
+    (finding,) = findings_of(*ROUTERS, peer("p", "a", "b"), peer("q", "b", "a"))
+    assert finding == (
+        "a.yaml:24:3: BGPPeer/q: spec.between: neighbor 192.0.2.1 on b is also that of BGPPeer/p "
+        "(a.yaml:15:3)"
+    )
+
+
+def test_two_peers_do_not_give_a_box_one_neighbor_twice() -> None:
+    given = peer("q", "a", "b").replace("{box: b}", "{box: b, address: 192.0.2.2}")
+    (finding,) = findings_of(*ROUTERS, peer("p", "a", "b"), given)
+    assert "is also that of BGPPeer/p" in finding
 
 
 def test_a_four_byte_as_number_may_be_written_asdot() -> None:

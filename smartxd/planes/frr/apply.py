@@ -27,6 +27,10 @@ _BAD_LINES_MAX = 8
 _LINES_SHOWN = 5
 
 
+OBSERVE_TIMEOUT_S = 5.0
+"""To read what runs takes 50 ms for hundreds of neighbours; a hung daemon must not hold up the kernel."""
+
+
 def observe(vtysh: Vtysh) -> Configuration:
     """The running configuration; PlaneError where a daemon is dead, hung or missing.
 
@@ -34,7 +38,8 @@ def observe(vtysh: Vtysh) -> Configuration:
     both: who takes part, and what it has.
     """
     vtysh.require()
-    first, _, output = vtysh.command("show daemons", "show running-config").partition("\n")
+    answer = vtysh.command("show daemons", "show running-config", timeout_s=OBSERVE_TIMEOUT_S)
+    first, _, output = answer.partition("\n")
     answering = first.split()
     if not set(DAEMONS) <= set(answering):
         raise vtysh.missing(answering)

@@ -54,6 +54,10 @@ class FRRPlane:
         """Whether FRR is installed. A box whose specs ask nothing of FRR does without."""
         return self._vtysh.installed()
 
+    def has_leftovers(self) -> bool:
+        """Whether what was written last has still to be saved."""
+        return self._saved.pending
+
     def observe(self) -> FRRObserved:
         """The running configuration; PlaneError ``FRRMissing`` or ``FRRDaemonDown``.
 

@@ -19,6 +19,11 @@ class Saved:
     _owners: set[ObjectRef] = field(default_factory=set)
     _why: str = ""
 
+    @property
+    def pending(self) -> bool:
+        """Whether anything is left to save."""
+        return bool(self._owners)
+
     def lacks(self, owners: Iterable[ObjectRef]) -> None:
         """What was written for ``owners`` is not saved yet."""
         self._owners.update(owners)

@@ -17,6 +17,9 @@ from smartxd.errors import PlaneError
 DAEMONS = ("zebra", "bgpd")
 """The daemons without which nothing here can be converged."""
 
+PROBE_TIMEOUT_S = 2.0
+"""For one daemon to say its version: milliseconds when it is well."""
+
 _RUN_DIR = Path("/var/run/frr")
 _BAD_LINE = re.compile(r"line (\d+): % ([^:]*):")
 _INSTALL = "install FRR and its tools: apt install frr frr-pythontools"
@@ -103,10 +106,10 @@ class Vtysh:
         if not self.config.reload.is_file():
             raise PlaneError("FRRMissing", f"FRR's reload tool is not there: {self.config.reload}", _INSTALL)
 
-    def command(self, *commands: str) -> str:
+    def command(self, *commands: str, timeout_s: float = float("inf")) -> str:
         """What the commands print; PlaneError when FRR does not answer, naming the daemons that do not."""
         try:
-            return self._commands(commands, self.config.timeout_s)
+            return self._commands(commands, min(timeout_s, self.config.timeout_s))
         except NoAnswer as err:
             raise self._down(self.silent(DAEMONS), str(err)) from err
 
@@ -164,7 +167,7 @@ class Vtysh:
     def _answers(self, daemon: str) -> bool:
         try:
             # A healthy daemon takes milliseconds; the bound on a whole call would add up here.
-            timeout_s = min(self.config.timeout_s, 5)
+            timeout_s = min(self.config.timeout_s, PROBE_TIMEOUT_S)
             return call([*self._vtysh(), "-d", daemon, "-c", "show version"], timeout_s).code == 0
         except Timeout:
             return False

@@ -23,6 +23,10 @@ class KernelPlane:
     def __init__(self) -> None:
         self._rtnl = Rtnl()
 
+    def has_leftovers(self) -> bool:
+        """Never: what bears the mark but is not in the inventory may be anyone's."""
+        return False
+
     def observe(self) -> KernelObserved:
         """All links and addresses; PlaneError ``KernelBusy`` when they do not rest while they are read."""
         return observe(self._rtnl)

@@ -27,6 +27,10 @@ class TracePlane:
         self.manifest = manifest
         self.hook = hook
 
+    def has_leftovers(self) -> bool:
+        """Whether anything is pinned in the box's own folder."""
+        return self.bpffs_dir.is_dir() and any(self.bpffs_dir.iterdir())
+
     def observe(self) -> TraceObserved:
         """What is pinned and attached now."""
         return observe.observe(self.bpffs_dir)

@@ -11,7 +11,9 @@ class PeerEnd(SpecModel):
     """One end of a session."""
 
     box: Name
-    address: HostAddress | None = Field(default=None, description="the Box's underlay address if not given")
+    address: HostAddress | None = Field(
+        default=None, description="a gateway or the underlay address of the Box, as if not given"
+    )
 
 
 class Timers(SpecModel):
