@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from smartxd.planes.frr.state import BGP, FRRState, Neighbor
 from smartxd.spec.envelope import Object
 from smartxd.spec.fleet import Fleet
-from smartxd.spec.kinds.bgppeer import BGPPeerSpec, PeerEnd
+from smartxd.spec.kinds.bgppeer import BGPPeerSpec
 
 
 def lower(fleet: Fleet, box: str) -> FRRState:
@@ -44,14 +44,10 @@ def _neighbor(fleet: Fleet, peer: Object[BGPPeerSpec], box: str) -> Neighbor | N
     timers = peer.spec.timers
     return Neighbor(
         owner=peer.ref,
-        address=_address(fleet, there),
+        address=str(fleet.address_of(there)),
         remote_as=asn,
         description=peer.spec.description,
         keepalive_s=timers.keepalive,
         hold_s=timers.hold,
         connect_retry_s=timers.connect_retry,
     )
-
-
-def _address(fleet: Fleet, end: PeerEnd) -> str:
-    return str(end.address or fleet.boxes[end.box].spec.underlay.address.ip)
