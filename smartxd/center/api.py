@@ -94,20 +94,6 @@ class FlowQuery(Schema):
     limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] = 100
 
 
-class TotalsOut(Schema):
-    """What came from one store of a box; a gap above ``contiguous_seq`` is pending, tombstoned or refused."""
-
-    box: str
-    stream: str
-    epoch: str
-    batches: int
-    rows: int
-    packets: int
-    bytes: int
-    contiguous_seq: int
-    max_seq: int
-
-
 @api.exception_handler(StoreError)
 def _store_failed(request: HttpRequest, err: StoreError) -> HttpResponse:
     # 503: the box keeps its batch and sends it again.
@@ -214,7 +200,7 @@ def list_flows(request: HttpRequest, query: Query[FlowQuery]) -> dict[str, Any]:
     return {"flows": flowstore.current().flows(wanted, query.limit).to_pylist()}
 
 
-@api.get("/v1/totals", response=list[TotalsOut], summary="What has come, per box, stream and epoch")
+@api.get("/v1/totals", response=list[flowstore.Totals], summary="What has come, per box, stream and epoch")
 def list_totals(request: HttpRequest, box: str | None = None) -> list[flowstore.Totals]:
     """Totals of everything that ever came, deleted rows included."""
     return flowstore.current().totals(box)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import resource
 import signal
@@ -20,6 +19,7 @@ from smartxd import __version__
 from smartxd.center import listen, site
 from smartxd.center.config import SiteConfig, load
 from smartxd.errors import SmartxError, StoreError
+from smartxd.tables import print_json, print_table
 
 if TYPE_CHECKING:
     from smartxd.center.flowstore import FlowStore
@@ -204,12 +204,10 @@ def _boxes(args: argparse.Namespace, config: SiteConfig) -> int:
         for box in Box.objects.all()
     ]
     if args.output == "json":
-        print(json.dumps(rows, indent=1))
+        print_json(rows)
         return 0
-    print(f"{'BOX':<20} {'STATE':<8} {'COMMIT':<12} LAST CONTACT")
-    for row in rows:
-        heard = row["last_contact"] or "never"
-        print(f"{row['box']:<20} {row['state']:<8} {row['commit'][:12] or '-':<12} {heard}")
+    cells = [(r["box"], r["state"], r["commit"][:12] or "-", r["last_contact"] or "never") for r in rows]
+    print_table(("BOX", "STATE", "COMMIT", "LAST CONTACT"), cells)
     return 0
 
 

@@ -41,7 +41,10 @@ class FlowFilter:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Everything that ever came from one store of a box, deleted rows included."""
+    """Everything that ever came from one store of a box, deleted rows included.
+
+    A gap above ``contiguous_seq`` is pending, tombstoned or refused.
+    """
 
     box: str
     stream: str
