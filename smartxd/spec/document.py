@@ -47,7 +47,8 @@ class Finding:
     message: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (str(self.location), self.object, self.field, self.message) if part)
+        line = ": ".join(part for part in (str(self.location), self.object, self.field, self.message) if part)
+        return printable(line)  # whatever of the input the message repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,12 @@ class Document:
 
 def shown(text: object) -> str:
     """Text of the input, cut and made safe to print on one line."""
-    return "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in str(text)[:63])
+    return printable(str(text)[:63])
+
+
+def printable(text: str) -> str:
+    """Text without what would begin another line or move a terminal's cursor."""
+    return "".join(ch if ch.isprintable() else "\N{REPLACEMENT CHARACTER}" for ch in text)
 
 
 class _Refused(Exception):

@@ -98,7 +98,7 @@ def _host_of_a_subnet(value: IPv4Interface) -> IPv4Interface:
 
 def _with_length(value: str) -> str:
     if "/" not in value:
-        raise ValueError(f"give the prefix length too, as {value[:15]}/24")
+        raise ValueError("give the prefix length too, as in 192.0.2.1/24")
     return value
 
 

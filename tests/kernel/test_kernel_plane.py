@@ -237,7 +237,9 @@ def test_foreign_addresses_survive_every_change_of_ours_in_their_subnet(plane: B
     box = plane.namespace
     box.batch(["link add marked type bridge", "link set marked alias smartxd:Tunnel/seg100"])
     for conf in ("all", "default", "marked"):
-        box.run(f"sysctl -qw net.ipv4.conf.{conf}.promote_secondaries=0")
+        knob = Path(f"/proc/sys/net/ipv4/conf/{conf}/promote_secondaries")
+        argv = ["nsenter", f"--net={box.path}", "sh", "-c", f"echo 0 > {knob}"]
+        subprocess.run(argv, check=True, timeout=10)
     bridge, vxlan, address = segment()
     # Both a bridge that is made and one that is taken over.
     taken = replace(bridge, name="marked")

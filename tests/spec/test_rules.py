@@ -126,7 +126,7 @@ def test_boxes_apart_may_use_one_subnet_for_their_tunnels() -> None:
         ("10.10.0.0/24", "10.10.0.0 is no host of 10.10.0.0/24"),
         ("10.10.0.255/24", "10.10.0.255 is no host of 10.10.0.0/24"),
         ("239.1.1.1/24", "not the address of a host"),
-        ("10.10.0.1", "give the prefix length too, as 10.10.0.1/24"),
+        ("10.10.0.1", "give the prefix length too, as in 192.0.2.1/24"),
         ("10.10.0.1/33", "must be an IPv4 address with its prefix length, as 192.0.2.1/24"),
         ("10", "must be text; put it in quotes"),
     ],
