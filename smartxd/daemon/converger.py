@@ -156,7 +156,9 @@ class Converger:
             done = self._round(plane, Desired())
             results += done.results
             problems += (*done.failures, *done.obstacles)
+        self._problems.clear()
         self._publish(self.store.commit())
+        problems += [p for found in self._problems.values() for p in found]
         self.store.save((), (), "")
         return results, tuple(problems)
 
@@ -176,15 +178,16 @@ class Converger:
         try:
             owned = any(o.plane == plane for o in self.store.owned())
             if not (wanted or owned or driver.has_leftovers()):
+                backoff.reset()
                 return Round(plane)
             done = converge(driver, state, self.store, waiting)
         except (PlaneError, StoreError) as err:
             reason = err.reason if isinstance(err, PlaneError) else "StoreFailed"
             text = f"{err.message}; {err.hint}" if err.hint else err.message
             owners = sorted({o.owner for o in wanted}) or [self.box]
-            backoff.note([whole], [Problem(whole, reason, text)], now)
+            backoff.note([whole], [Problem(whole, reason, text)], waiting, now)
             return Round(plane, obstacles=tuple(Problem(owner, reason, text) for owner in owners))
-        backoff.note({whole, *(r.action.owner for r in done.results)}, done.failures, now)
+        backoff.note({r.action.owner for r in done.results}, done.failures, done.deferred, now)
         return replace(done, failures=(*done.failures, *backoff.problems(done.deferred)))
 
     def _publish(self, commit: str) -> None:

@@ -28,15 +28,21 @@ class Backoff:
     """A number from 0 to 1, each call another."""
     _waits: dict[ObjectRef, _Wait] = field(default_factory=dict)
 
-    def note(self, tried: Collection[ObjectRef], problems: Iterable[Problem], now: float) -> None:
+    def note(
+        self,
+        tried: Collection[ObjectRef],
+        problems: Iterable[Problem],
+        deferred: Collection[ObjectRef],
+        now: float,
+    ) -> None:
         """Take in a round that began at ``now``.
 
-        Owners whose actions failed wait longer. Those that were done wait no more, and neither do those whose
-        time had come and for whom there was nothing left to do.
+        Owners whose actions failed wait longer; ``deferred`` ones, who were not tried, go on waiting. All
+        others wait no more: they were done, or there was nothing left to do for them.
         """
         failed = {p.owner: p for p in problems}
         before = self._waits
-        self._waits = {o: w for o, w in before.items() if w.until > now and o not in tried}
+        self._waits = {o: w for o, w in before.items() if o in deferred and o not in tried}
         for owner in tried:
             problem = failed.get(owner)
             if problem is None:

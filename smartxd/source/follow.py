@@ -52,9 +52,10 @@ class Follower:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; a fetch under way is bounded by its own time-out."""
+        """End the thread, and with it a fetch that is under way."""
         self._stopping.set()
         self._wake.set()
+        self._repo.interrupt()
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
@@ -118,5 +119,7 @@ class Follower:
         return Seen(commit, now, fleet=fleet)
 
     def _hand_on(self, seen: Seen) -> None:
+        if self._stopping.is_set():
+            return
         self._last = seen
         self._on_seen(seen)

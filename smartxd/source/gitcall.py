@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -22,33 +23,60 @@ _ENVIRONMENT = {
 _SAFE = ("-c", "core.hooksPath=/dev/null", "-c", "fetch.fsckObjects=true", "-c", "gc.autoDetach=false")
 
 
-def git(directory: Path, *arguments: str, timeout_s: float) -> str:
-    """What git prints in a repo; SourceError with the line of git's own words that says why it failed.
+class GitFailed(SourceError):
+    """Git ran to its end and said no; any other SourceError of a call is about the machine or the time."""
 
-    At the end of its time git is killed together with the ssh or https helper that it has started.
-    """
-    argv = ["prlimit", f"--fsize={FILE_BYTES_MAX}", "git", "-C", str(directory), *_SAFE, *arguments]
-    try:
-        with subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **_ENVIRONMENT},
-            start_new_session=True,
-        ) as process:
-            try:
-                out, errors = process.communicate(timeout=timeout_s)
-            except BaseException:
+
+class Git:
+    """Git at work in one directory; one call at a time, which another thread may end."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended = False
+
+    def __call__(self, *arguments: str, timeout_s: float) -> str:
+        """What git prints; GitFailed with the line of git's own words that says why it failed.
+
+        At the end of its time git is killed together with the ssh or https helper that it has started, and
+        SourceError says so.
+        """
+        limit = ("prlimit", f"--fsize={FILE_BYTES_MAX}")
+        argv = [*limit, "git", "-C", str(self._directory), *_SAFE, *arguments]
+        try:
+            with subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env={**os.environ, **_ENVIRONMENT},
+                start_new_session=True,
+            ) as self._process:
+                try:
+                    if self._ended:
+                        raise SourceError("smartxd is ending")
+                    out, errors = self._process.communicate(timeout=timeout_s)
+                except BaseException:
+                    self._kill()
+                    raise
+        except subprocess.TimeoutExpired:
+            raise SourceError(f"git {arguments[0]}: no end within {timeout_s:g} s", _AGAIN) from None
+        except OSError as err:
+            raise SourceError(f"git cannot be run: {err.strerror}", "install git and util-linux") from err
+        if self._process.returncode:
+            raise GitFailed(_reason(errors.decode(errors="replace")), _AGAIN)
+        return out.decode(errors="replace").strip()
+
+    def end(self) -> None:
+        """Kill what runs now, and let nothing more begin; safe in another thread."""
+        self._ended = True
+        self._kill()
+
+    def _kill(self) -> None:
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-                raise
-    except subprocess.TimeoutExpired:
-        raise SourceError(f"git {arguments[0]}: no end within {timeout_s:g} s", _AGAIN) from None
-    except OSError as err:
-        raise SourceError(f"git cannot be run: {err.strerror}", "install git and util-linux") from err
-    if process.returncode:
-        raise SourceError(_reason(errors.decode(errors="replace")), _AGAIN)
-    return out.decode(errors="replace").strip()
 
 
 _AGAIN = "the last good commit stays applied; it is tried again"

@@ -49,6 +49,7 @@ class Repo:
             raise SourceError("git is not installed", "install the package git")
         local_path(url)
         self._directory, self._url, self._branch, self._timeout_s = directory, url, branch, timeout_s
+        self._calls = gitcall.Git(directory)
         try:
             # Left by a git that was killed: nobody else works in the mirror.
             for lock in [*directory.glob("*.lock"), *directory.glob("refs/**/*.lock")]:
@@ -62,15 +63,23 @@ class Repo:
             raise SourceError(f"{directory}: {err}", "see state_dir in smartxd.toml") from err
 
     def _sound(self) -> bool:
-        """Whether there is a mirror, with all that its refs name."""
+        """Whether there is a mirror, with all that its refs name. What git cannot tell now is no damage."""
+        if not self._directory.is_dir():
+            return False
         try:
             own = self._git("rev-parse", "--absolute-git-dir") == str(self._directory.resolve())
             if not own or self._git("config", "--local", "--bool", "core.bare") != "true":
                 return False
             self._git("fsck", "--connectivity-only", "--no-dangling", "--no-progress")
-        except SourceError:
+        except gitcall.GitFailed:
             return False
+        except SourceError:
+            return True
         return True
+
+    def interrupt(self) -> None:
+        """End a fetch that is under way; safe in another thread."""
+        self._calls.end()
 
     def fetch(self) -> str:
         """Bring the branch's newest commit, and return its hash; SourceError when that fails."""
@@ -102,7 +111,7 @@ class Repo:
 
     def _git(self, *arguments: str) -> str:
         timeout_s = self._timeout_s if arguments[0] == "fetch" else _LOCAL_TIMEOUT_S
-        return gitcall.git(self._directory, *arguments, timeout_s=timeout_s)
+        return self._calls(*arguments, timeout_s=timeout_s)
 
     def files(self, commit: str, folder: str) -> dict[str, bytes]:
         """Content by path of each spec file under ``folder`` in a commit's tree, read from the objects.
@@ -113,7 +122,10 @@ class Repo:
         try:
             tree = self._repo.commit(commit).tree
             for part in PurePosixPath(folder).parts:
-                tree = tree / part
+                found = tree / part
+                if not isinstance(found, Tree):
+                    raise KeyError(part)
+                tree = found
             return self._read(tree)
         except KeyError as err:
             raise SourceError(

@@ -1,4 +1,4 @@
-"""What may be had once only: addresses in a fleet; VNIs, interface names and neighbours on a box."""
+"""What may be had once only: in the fleet, in a tunnel, or on a box."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def nothing_is_claimed_twice(fleet: Fleet) -> Iterator[Finding]:
     taken: dict[tuple[str, str, object], Claim] = {}
     for claims in (_of_boxes, _of_tunnels, _of_routers, _of_peers):
         for claim in claims(fleet):
-            first = taken.setdefault((claim.what, claim.box, claim.value), claim)
+            # What is taken in the whole fleet is taken on each box.
+            fleetwide = taken.get((claim.what, "", claim.value))
+            first = fleetwide or taken.setdefault((claim.what, claim.box, claim.value), claim)
             if (first.by.ref, first.path) != (claim.by.ref, claim.path):
                 yield claim.finding(first)
 
@@ -60,7 +62,9 @@ def _of_tunnels(fleet: Fleet) -> Iterator[Claim]:
             yield Claim(tunnel, ("vni",), "interface", spec.link_name, box)
             yield Claim(tunnel, bridge, "interface", spec.bridge_name, box)
         for box, gateway in spec.gateways.items():
-            yield Claim(tunnel, ("gateways", box), "address", gateway.ip)
+            # Segments apart may use the same private subnet: on other boxes it is another address.
+            yield Claim(tunnel, ("gateways", box), "address", gateway.ip, box)
+            yield Claim(tunnel, ("gateways", box), f"address in {tunnel.ref}", gateway.ip)
 
 
 def _of_routers(fleet: Fleet) -> Iterator[Claim]:

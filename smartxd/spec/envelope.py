@@ -130,7 +130,7 @@ def _message(model: type[SpecModel] | None, errors: list[ErrorDetails]) -> str:
         message = f"{message[:1].lower()}{message[1:]}"
     if error["type"] == "string_type" and isinstance(given, bool | int | float):
         message += "; put it in quotes"
-    if not isinstance(given, dict | list):
+    if not isinstance(given, dict | list) and error["type"] != "asdot":
         message += f" (was {_short(given)})"
     words = [word for text in wanted for word in text.split("'")[1::2]]
     return message + _did_you_mean(given, words)

@@ -140,7 +140,8 @@ def _asn(value: Any) -> Any:
     if isinstance(value, bool):
         raise PydanticCustomError("int_type", "must be a whole number")
     if isinstance(value, float):
-        raise ValueError(f"write it in quotes (asdot), {str(value)!r}, or as one number")
+        # What was written, 1.10, is already 1.1 here: it must not be repeated.
+        raise PydanticCustomError("asdot", "an AS number with a dot must be in quotes, as '1.10'")
     return value
 
 

@@ -18,7 +18,8 @@ import pytest
 from smartxd.config import Config
 from smartxd.daemon.converger import PLANES, Converger, Target
 from smartxd.desired import desire
-from smartxd.objects import Condition, Event
+from smartxd.errors import StoreError
+from smartxd.objects import Condition, Event, OwnedObject
 from smartxd.spec.load import load
 from smartxd.store.control import ControlStore
 
@@ -183,6 +184,33 @@ def test_a_tracer_that_waits_for_its_interface_asks_for_no_round(inside: Inside)
         assert bench.condition("TracePolicy/p", "Ready").reason == "WaitingForInterface"
         soon = time.monotonic() + 0.2
         assert all(at > soon for at in bench.converger.retries().values())
+
+    inside(act)
+
+
+def test_a_passing_fault_of_the_store_asks_for_no_rounds_when_it_is_over(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act(bench: Bench) -> None:
+        target = bench.target(BOX)  # nothing of it concerns FRR or the tracers
+
+        def fails() -> frozenset[OwnedObject]:
+            raise StoreError("a passing fault")
+
+        with monkeypatch.context() as fault:
+            fault.setattr(bench.store, "owned", fails)
+            bench.converge(target)
+        assert bench.condition("Box/a", "Ready").reason == "StoreFailed"
+        bench.converger.adopt()
+        bench.converge(target)
+        assert bench.condition("Box/a", "Ready").status
+        with monkeypatch.context() as fault:
+            fault.setattr(bench.store, "owned", fails)
+            bench.converge(target)
+        for plane in PLANES:
+            bench.converger.hasten(plane)
+        bench.converge(target)
+        assert set(bench.converger.retries().values()) == {float("inf")}
 
     inside(act)
 

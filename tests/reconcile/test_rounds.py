@@ -176,7 +176,7 @@ def test_a_failed_owner_waits_longer_each_time_and_at_most_so_long() -> None:
     backoff = Backoff(lambda: 0.5)
     now, waits = 0.0, []
     for _ in range(14):
-        backoff.note([A], [Problem(A, "Refused", "")], now)
+        backoff.note([A], [Problem(A, "Refused", "")], (), now)
         due = backoff.next()
         assert backoff.waiting(now) == {A}
         assert backoff.waiting(due) == frozenset()
@@ -188,27 +188,29 @@ def test_a_failed_owner_waits_longer_each_time_and_at_most_so_long() -> None:
 
 def test_success_ends_the_wait_and_a_permanent_problem_waits_for_the_spec() -> None:
     backoff = Backoff(lambda: 0.5)
-    backoff.note([A, B], [Problem(A, "R", ""), Problem(B, "R", "", permanent=True)], 0.0)
-    backoff.note([A], [], 10.0)
+    backoff.note([A, B], [Problem(A, "R", ""), Problem(B, "R", "", permanent=True)], (), 0.0)
+    backoff.note([A], [], {B}, 10.0)
     assert backoff.waiting(1e9) == {B}
     assert backoff.next() == float("inf")
     backoff.reset()
     assert backoff.waiting(0.0) == frozenset()
 
 
-def test_an_owner_whose_time_has_come_and_who_needs_nothing_waits_no_more() -> None:
-    backoff = Backoff(lambda: 0.5)
-    backoff.note([A], [Problem(A, "R", "")], 0.0)
-    backoff.note([], [], 0.5)
-    assert backoff.waiting(0.5) == {A}
-    backoff.note([], [], 5.0)
-    assert backoff.next() == float("inf")
+def test_an_owner_for_whom_nothing_is_left_to_do_waits_no_more() -> None:
+    for permanent in (False, True):
+        backoff = Backoff(lambda: 0.5)
+        backoff.note([A], [Problem(A, "R", "", permanent)], (), 0.0)
+        backoff.note([], [], {A}, 0.5)
+        assert backoff.waiting(0.5) == {A}
+        backoff.note([], [], (), 0.6)
+        assert backoff.next() == float("inf")
+        assert backoff.waiting(0.6) == frozenset()
 
 
 def test_what_was_wrong_is_remembered_while_an_owner_waits() -> None:
     backoff = Backoff(lambda: 0.5)
     problem = Problem(A, "R", "the reason")
-    backoff.note([A], [problem], 0.0)
+    backoff.note([A], [problem], (), 0.0)
     assert backoff.problems({A}) == (problem,)
     assert backoff.problems({B}) == ()
 

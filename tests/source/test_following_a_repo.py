@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
+import select
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -286,6 +289,60 @@ def test_a_fetch_that_hangs_is_ended_in_time(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(SourceError, match=r"no end within 0\.5 s"):
         repo.fetch()
     repo.close()
+
+
+def test_stopping_ends_a_fetch_that_hangs_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tmp_path / "pid"
+    script = tmp_path / "ssh"
+    script.write_text(f"#!/bin/sh\necho $$ > {started}.new; mv {started}.new {started}; exec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setitem(gitcall._ENVIRONMENT, "GIT_SSH_COMMAND", str(script))
+    repo = Repo(tmp_path / "mirror.git", "git@git-server.example.net:specs.git", "main", 600)
+    config = SourceConfig(url="git@git-server.example.net:specs.git")
+    follower = Follower(repo, config, lambda fleet: (), lambda seen: None)
+    follower.start()
+    deadline = time.monotonic() + 20
+    while not started.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        pidfd = os.pidfd_open(int(started.read_text()))
+        begun = time.monotonic()
+        follower.stop()
+        assert time.monotonic() - begun < 4
+        assert select.select([pidfd], [], [], 10)[0], "the helper of git lives on"
+        os.close(pidfd)
+
+
+@pytest.mark.parametrize("what", ["file", "link", "middle"])
+def test_a_folder_of_specs_that_is_none_is_said(origin: Origin, mirror: Repo, what: str) -> None:
+    (origin.path / "link").symlink_to("a.yaml")
+    commit = origin.commit({"a.yaml": BOX, "file": "x"})
+    mirror.fetch()
+    folder = {"file": "file", "link": "link", "middle": "a.yaml/specs"}[what]
+    with pytest.raises(SourceError, match=f"no folder {folder}"):
+        mirror.files(commit, folder)
+
+
+def test_a_machine_that_is_too_slow_does_not_cost_the_last_good_commit(
+    tmp_path: Path, origin: Origin, mirror: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = origin.commit({"a.yaml": BOX})
+    mirror.fetch()
+    mirror.pin(good)
+    call = gitcall.Git.__call__
+
+    def slow(git: gitcall.Git, *arguments: str, timeout_s: float) -> str:
+        if arguments[0] == "fsck":
+            raise SourceError("git fsck: no end within 10 s")
+        return call(git, *arguments, timeout_s=timeout_s)
+
+    monkeypatch.setattr(gitcall.Git, "__call__", slow)
+    again = Repo(tmp_path / "mirror.git", str(origin.path), "main", 30)
+    assert again.good() == good
+    again.close()
 
 
 def test_a_password_in_the_url_is_never_said(tmp_path: Path) -> None:

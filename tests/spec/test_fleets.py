@@ -116,8 +116,7 @@ def test_all_findings_of_all_files_come_at_once() -> None:
         ),
         (
             router("r", "a", "  asn: 65001.5\n"),
-            "a.yaml:6:3: BGPRouter/r: spec.asn: write it in quotes (asdot), '65001.5', or as one number "
-            "(was 65001.5)",
+            "a.yaml:6:3: BGPRouter/r: spec.asn: an AS number with a dot must be in quotes, as '1.10'",
         ),
         (peer("p", "a", "a"), "a.yaml:7:8: BGPPeer/p: spec.between[1].box: both ends are a"),
         (
@@ -188,6 +187,22 @@ def test_two_peers_do_not_give_a_box_one_neighbor_twice() -> None:
 def test_a_four_byte_as_number_may_be_written_asdot() -> None:
     fleet = fleet_of(router("r", "a", "  asn: '1.10'\n"))
     assert fleet.asn_of(fleet.routers["r"]) == 65546
+
+
+def test_segments_on_different_boxes_may_use_one_private_subnet() -> None:
+    one = tunnel("s", 100, "  gateways: {a: 192.168.0.1/24}\n").replace("names: [a, b]", "names: [a]")
+    other = tunnel("t", 101, "  gateways: {b: 192.168.0.1/24}\n").replace("names: [a, b]", "names: [b]")
+    assert len(fleet_of(one, other).tunnels) == 2
+
+
+def test_within_a_segment_an_address_is_had_once() -> None:
+    findings = findings_of(tunnel("t", 100, "  gateways: {a: 192.168.0.1/24, b: 192.168.0.1/24}\n"))
+    assert any("192.168.0.1" in f and "Tunnel/t" in f for f in findings)
+
+
+def test_a_gateway_is_not_the_address_of_its_own_box() -> None:
+    findings = findings_of(tunnel("t", 100, "  gateways: {a: 10.255.0.1/24}\n"))
+    assert any("10.255.0.1" in f and "Box/a" in f for f in findings)
 
 
 def test_labels_select_boxes() -> None:

@@ -66,12 +66,12 @@ def finding_of(*documents: str) -> str:
         ),
         (
             (A, B, gateways("t", 100, "a: 10.255.0.2/24")),
-            "3.yaml:8:14: spec.gateways.a: address 10.255.0.2 is also that of Box/b (2.yaml:4:71)",
+            "3.yaml:8:14: spec.gateways.a: address 10.255.0.2 on a is also that of Box/b (2.yaml:4:71)",
         ),
-        ((A, B, gateways("t", 100, "a: 192.0.2.1/24")), "address 192.0.2.1 is also that of Box/a"),
+        ((A, B, gateways("t", 100, "a: 192.0.2.1/24")), "address 192.0.2.1 on a is also that of Box/a"),
         (
             (A, B, gateways("t", 100, "a: 10.10.0.1/24, b: 10.10.0.1/24")),
-            "address 10.10.0.1 is also that of Tunnel/t",
+            "address in Tunnel/t 10.10.0.1 is also that of Tunnel/t",
         ),
         (
             (A, B, router("a", ", routerId: 10.255.0.9"), router("b", ", routerId: 10.255.0.9")),
