@@ -34,6 +34,7 @@ class _Command(IntEnum):
     MAP_DELETE_ELEM = 3
     OBJ_PIN = 6
     OBJ_GET = 7
+    PROG_GET_FD_BY_ID = 13
     OBJ_GET_INFO_BY_FD = 15
     MAP_LOOKUP_BATCH = 24
     MAP_LOOKUP_AND_DELETE_BATCH = 25
@@ -214,6 +215,21 @@ def map_info(fd: int) -> MapInfo:
     """What kind of map it is."""
     _, id, key_size, value_size, max_entries = struct.unpack_from("=5I", _info(fd, 80))
     return MapInfo(id, key_size, value_size, max_entries)
+
+
+def program_id(fd: int) -> int:
+    """The number by which the kernel knows a program."""
+    _, id = struct.unpack_from("=2I", _info(fd, 8))
+    return int(id)
+
+
+def is_loaded(program: int) -> bool:
+    """Whether the kernel still has the program of this number; it goes a moment after its last user."""
+    try:
+        os.close(_bpf(_Command.PROG_GET_FD_BY_ID, _attr("I", program)))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def tcx_ifindex(fd: int) -> int:

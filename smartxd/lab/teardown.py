@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from smartxd import bpfsys
 from smartxd.daemon.claim import namespace_lock
 from smartxd.errors import LabError
 from smartxd.lab import frr, namespace, process
@@ -14,6 +16,7 @@ from smartxd.lab.layout import ROOT, BoxLayout, Layout
 from smartxd.lab.state import LabState
 
 ROUNDS_MAX = 5
+UNLOAD_WAIT_S = 5.0
 
 
 def take_down(layout: Layout, state: LabState) -> None:
@@ -47,9 +50,19 @@ def take_down(layout: Layout, state: LabState) -> None:
 
 
 def remove_pins(folder: Path) -> None:
-    """Unpin everything below a folder of bpffs; programs and links go when nothing holds them."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Unpin everything below a folder of bpffs, and wait until the kernel has let go of the programs."""
+    if not folder.exists():
+        return
+    programs = [_program_id(pin) for way in ("ingress", "egress") for pin in folder.glob(f"*/{way}")]
+    shutil.rmtree(folder)
+    deadline = time.monotonic() + UNLOAD_WAIT_S
+    while any(bpfsys.is_loaded(id) for id in programs) and time.monotonic() < deadline:
+        time.sleep(0.01)  # the kernel frees a program after a grace period and tells nobody
+
+
+def _program_id(pin: Path) -> int:
+    with bpfsys.opened(pin) as fd:
+        return bpfsys.program_id(fd)
 
 
 def _processes(layout: Layout, state: LabState, namespaces: list[str]) -> set[process.Process]:

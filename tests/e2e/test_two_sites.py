@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from smartxd import bpfsys
 from tests.e2e.conftest import Site
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(300)]
@@ -379,7 +380,14 @@ def test_a_lab_that_is_taken_down_leaves_nothing(own_site: Site) -> None:
     lab = own_site.lab
     processes = list(lab.state.processes.values())
     layouts = [lab.layout.box(name) for name in ("gist1", "gist2")]
+    programs = []
+    ways = ("*/ingress", "*/egress")
+    for pin in (pin for layout in layouts for way in ways for pin in layout.bpffs.glob(way)):
+        with bpfsys.opened(pin) as fd:
+            programs.append(bpfsys.program_id(fd))
+    assert len(programs) == 4
     assert lab.down()
+    assert not [id for id in programs if bpfsys.is_loaded(id)]
     names = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
     assert lab.layout.name not in names
     assert not [p for p in processes if p.alive]
