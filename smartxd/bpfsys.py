@@ -45,7 +45,6 @@ class _Command(IntEnum):
 class MapType(IntEnum):
     """The types of maps that are made here; a program's own maps are made by BCC."""
 
-    HASH = 1
     ARRAY = 2
     ARRAY_OF_MAPS = 12
 

@@ -394,7 +394,6 @@ def test_no_change_is_found_by_one_call(lone: Instance, monkeypatch: pytest.Monk
 def test_without_frr_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     plane = FRRPlane(FRRConfig())
-    assert not plane.available()
     with pytest.raises(PlaneError) as err:
         plane.observe()
     assert err.value.reason == "FRRMissing"

@@ -50,10 +50,6 @@ class FRRPlane:
         """Where the daemons' start and end can be watched."""
         return self._vtysh.run_dir
 
-    def available(self) -> bool:
-        """Whether FRR is installed. A box whose specs ask nothing of FRR does without."""
-        return self._vtysh.installed()
-
     def has_leftovers(self) -> bool:
         """Whether what was written last has still to be saved."""
         return self._saved.pending

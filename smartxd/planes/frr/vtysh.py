@@ -95,10 +95,6 @@ class Vtysh:
         """Where the instance's daemons keep sockets and pid files."""
         return _RUN_DIR / self.config.pathspace if self.config.pathspace else _RUN_DIR
 
-    def installed(self) -> bool:
-        """Whether the shell and the reload tool are there."""
-        return shutil.which("vtysh") is not None and self.config.reload.is_file()
-
     def require(self) -> None:
         """PlaneError where FRR or its tools are not installed."""
         if shutil.which("vtysh") is None:
