@@ -8,13 +8,14 @@ STAMP := $(VENV)/.installed
 APT := frr frr-pythontools python3-bpfcc linux-libc-dev libpcap0.8 git iproute2 util-linux \
        iputils-ping iperf3 python3-venv systemd
 
-.PHONY: help setup packages demo test lint bench lock clean
+.PHONY: help setup packages demo test lint gen bench lock clean
 
 help:
 	@echo "make setup   install what a fresh Debian 12 or Ubuntu 24.04 needs, and .venv (root)"
 	@echo "make demo    two boxes on this machine, from nothing to traffic at the centre (root)"
 	@echo "make test    every test, on the real kernel and FRR (root)"
-	@echo "make lint    ruff, mypy --strict, import-linter"
+	@echo "make lint    ruff, mypy --strict, import-linter, generated files up to date"
+	@echo "make gen     schemas and pages that are made from the spec language"
 	@echo "make bench   benchmarks as ratios against peers; ONLY=name for one (root)"
 	@echo "make lock    pin the dependencies anew"
 
@@ -42,6 +43,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate.py --check
+
+gen: setup
+	@$(BIN)/python scripts/generate.py
 
 bench: setup
 	@$(BIN)/python -m benchmarks $(ONLY)

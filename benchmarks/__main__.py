@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import table
 from smartxd.errors import SmartxError
 
-NAMES = ("converge",)
+NAMES = ("converge", "specs", "fuzz")
 OUTPUT = Path("build/bench")
 
 

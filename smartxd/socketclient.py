@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket as sockets
 from pathlib import Path
@@ -28,13 +29,37 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._socket))
 
 
+def get(socket: Path, path: str, timeout_s: float) -> tuple[int, str]:
+    """Status and text of the daemon's answer; DaemonError when it does not answer."""
+    return _exchange(socket, "GET", path, None, timeout_s)
+
+
+def post(socket: Path, path: str, body: str, timeout_s: float) -> tuple[int, str]:
+    """Status and text of the daemon's answer to a JSON body; DaemonError when it does not answer."""
+    return _exchange(socket, "POST", path, body.encode(), timeout_s)
+
+
 def fetch_status(socket: Path, timeout_s: float) -> ControlReport:
     """What the daemon behind the socket says of its box; DaemonError when it does not answer."""
+    status, body = get(socket, "/status", timeout_s)
+    if status != http.HTTPStatus.OK:
+        raise DaemonError(f"{socket}: answered {status}")
+    try:
+        return ControlReport.model_validate_json(body)
+    except ValidationError as err:
+        raise DaemonError(
+            f"{socket}: the answer is not a status", "are smartxd and smartxctl of one release?"
+        ) from err
+
+
+def _exchange(socket: Path, method: str, path: str, body: bytes | None, timeout_s: float) -> tuple[int, str]:
     connection = _Connection(socket, timeout_s)
     try:
-        connection.request("GET", "/status")
+        # A daemon that refuses a body by its size answers without reading it: the answer says more.
+        with contextlib.suppress(BrokenPipeError):
+            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
         answer = connection.getresponse()
-        body = answer.read(ANSWER_MAX)
+        text = answer.read(ANSWER_MAX + 1)
     except (FileNotFoundError, ConnectionRefusedError) as err:
         raise DaemonError(f"{socket}: no daemon answers", "is it running? systemctl status smartxd") from err
     except PermissionError as err:
@@ -47,11 +72,6 @@ def fetch_status(socket: Path, timeout_s: float) -> ControlReport:
         raise DaemonError(f"{socket}: {err}") from err
     finally:
         connection.close()
-    if answer.status != http.HTTPStatus.OK:
-        raise DaemonError(f"{socket}: answered {answer.status} {answer.reason}")
-    try:
-        return ControlReport.model_validate_json(body)
-    except ValidationError as err:
-        raise DaemonError(
-            f"{socket}: the answer is not a status", "are smartxd and smartxctl of one release?"
-        ) from err
+    if len(text) > ANSWER_MAX:
+        raise DaemonError(f"{socket}: an answer of more than {ANSWER_MAX} bytes")
+    return answer.status, text.decode(errors="replace")

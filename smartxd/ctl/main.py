@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
 from smartxd import __version__
-from smartxd.ctl import flows, lab, plan, status, validate
 from smartxd.errors import SmartxError, SpecError
 
-VERBS = (status, validate, plan, flows, lab)
-"""Modules with ``add_parser(verbs)``, which sets ``run``: arguments in, exit code out."""
+VERBS = ("status", "validate", "plan", "schema", "flows", "lab")
+"""Modules beside this one with ``add_parser(verbs)``, which sets ``run``: arguments in, exit code out."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def parser(wanted: Sequence[str] = VERBS) -> argparse.ArgumentParser:
+    """The command line of these verbs; what a verb needs takes long to import."""
     top = argparse.ArgumentParser(
         prog="smartxctl", description="Look at a box, and judge specs before it sees them."
     )
     top.add_argument("--version", action="version", version=f"smartxctl {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for verb in VERBS:
-        verb.add_parser(verbs)
+    for verb in wanted:
+        importlib.import_module(f"smartxd.ctl.{verb}").add_parser(verbs)
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb: 0 done, 1 a finding or a failure, 2 wrong usage."""
-    args = parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    verb = next((argument for argument in given if not argument.startswith("-")), "")
+    args = parser([verb] if verb in VERBS else VERBS).parse_args(given)
     try:
         return int(args.run(args))
     except SpecError as err:

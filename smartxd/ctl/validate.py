@@ -1,40 +1,140 @@
-"""``smartxctl validate``: judge a folder of specs."""
+"""``smartxctl validate``: judge specs, and say what a change of them does."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from smartxd.ctl import findings
 from smartxd.ctl.verb import add_verb
-from smartxd.errors import SpecError
 from smartxd.source import folder
-from smartxd.spec.load import load
+from smartxd.spec.document import Content
+from smartxd.spec.finding import Severity, did_you_mean
+from smartxd.spec.load import RULES, Verdict, judge
+from smartxd.tables import print_json
 
-EXAMPLES = """exit code: 0 when every spec is valid, 1 with one line for each finding
+if TYPE_CHECKING:
+    from smartxd.ctl.change import Change
+
+EXAMPLES = """All PATHs together are one repo. Each finding names its rule; docs/rules.md says why it is one
+and what to do, how a repo sets its severity, and how an object silences it.
+
+exit code: 0 when nothing is wrong but notes, 1 with an error or a warning, 2 wrong usage
 
 examples:
-  smartxctl validate .                        every spec of a checkout
-  smartxctl validate examples/koren-two-site
+  smartxctl validate                                  every spec of this folder
+  smartxctl validate specs/boxes specs/tunnels.yaml   of several
+  smartxctl validate --format github                  annotations of a pull request
+  smartxctl validate --format sarif > findings.sarif  for code scanning
+  smartxctl validate --diff origin/main..HEAD         and which boxes the change touches, and how
+  smartxctl validate --diff v1.4 specs                from a tag to the files as they are
 """
+
+_STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan", None: "dim"}
+_MANY_FILES = 2_000
 
 
 def add_parser(verbs: Any) -> None:
     """Add the verb."""
-    parser = add_verb(verbs, "validate", "check every spec of a folder, and all of them together", EXAMPLES)
-    parser.add_argument("dir", type=Path, metavar="DIR", help="the folder that holds the specs")
-    parser.set_defaults(run=run)
+    parser = add_verb(verbs, "validate", "judge specs, one by one and all together", EXAMPLES)
+    parser.add_argument("paths", type=Path, nargs="*", metavar="PATH", help="folders and files (.)")
+    formats = ("text", "json", "sarif", "github")
+    text = "for a person, or for whom it is named (%(default)s)"
+    parser.add_argument("--format", choices=formats, default="text", help=text)
+    parser.add_argument(
+        "--ignore", action="append", default=[], metavar="RULE", help="leave this rule out; may be repeated"
+    )
+    parser.add_argument(
+        "--diff", metavar="BASE..HEAD", help="also say what this change does; BASE alone: to the files"
+    )
+    parser.set_defaults(run=run, refuse=parser.error)
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when all is well; 1 with one line for each finding on stdout."""
-    try:
-        fleet = load(folder.read(args.dir))
-    except SpecError as err:
-        for finding in err.findings:
-            print(finding)
-        print(err.message)
-        return 1
-    refs = fleet.refs()
-    print(f"{args.dir}: {len(refs)} object{'s' * (len(refs) != 1)}, {len(fleet.boxes)} of them boxes: valid")
-    return 0
+    """0 when nothing is wrong but notes; 1 with an error or a warning."""
+    paths: list[Path] = args.paths or [Path()]
+    for rule in args.ignore:
+        if rule not in RULES:
+            args.refuse(f"--ignore: there is no rule {rule}{did_you_mean(rule, RULES)}")
+    if args.diff is not None and len(paths) != 1:
+        args.refuse("--diff compares one PATH: name the folder that holds all specs")
+    if args.diff is not None and not args.diff.partition("..")[0]:
+        args.refuse("--diff needs BASE or BASE..HEAD: two commits, as in origin/main..HEAD")
+    verdict, changed = _judged(paths, args.diff, args.ignore)
+    _FORMATS[args.format](verdict, changed)
+    return 1 if any(finding.severity is not Severity.NOTE for finding in verdict.open) else 0
+
+
+def _judged(
+    paths: Sequence[Path], revisions: str | None, ignore: Sequence[str]
+) -> tuple[Verdict, Change | None]:
+    """The verdict, and what the change does where there is one and both of its sides are valid."""
+    if revisions is None:
+        return judge(_files(paths), ignore), None
+    from smartxd.ctl import change  # noqa: PLC0415 (Git and the planes are slow to import)
+
+    sides = change.sides(paths[0], revisions)
+    before = judge(sides.before)
+    verdict = judge(sides.after, ignore, before=before.fleet)
+    wrong = "BASE" if before.errors else "HEAD" if judge(sides.after).errors else ""
+    if wrong:
+        _say(f"{revisions}: the specs of {wrong} are not valid, so what the change does cannot be told")
+        return verdict, None
+    return verdict, change.change(before.fleet, verdict.fleet, sides.base, sides.head)
+
+
+def _files(paths: Sequence[Path]) -> dict[str, Content]:
+    """The files of all paths; one that several of them hold counts once. SourceError when a path has none."""
+    files: dict[str, Content] = {}
+    seen: set[Path] = set()
+    for path in paths:
+        for name, content in folder.read(path).items():
+            real = Path(name).parent.resolve() / Path(name).name
+            if real not in seen:
+                seen.add(real)
+                files[name] = content
+    if len(files) > _MANY_FILES:
+        _say(f"judging {len(files)} files")
+    return files
+
+
+def _say(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def _text(verdict: Verdict, changed: Change | None) -> None:
+    lines: list[tuple[str, str]] = [(line, _STYLES[severity]) for line, severity in findings.text(verdict)]
+    lines += [(line, "") for line in (changed.lines() if changed is not None else ())]
+    lines.append((findings.summary(verdict), "bold"))
+    if not sys.stdout.isatty():
+        for line, _ in lines:
+            print(line)
+        return
+    from rich.console import Console  # noqa: PLC0415 (slow to import, and only a terminal needs it)
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    for line, style in lines:
+        console.print(Text(line, style=style), soft_wrap=True)
+
+
+def _json(verdict: Verdict, changed: Change | None) -> None:
+    print_json(findings.report(verdict, changed.touched if changed is not None else ()))
+
+
+def _sarif(verdict: Verdict, changed: Change | None) -> None:  # noqa: ARG001 (SARIF has findings only)
+    print(findings.sarif(verdict))
+
+
+def _github(verdict: Verdict, changed: Change | None) -> None:
+    for line in findings.github(verdict):
+        print(line)
+    for line in changed.lines() if changed is not None else ():
+        print(findings.notice("smartx change", line))
+    print(findings.summary(verdict))
+
+
+_FORMATS = {"text": _text, "json": _json, "sarif": _sarif, "github": _github}

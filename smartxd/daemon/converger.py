@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from smartxd.config import Config
+from smartxd.daemon.foresight import after
 from smartxd.desired import Desired
 from smartxd.errors import PlaneError, SmartxError, StoreError
 from smartxd.objects import Condition, ConditionType, Event, ObjectRef
@@ -19,7 +20,7 @@ from smartxd.planes.trace.plane import TracePlane
 from smartxd.reconcile.backoff import Backoff
 from smartxd.reconcile.conditions import Judge, Key
 from smartxd.reconcile.converge import Round, State, converge
-from smartxd.reconcile.plan import Action, Problem, Result
+from smartxd.reconcile.plan import Action, Ownership, Plan, Problem, Result
 from smartxd.store.control import ControlStore
 
 PLANES = ("kernel", "frr", "trace")
@@ -119,6 +120,22 @@ class Converger:
         ]
         self._judge(target, repaired, now)
 
+    def plan(self, desired: Desired, *, again: bool) -> tuple[Plan, ...]:
+        """What a round would do now to become ``desired``, plane by plane; nothing is done or noted.
+
+        Tracers are planned for the links that the kernel's plan makes. With ``again``, rounds have worked on
+        ``desired`` before, and what they could not do is said beside what is left to do.
+        """
+        plans: dict[str, Plan] = {}
+        for plane in PLANES:
+            found = self._plan(plane, desired, plans.get("kernel", Plan()))
+            if again:
+                owners = {action.owner for action in found.actions}
+                failed = self._backoff[plane].problems(owners)
+                found = replace(found, problems=tuple(dict.fromkeys((*found.problems, *failed))))
+            plans[plane] = found
+        return tuple(plans.values())
+
     def source(self, verified: bool, reason: str, message: str, commit: str) -> bool:
         """Say what the newest commit was judged; True when that is news."""
         judge = Judge(commit, datetime.now(UTC), self._previous)
@@ -174,21 +191,49 @@ class Converger:
         waiting = backoff.waiting(now)
         if whole in waiting:
             return Round(plane, obstacles=self._problems.get(plane, ()))
-        wanted = state.objects()
         try:
-            owned = any(o.plane == plane for o in self.store.owned())
-            if not (wanted or owned or driver.has_leftovers()):
+            if not self._concerned(plane, desired):
                 backoff.reset()
                 return Round(plane)
             done = converge(driver, state, self.store, waiting)
         except (PlaneError, StoreError) as err:
-            reason = err.reason if isinstance(err, PlaneError) else "StoreFailed"
-            text = f"{err.message}; {err.hint}" if err.hint else err.message
-            owners = sorted({o.owner for o in wanted}) or [self.box]
-            backoff.note([whole], [Problem(whole, reason, text)], waiting, now)
-            return Round(plane, obstacles=tuple(Problem(owner, reason, text) for owner in owners))
+            problem = _unreachable(plane, err)
+            backoff.note([whole], [problem], waiting, now)
+            return Round(plane, obstacles=self._everywhere(problem, state))
         backoff.note({r.action.owner for r in done.results}, done.failures, done.deferred, now)
         return replace(done, failures=(*done.failures, *backoff.problems(done.deferred)))
+
+    def _plan(self, plane: str, desired: Desired, kernel: Plan) -> Plan:
+        """What a round of one plane would do after ``kernel`` has been done."""
+        driver: Any = getattr(self, plane)
+        state: State = getattr(desired, plane)
+        backoff = self._backoff[plane]
+        known = backoff.problems({_whole(plane)} & backoff.waiting(time.monotonic()))
+        try:
+            if not self._concerned(plane, desired):
+                return Plan()
+            if known:  # as in a round, a plane that hangs is not asked again before its time
+                return Plan(problems=self._everywhere(known[0], state))
+            observed = driver.observe()
+            owned = Ownership(self.store.owned())
+        except (PlaneError, StoreError) as err:
+            return Plan(problems=self._everywhere(_unreachable(plane, err), state))
+        if plane == "trace":
+            observed = after(kernel, observed)
+        found: Plan = driver.plan(state, observed, owned)
+        return found
+
+    def _concerned(self, plane: str, desired: Desired) -> bool:
+        """Whether there is anything to do or to look after: a box without BGP needs no FRR."""
+        driver: Any = getattr(self, plane)
+        state: State = getattr(desired, plane)
+        owned = any(o.plane == plane for o in self.store.owned())
+        return bool(state.objects() or owned or driver.has_leftovers())
+
+    def _everywhere(self, problem: Problem, state: State) -> tuple[Problem, ...]:
+        """A whole plane's problem, said of every owner that it should hold something for."""
+        owners = sorted({o.owner for o in state.objects()}) or [self.box]
+        return tuple(replace(problem, owner=owner) for owner in owners)
 
     def _publish(self, commit: str) -> None:
         """Tell the capture process what is traced."""
@@ -220,6 +265,12 @@ class Converger:
 def _whole(plane: str) -> ObjectRef:
     """The plane itself, which waits for its next try apart from its objects."""
     return ObjectRef("Plane", plane)
+
+
+def _unreachable(plane: str, err: PlaneError | StoreError) -> Problem:
+    """Why nothing can be done on a whole plane."""
+    reason = err.reason if isinstance(err, PlaneError) else "StoreFailed"
+    return Problem(_whole(plane), reason, f"{err.message}; {err.hint}" if err.hint else err.message)
 
 
 def _event(result: Result, commit: str) -> Event:

@@ -6,12 +6,13 @@ only one that touches planes and store.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,9 +20,11 @@ from datetime import UTC, datetime
 from smartxd import __version__
 from smartxd.config import Config
 from smartxd.daemon.converger import PLANES, Converger, Target
-from smartxd.desired import desire
+from smartxd.daemon.planning import PlanRequest
+from smartxd.desired import Desired, desire
 from smartxd.errors import DaemonError, PlaneError
 from smartxd.objects import ConditionType, Event
+from smartxd.reconcile.planned import PlanReport, report
 from smartxd.report import ConditionReport, ControlReport, SessionReport, SourceReport
 from smartxd.source.follow import Seen
 from smartxd.source.gitcall import redacted
@@ -49,7 +52,7 @@ class Stop:
     """Why, when nobody asked for it."""
 
 
-Item = Dirty | Seen | Stop | Future[ControlReport]
+Item = Dirty | Seen | Stop | PlanRequest | Future[ControlReport]
 
 
 class Loop:
@@ -60,6 +63,8 @@ class Loop:
         self._queue: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._marked: set[str] = set()
         self._target: Target | None = None
+        self._applied = converger.store.commit()
+        self._ended = threading.Event()
         self._source = SourceReport(
             url=redacted(config.source.url), branch=config.source.branch, path=config.source.path
         )
@@ -102,6 +107,12 @@ class Loop:
         except TimeoutError:
             return self._last_report.model_dump_json()
 
+    def ask(self, request: PlanRequest) -> None:
+        """What would be done now, before the next round does it."""
+        self._queue.put(request)
+        if self._ended.is_set():  # looked at after the put, so that no request is left in between
+            request.answer.cancel()
+
     def ready(self) -> str:
         """The applied commit and whether the box is Ready on it, as JSON; costs nothing to ask."""
         box = self._converger.box
@@ -119,6 +130,15 @@ class Loop:
 
     def run(self) -> None:
         """Serve until stopped; DaemonError when a part of the daemon died."""
+        try:
+            self._serve()
+        finally:
+            self._ended.set()
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    _cancel([self._queue.get_nowait()])
+
+    def _serve(self) -> None:
         for batch in self._batches():
             events: list[Event] = []
             dirty = self._due()
@@ -129,8 +149,12 @@ class Loop:
                     dirty |= {"kernel", "trace"} if item.plane == "kernel" else {item.plane}
                 elif isinstance(item, Seen):
                     dirty |= self._take(item, events)
+            for item in batch:
+                if isinstance(item, PlanRequest):
+                    self._answer(item)
             if dirty and self._target is not None:
                 self._converger.converge(self._target, dirty, events)
+                self._applied = self._target.commit
                 self._round_at = time.monotonic()
             if dirty or events:
                 self._tell(events)
@@ -155,6 +179,8 @@ class Loop:
                 until = self._round_at + ROUND_GAP_S if calm else 0.0
             # Cleared before the round observes: what changes from here on makes another round.
             self._marked.clear()
+            if any(isinstance(item, Stop) for item in batch):
+                _cancel(batch)
             for item in batch:
                 if isinstance(item, Stop) and item.fault:
                     raise DaemonError(
@@ -204,6 +230,26 @@ class Loop:
         self._converger.adopt()
         return set(PLANES)
 
+    def _answer(self, request: PlanRequest) -> None:
+        """Answer a request for a plan, unless nobody waits for it any more."""
+        if not request.answer.set_running_or_notify_cancel():
+            return
+        try:
+            request.answer.set_result(self._planned(request.desired))
+        except Exception as err:  # noqa: BLE001 (raised again where the request came from; the box goes on)
+            request.answer.set_exception(err)
+
+    def _planned(self, desired: Desired | None) -> PlanReport:
+        box = self._config.box
+        if desired is not None:
+            plans = self._converger.plan(desired, again=False)
+            return report(box, plans, basis="observed", base=self._applied)
+        target = self._target
+        if target is None:
+            raise DaemonError("no commit has been valid yet", "smartxctl status says why")
+        plans = self._converger.plan(target.desired, again=target.commit == self._applied)
+        return report(box, plans, basis="observed", commit=target.commit, base=self._applied)
+
     def _tell(self, events: list[Event]) -> None:
         """The history as it happens, for the journal."""
         for event in events:
@@ -249,3 +295,10 @@ class Loop:
         except PlaneError:
             return report  # the conditions say what is wrong with the kernel
         return report.model_copy(update={"tunnels": tunnels, "bridges": bridges})
+
+
+def _cancel(items: Iterable[Item]) -> None:
+    """Let go of those who wait for a plan."""
+    for item in items:
+        if isinstance(item, PlanRequest):
+            item.answer.cancel()

@@ -11,6 +11,7 @@ from smartxd.config import Config
 from smartxd.daemon.claim import Claim
 from smartxd.daemon.converger import Converger
 from smartxd.daemon.loop import Loop
+from smartxd.daemon.planning import Planner
 from smartxd.daemon.server import StatusServer
 from smartxd.errors import DaemonError
 from smartxd.manifest import Manifest
@@ -32,8 +33,12 @@ def run(config: Config) -> None:
         converger = Converger(config, store)
         loop = Loop(config, converger)
         follower = Follower(repo, source, loop.findings, loop.seen)
+        planner = Planner(config.box, loop.ask, loop.findings)
         server = StatusServer(
-            config.socket, config.socket_group, {"/status": loop.status, "/ready": loop.ready}
+            config.socket,
+            config.socket_group,
+            gets={"/status": loop.status, "/ready": loop.ready, "/plan": planner.for_target},
+            posts={"/plan": planner.for_specs},
         )
         kernel_watch = KernelWatch(lambda _: loop.mark("kernel"))
         frr_watch = FRRWatch(converger.frr.run_dir, lambda: loop.mark("frr"))

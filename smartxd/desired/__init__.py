@@ -28,10 +28,10 @@ def desire(fleet: Fleet, box: str) -> Desired:
     me = fleet.boxes[box]
     router = fleet.router_of(box)
     others = [
-        *(o.ref for o in fleet.tunnels.values() if box in fleet.select(o.spec.boxes)),
+        *(o.ref for o in fleet.on("Tunnel", box)),
         *([router.ref] if router is not None else []),
-        *(o.ref for o in fleet.peers.values() if any(end.box == box for end in o.spec.between)),
-        *(o.ref for o in fleet.policies.values() if box in fleet.select(o.spec.boxes)),
+        *(o.ref for o in fleet.peers_of(box)),
+        *(o.ref for o in fleet.on("TracePolicy", box)),
     ]
     return Desired(
         objects=(me.ref, *others),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from smartxd.planes.frr.state import BGP, FRRState, Neighbor
 from smartxd.spec.envelope import Object
 from smartxd.spec.fleet import Fleet
-from smartxd.spec.kinds.bgppeer import BGPPeerSpec
+from smartxd.spec.kinds.bgppeer import BGPPeerSpec, BoxEnd
 
 
 def lower(fleet: Fleet, box: str) -> FRRState:
@@ -18,27 +18,24 @@ def lower(fleet: Fleet, box: str) -> FRRState:
     asn, router_id = fleet.asn_of(router), fleet.router_id_of(router)
     if asn is None or router_id is None:
         raise ValueError(f"{router.ref}: not a checked fleet")
-    neighbors = [n for peer in fleet.peers.values() if (n := _neighbor(fleet, peer, box)) is not None]
+    neighbors = [_neighbor(fleet, peer, box) for peer in fleet.peers_of(box)]
     return FRRState(
         BGP(
             owner=router.ref,
             asn=asn,
             router_id=router_id,
-            networks=tuple(str(network) for network in sorted(set(router.spec.networks))),
+            networks=tuple(sorted({str(network) for network in router.spec.networks}, key=ip_network)),
             neighbors=tuple(sorted(neighbors, key=lambda n: ip_address(n.address))),
         )
     )
 
 
-def _neighbor(fleet: Fleet, peer: Object[BGPPeerSpec], box: str) -> Neighbor | None:
+def _neighbor(fleet: Fleet, peer: Object[BGPPeerSpec], box: str) -> Neighbor:
     """The session as ``box`` sees it: the other end is its neighbour."""
     here, there = peer.spec.between
-    if there.box == box:
+    if isinstance(there, BoxEnd) and there.box == box:
         here, there = there, here
-    if here.box != box:
-        return None
-    router = fleet.router_of(there.box)
-    asn = fleet.asn_of(router) if router is not None else None
+    asn = fleet.end_asn(there)
     if asn is None:
         raise ValueError(f"{peer.ref}: not a checked fleet")
     timers = peer.spec.timers

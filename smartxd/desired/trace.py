@@ -10,9 +10,7 @@ from smartxd.spec.kinds.tracepolicy import TracePoint
 def lower(fleet: Fleet, box: str) -> TraceState:
     """The tracers that the specs ask of ``box``."""
     tracers = []
-    for policy in fleet.policies.values():
-        if box not in fleet.select(policy.spec.boxes):
-            continue
+    for policy in fleet.on("TracePolicy", box):
         names = {name for point in policy.spec.interfaces for name in _interfaces(fleet, box, point)}
         tracers.append(
             Tracer(
@@ -30,6 +28,6 @@ def _interfaces(fleet: Fleet, box: str, point: TracePoint) -> list[str]:
     if point.name is not None:
         return [point.name]
     tunnel = fleet.tunnels[point.tunnel or ""]
-    if box not in fleet.select(tunnel.spec.boxes):
+    if box not in fleet.members(tunnel):
         return []
     return [tunnel.spec.link_name, fleet.boxes[box].spec.underlay.interface]

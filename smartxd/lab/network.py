@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from smartxd.errors import LabError
 from smartxd.lab.layout import WAN
+from smartxd.spec.addresses import Interface
 from smartxd.spec.fleet import Fleet
 
 MANAGEMENT = IPv4Network("198.18.0.0/24")
@@ -28,7 +29,8 @@ class Node:
 
     name: str
     interface: str
-    address: IPv4Interface
+    addresses: tuple[Interface, ...]
+    """Of the underlay, one of each family at most."""
     mtu: int = 1500
     management: str = "mgmt0"
 
@@ -38,15 +40,15 @@ def nodes_of(fleet: Fleet) -> tuple[Node, ...]:
     nodes = []
     for name, box in fleet.boxes.items():
         underlay, management = box.spec.underlay, box.spec.management
-        link = management.interface if management else "mgmt0"
-        if link == underlay.interface:
-            link = "mgmt0"
-        nodes.append(Node(name, underlay.interface, underlay.address, underlay.mtu, link))
-        if underlay.address.network.overlaps(MANAGEMENT):
-            raise LabError(
-                f"Box/{name}: underlay {underlay.address} is in {MANAGEMENT}, the lab's management network",
-                "give the underlay an address outside of it",
-            )
+        links = [i for i in (management.interfaces if management else ()) if i != underlay.interface]
+        addresses = tuple(a for a in (underlay.address, underlay.address6) if a is not None)
+        nodes.append(Node(name, underlay.interface, addresses, underlay.mtu, (*links, "mgmt0")[0]))
+        for address in addresses:
+            if isinstance(address, IPv4Interface) and address.network.overlaps(MANAGEMENT):
+                raise LabError(
+                    f"Box/{name}: underlay {address} is in {MANAGEMENT}, the lab's management network",
+                    "give the underlay an address outside of it",
+                )
     if not nodes:
         raise LabError("the specs declare no Box", "a lab boots every Box of the folder")
     if len(nodes) > BOXES_MAX:
@@ -94,11 +96,18 @@ def uplink_lines(node: Node, number: int, namespace: str, present: Collection[st
 def box_lines(node: Node, numbers: Mapping[str, int], nodes: Sequence[Node]) -> list[str]:
     """Lines for a box's own namespace: its addresses, and the way to boxes outside its subnet."""
     own = f"{management_address(numbers[node.name])}/{MANAGEMENT.prefixlen}"
-    far = [n.address.ip for n in nodes if n.address.ip not in node.address.network]
+    networks = [address.network for address in node.addresses]
+    versions = {network.version for network in networks}
+    others = [address.ip for n in nodes if n.name != node.name for address in n.addresses]
+    far = [ip for ip in others if ip.version in versions and not any(ip in network for network in networks)]
     return [
         f"link set {node.interface} mtu {node.mtu} up",
-        f"addr replace {node.address} dev {node.interface}",
+        # Without duplicate address detection an IPv6 address is there at once.
+        *(
+            f"addr replace {address} dev {node.interface}{' nodad' * (address.version == 6)}"
+            for address in node.addresses
+        ),
         f"link set {node.management} up",
         f"addr replace {own} dev {node.management}",
-        *(f"route replace {ip}/32 dev {node.interface} scope link" for ip in far),
+        *(f"route replace {ip} dev {node.interface}" for ip in far),
     ]

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import re
 import shutil
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import git
 from git.exc import GitError, ODBError
-from git.objects import Blob, Submodule, Tree
 
 from smartxd.errors import SourceError
-from smartxd.source import gitcall
-from smartxd.spec.document import FILE_BYTES_MAX
-from smartxd.spec.load import FILES_MAX, SUFFIXES
+from smartxd.source import gitcall, tree
+from smartxd.spec.document import Content
 
 _HEAD = "refs/smartxd/head"
 _GOOD = "refs/smartxd/good"
-_SYMLINK_MODE = 0o120000
 _LOCAL_TIMEOUT_S = 10.0
 
 
@@ -113,50 +110,20 @@ class Repo:
         timeout_s = self._timeout_s if arguments[0] == "fetch" else _LOCAL_TIMEOUT_S
         return self._calls(*arguments, timeout_s=timeout_s)
 
-    def files(self, commit: str, folder: str) -> dict[str, bytes]:
+    def files(self, commit: str, folder: str) -> dict[str, Content]:
         """Content by path of each spec file under ``folder`` in a commit's tree, read from the objects.
 
-        Symbolic links and submodules hold no specs and are passed over. SourceError when the folder is not
-        there, or holds more files than a repo of specs has.
+        SourceError when the folder is not there, or holds more than a repo of specs has.
         """
         try:
-            tree = self._repo.commit(commit).tree
-            for part in PurePosixPath(folder).parts:
-                found = tree / part
-                if not isinstance(found, Tree):
-                    raise KeyError(part)
-                tree = found
-            return self._read(tree)
-        except KeyError as err:
-            raise SourceError(
-                f"{commit[:10]}: no folder {folder}", "see source.path in smartxd.toml"
-            ) from err
+            root = self._repo.commit(commit).tree
+            found = tree.find(root, folder)
+            if isinstance(found, git.Tree):
+                return tree.read(root, found)
         except (GitError, ODBError, ValueError, OSError) as err:
             raise SourceError(f"{commit[:10]}: {err or type(err).__name__}", "it is tried again") from err
-
-    def _read(self, tree: Tree) -> dict[str, bytes]:
-        files: dict[str, bytes] = {}
-        trees = [tree]
-        while trees:
-            for item in trees.pop():
-                if isinstance(item, Submodule):
-                    continue
-                if isinstance(item, Tree):
-                    if not item.name.startswith("."):
-                        trees.append(item)
-                elif item.mode != _SYMLINK_MODE and item.name.endswith(SUFFIXES):
-                    if len(files) >= FILES_MAX:
-                        raise SourceError(
-                            f"more than {FILES_MAX} spec files", "see source.path in smartxd.toml"
-                        )
-                    files[str(item.path)] = _content(item)
-        return files
+        raise SourceError(f"{commit[:10]}: no folder {folder}", "see source.path in smartxd.toml")
 
     def close(self) -> None:
         """End the git processes that read objects."""
         self._repo.close()
-
-
-def _content(blob: Blob) -> bytes:
-    """The blob, or only so much of it as shows that it is too large."""
-    return bytes(blob.data_stream.read(FILE_BYTES_MAX + 1))

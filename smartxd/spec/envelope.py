@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, get_args
 
 from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from smartxd.objects import ObjectRef
-from smartxd.spec.document import Document, Finding, Path, shown
-from smartxd.spec.fields import Labels, Name, SpecModel, one_of
+from smartxd.spec.document import Document
+from smartxd.spec.fields import Labels, Name, SpecModel, any_of, one_of
+from smartxd.spec.finding import Finding, Location, Rule, did_you_mean, shown
 from smartxd.spec.kinds import KINDS
+from smartxd.spec.places import Path
 
 API_VERSION = "smartx.io/v1alpha1"
+
+UNKNOWN_FIELD = Rule(
+    "SX004",
+    "unknown-field",
+    "Every field is one that its kind has.",
+    "A misspelled field would be a setting that silently does not hold, so nothing unknown is accepted."
+    " `smartxctl schema KIND` and [specs.md](specs.md) list the fields; in an editor the JSON Schema"
+    " completes them.",
+    fixed=True,
+)
+MISSING_FIELD = Rule(
+    "SX005",
+    "missing-field",
+    "Every field without a default is given.",
+    "There is no value that would be right everywhere. The files under `specs/reference/` show each field.",
+    fixed=True,
+)
+WRONG_VALUE = Rule(
+    "SX006",
+    "wrong-value",
+    "Every value is of its field's type and range, and the fields of an object agree with each other.",
+    "The kernel or FRR would refuse it, or take it for something else. The message says what was given and"
+    " what would be right.",
+    fixed=True,
+)
+UNKNOWN_KIND = Rule(
+    "SX007",
+    "unknown-kind",
+    f"Every document is of `{API_VERSION}` and of a kind that this release has.",
+    "A document that is not understood is never passed over: a box that ignored it would not be what the"
+    " repo says.",
+    fixed=True,
+)
+RULES = (UNKNOWN_FIELD, MISSING_FIELD, WRONG_VALUE, UNKNOWN_KIND)
 
 SpecT_co = TypeVar("SpecT_co", bound=SpecModel, covariant=True)
 
@@ -23,16 +58,21 @@ SpecT_co = TypeVar("SpecT_co", bound=SpecModel, covariant=True)
 class Metadata(SpecModel):
     """What names and labels an object."""
 
-    name: Name
-    labels: Labels = Field(default_factory=dict)
-    annotations: Labels = Field(default_factory=dict)
+    name: Name = Field(description="unique among the objects of its kind")
+    labels: Labels = Field(default_factory=dict, description="what selectors choose boxes by")
+    annotations: Labels = Field(
+        default_factory=dict,
+        description="for people and tools; check.smartx.io/<rule>: <reason> silences a rule for this object",
+    )
 
 
-class _Envelope(SpecModel):
-    api_version: Annotated[str, one_of(API_VERSION)]
-    kind: Annotated[str, one_of(*KINDS)]
-    metadata: Metadata
-    spec: dict[str, Any]
+class Envelope(SpecModel):
+    """What every document has."""
+
+    api_version: Annotated[str, one_of(API_VERSION)] = Field(description="version of the language")
+    kind: Annotated[str, one_of(*KINDS)] = Field(description="what it declares")
+    metadata: Metadata = Field(description="what names and labels the object")
+    spec: dict[str, Any] = Field(description="the fields of the kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +84,28 @@ class Object(Generic[SpecT_co]):
     spec: SpecT_co
     document: Document
 
-    def finding(self, path: Path, message: str) -> Finding:
-        """A finding about the field at ``path`` of this object's ``spec``."""
+    def finding(
+        self, rule: Rule, path: Path, message: str, *, other: Location | None = None, hint: str = ""
+    ) -> Finding:
+        """A finding about the field at ``path`` of ``spec``; ``other`` is the place in conflict with it."""
         full: Path = ("spec", *path)
-        return Finding(self.document.locate(full), str(self.ref), _dotted(full), message)
+        while isinstance(full[-1], int) and full not in self.document:
+            full = full[:-1]  # one value where a list may stand
+        where = self.document.locate(full)
+        return Finding(where, str(self.ref), _dotted(full), message, rule.id, rule.severity, other, hint)
 
-    def at(self, *path: str | int) -> str:
-        """``file:line:column`` of a field of this object's ``spec``."""
-        return str(self.document.locate(("spec", *path)))
+    def at(self, *path: str | int) -> Location:
+        """The place of a field of this object's ``spec``."""
+        return self.document.locate(("spec", *path))
 
 
 def read(document: Document) -> tuple[Object[SpecModel] | None, Iterable[Finding]]:
     """The object that a document declares, or all that is wrong with it."""
     data, errors = document.data, list[ErrorDetails]()
-    envelope: _Envelope | None = None
+    envelope: Envelope | None = None
     spec: SpecModel | None = None
     try:
-        envelope = _Envelope.model_validate(data)
+        envelope = Envelope.model_validate(data)
     except ValidationError as err:
         errors += err.errors(include_url=False)
     model = KINDS.get(str(data.get("kind")))
@@ -82,8 +127,24 @@ def _explain(
     by_path: dict[Path, list[ErrorDetails]] = {}
     for error in errors:
         by_path.setdefault(_path(document, error), []).append(error)
-    for path, alike in by_path.items():
-        yield Finding(document.locate(path), _title(document), _dotted(path), _message(model, alike))
+    above = {path[:i] for path in by_path for i in range(len(path))}
+    for path, found in by_path.items():
+        # pydantic counts the items that are right: where one is wrong a list may seem too short.
+        within = len(found) > 1 or path in above
+        alike = [e for e in found if not (within and e["type"] == "too_short")]
+        if not alike:
+            continue
+        where, message = document.locate(path), _message(model, alike)
+        yield Finding(where, _title(document), _dotted(path), message, _rule(path, alike).id)
+
+
+def _rule(path: Path, errors: list[ErrorDetails]) -> Rule:
+    kinds = {error["type"] for error in errors}
+    if kinds <= {"missing", "union_tag_not_found"}:
+        return MISSING_FIELD
+    if kinds == {"extra_forbidden"}:
+        return UNKNOWN_FIELD
+    return UNKNOWN_KIND if path in (("kind",), ("apiVersion",)) else WRONG_VALUE
 
 
 def _path(document: Document, error: ErrorDetails) -> Path:
@@ -92,7 +153,11 @@ def _path(document: Document, error: ErrorDetails) -> Path:
     for step in error["loc"]:
         if (*path, step) in document:
             path = (*path, step)
-    return (*path, error["loc"][-1]) if error["type"] == "missing" else path
+    if error["type"] == "missing":
+        return (*path, error["loc"][-1])
+    if error["type"].startswith("union_tag"):
+        return (*path, error["ctx"]["discriminator"].strip("'"))
+    return path
 
 
 _WANTED = {
@@ -104,9 +169,12 @@ _WANTED = {
     "less_than_equal": "at most {le}",
     "literal_error": "{expected}",
     "string_type": "text",
-    "ip_v4_address": "an IPv4 address, as 192.0.2.1",
-    "ip_v4_interface": "an IPv4 address with its prefix length, as 192.0.2.1/24",
-    "ip_v4_network": "an IPv4 prefix, as 192.0.2.0/24",
+    "wanted": "{what}",
+    "bool_type": "true or false",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+    "string_too_short": "text of at least {min_length} characters",
+    "string_too_long": "text of at most {max_length} characters",
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "tuple_type": "a list",
@@ -117,10 +185,16 @@ _WANTED = {
 def _message(model: type[SpecModel] | None, errors: list[ErrorDetails]) -> str:
     """What is wrong with one field, as one sentence."""
     error, last = errors[0], str(errors[0]["loc"][-1])
-    if error["type"] == "missing":
+    if error["type"] in {"missing", "union_tag_not_found"}:
         return "is missing"
     if error["type"] == "extra_forbidden":
-        return "no such field" + _did_you_mean(last, _siblings(model, error["loc"]))
+        siblings = _siblings(model, error["loc"])
+        other = last in siblings  # it is one of another branch of a union
+        return "no such field with this choice" if other else "no such field" + did_you_mean(last, siblings)
+    if error["type"] == "union_tag_invalid":
+        words = error["ctx"]["expected_tags"].replace("'", "").split(", ")
+        tag = error["ctx"]["tag"]
+        return f"must be {any_of(words)} (was {_short(tag)}){did_you_mean(tag, words)}"
     given = error["input"]
     wanted = [_WANTED[e["type"]].format(**e.get("ctx", {})) for e in errors if e["type"] in _WANTED]
     if len(wanted) == len(errors):
@@ -132,27 +206,27 @@ def _message(model: type[SpecModel] | None, errors: list[ErrorDetails]) -> str:
         message += "; put it in quotes"
     if not isinstance(given, dict | list) and error["type"] != "asdot":
         message += f" (was {_short(given)})"
-    words = [word for text in wanted for word in text.split("'")[1::2]]
-    return message + _did_you_mean(given, words)
+    expected = [str(e["ctx"]["expected"]) for e in errors if e["type"] == "literal_error"]
+    return message + did_you_mean(given, [word for text in expected for word in text.split("'")[1::2]])
 
 
 def _siblings(model: type[SpecModel] | None, loc: tuple[str | int, ...]) -> list[str]:
     """The fields that exist where an unknown one was given."""
-    current: type[SpecModel] = _Envelope
+    current: list[type[SpecModel]] = [Envelope]
     if model is not None and loc[:1] == ("spec",):
-        current, loc = model, loc[1:]
+        current, loc = [model], loc[1:]
     for step in loc[:-1]:
-        inner = next((f.annotation for f in current.model_fields.values() if f.alias == step), None)
-        candidates = [inner, *getattr(inner, "__args__", ())]
-        found = next((c for c in candidates if isinstance(c, type) and issubclass(c, SpecModel)), None)
-        if found is not None:
-            current = found
-    return [f.alias or name for name, f in current.model_fields.items()]
+        inner = [f.annotation for m in current for n, f in m.model_fields.items() if (f.alias or n) == step]
+        # A step that is no field is an index, a key, or the mark of a union's branch.
+        current = [m for annotation in inner for m in _models(annotation)] or current
+    return [f.alias or name for m in current for name, f in m.model_fields.items()]
 
 
-def _did_you_mean(given: object, known: list[str]) -> str:
-    close = difflib.get_close_matches(shown(given), known, n=1) if isinstance(given, str) else []
-    return f"; did you mean {close[0]}?" if close else ""
+def _models(annotation: object) -> list[type[SpecModel]]:
+    """The models that a field's type is made of: those of unions, lists and mappings too."""
+    if isinstance(annotation, type) and issubclass(annotation, SpecModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models(argument)]
 
 
 def _title(document: Document) -> str:
@@ -163,7 +237,8 @@ def _title(document: Document) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    words = {None: "null", True: "true", False: "false"}
+    text = words[value] if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

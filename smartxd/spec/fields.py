@@ -1,10 +1,10 @@
-"""The field types of specs: each refuses what the kernel or FRR would, with a message that says why."""
+"""The field types of specs that are no addresses: names, texts, numbers, and the base of all models."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import (
@@ -14,22 +14,24 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-
-
-PREFIX_BITS_MIN = 8
-"""The shortest prefix of a link's subnet: a shorter one takes over most of the routes of a box."""
+from smartxd.spec.addresses import wanted
 
 
 class SpecModel(BaseModel):
     """Base of everything in a spec: unknown fields are errors, YAML names are camelCase, objects frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
+
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_INTERFACE = re.compile(r"[A-Za-z0-9_.-]+")
+_PATTERN = re.compile(r"[A-Za-z0-9_.*?-]+")
 
 
 def _name(value: str) -> str:
@@ -43,7 +45,7 @@ def _name(value: str) -> str:
 def _interface(value: str) -> str:
     if not 0 < len(value.encode()) <= 15:
         raise ValueError("an interface name has 1 to 15 bytes")
-    if value in {".", ".."} or not re.fullmatch(r"[A-Za-z0-9_.-]+", value):
+    if value in {".", ".."} or not _INTERFACE.fullmatch(value):
         raise ValueError("an interface name has letters, digits, '_', '.' and '-' only")
     if value in {"all", "default"}:
         raise ValueError("the kernel's name for the settings of every interface")
@@ -56,6 +58,14 @@ def _new_interface(value: str) -> str:
     return value
 
 
+def _pattern(value: str) -> str:
+    if not 0 < len(value) <= 15 or not _PATTERN.fullmatch(value):
+        raise ValueError(
+            "a pattern of interface names has 1 to 15 letters, digits, '_', '.', '-', '*' and '?'"
+        )
+    return value
+
+
 def _text(value: str) -> str:
     # Free text ends up on a line of FRR's configuration: it must not be able to begin another one.
     if any(unicodedata.category(ch) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for ch in value):
@@ -63,72 +73,21 @@ def _text(value: str) -> str:
     return value.strip()
 
 
-def _multicast(value: IPv4Address) -> IPv4Address:
-    if not value.is_multicast:
-        raise ValueError("not a multicast group; use one of 239.0.0.0/8")
-    if value in _LINK_LOCAL_GROUPS:
-        raise ValueError("224.0.0.0/24 belongs to routing protocols; use one of 239.0.0.0/8")
-    return value
-
-
-_LINK_LOCAL_GROUPS = frozenset(IPv4Address(int(IPv4Address("224.0.0.0")) + i) for i in range(256))
-
-
-def _unicast(value: IPv4Address) -> IPv4Address:
-    if value.is_multicast or value.is_unspecified or int(value) == 0xFFFFFFFF:
-        raise ValueError("not the address of a host")
-    return value
-
-
-def _host(value: IPv4Address) -> IPv4Address:
-    if value.is_loopback:
-        raise ValueError("127.0.0.0/8 means each box itself")
-    return _unicast(value)
-
-
-def _host_of_a_subnet(value: IPv4Interface) -> IPv4Interface:
-    network = value.network
-    if network.prefixlen < PREFIX_BITS_MIN:
-        raise ValueError(f"the prefix length is from {PREFIX_BITS_MIN} to 32")
-    if network.prefixlen < 31 and value.ip in {network.network_address, network.broadcast_address}:
-        raise ValueError(f"{value.ip} is no host of {network}")
-    _unicast(value.ip)
-    return value
-
-
-def _with_length(value: str) -> str:
-    if "/" not in value:
-        raise ValueError("give the prefix length too, as in 192.0.2.1/24")
-    return value
-
-
-def _prefix(value: str) -> str:
-    try:
-        given = IPv4Interface(value)
-    except ValueError:
-        return value  # no prefix at all, as the type itself says
-    if given.ip != given.network.network_address:
-        raise ValueError(f"host bits are set; the prefix is {given.network}")
-    return value
-
-
-def _written(value: Any) -> Any:
-    """A number is no address, though ipaddress makes one of it."""
-    if not isinstance(value, str):
-        raise PydanticCustomError("string_type", "must be text")
-    return value
+def any_of(words: Sequence[str]) -> str:
+    """The words as a sentence says them."""
+    return " or ".join(filter(None, (", ".join(map(repr, words[:-1])), repr(words[-1]))))
 
 
 def one_of(*words: str) -> PlainValidator:
     """What takes these words alone; as Literal does, for words that are known when the module is read."""
-    expected = " or ".join(filter(None, (", ".join(map(repr, words[:-1])), repr(words[-1]))))
+    expected = any_of(words)
 
     def check(value: Any) -> Any:
         if value not in words:
             raise PydanticCustomError("literal_error", "must be {expected}", {"expected": expected})
         return value
 
-    return PlainValidator(check)
+    return PlainValidator(check, json_schema_input_type=str)
 
 
 def _asn(value: Any) -> Any:
@@ -145,25 +104,76 @@ def _asn(value: Any) -> Any:
     return value
 
 
-Name = Annotated[str, AfterValidator(_name)]
-InterfaceName = Annotated[str, AfterValidator(_interface)]
+def _vlans(value: Any) -> Any:
+    """A VLAN ID, or a range of them as text."""
+    what = "a VLAN ID from 1 to 4094, or a range of them as '10-20'"
+    if isinstance(value, int) and not isinstance(value, bool):
+        first = last = value
+    elif isinstance(value, str) and (m := re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", value)):
+        first, last = int(m[1]), int(m[2] or m[1])
+    else:
+        raise wanted(what)
+    if not 1 <= first <= last <= 4094:
+        raise wanted(what)
+    return (first, last)
+
+
+def as_tuple(value: Any) -> Any:
+    """One value where several may stand is a list of one."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Name = Annotated[str, AfterValidator(_name), Field(json_schema_extra={"pattern": f"^{_NAME.pattern}$"})]
+"""The name of a spec object."""
+InterfaceName = Annotated[
+    str,
+    AfterValidator(_interface),
+    Field(json_schema_extra={"pattern": f"^{_INTERFACE.pattern}$", "minLength": 1, "maxLength": 15}),
+]
 NewInterfaceName = Annotated[InterfaceName, AfterValidator(_new_interface)]
 """The name of an interface that smartxd makes."""
+InterfacePattern = Annotated[
+    str,
+    AfterValidator(_pattern),
+    Field(json_schema_extra={"pattern": f"^{_PATTERN.pattern}$", "minLength": 1, "maxLength": 15}),
+]
+"""Names of interfaces: ``*`` stands for any characters, ``?`` for one."""
 Text = Annotated[str, Field(max_length=200), AfterValidator(_text)]
 Labels = dict[Annotated[Text, Field(min_length=1)], Text]
-MulticastGroup = Annotated[IPv4Address, BeforeValidator(_written), AfterValidator(_multicast)]
-HostAddress = Annotated[IPv4Address, BeforeValidator(_written), AfterValidator(_host)]
-LinkAddress = Annotated[
-    IPv4Interface, BeforeValidator(_with_length), BeforeValidator(_written), AfterValidator(_host_of_a_subnet)
-]
-"""The address of a link with the prefix length of its subnet."""
-Prefix = Annotated[IPv4Network, BeforeValidator(_prefix), BeforeValidator(_written)]
 Whole = Annotated[int, Field(strict=True)]
 """A number that was written as one: neither text nor true."""
 VNI = Annotated[Whole, Field(ge=1, le=0xFFFFFF)]
-ASN = Annotated[int, BeforeValidator(_asn), Field(ge=1, le=0xFFFFFFFE)]
+ASN = Annotated[
+    int,
+    BeforeValidator(_asn),
+    Field(ge=1, le=0xFFFFFFFE),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 0xFFFFFFFE},
+                {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,5})?$"},
+            ]
+        }
+    ),
+]
+VLAN = Annotated[Whole, Field(ge=1, le=4094)]
+VLANRange = Annotated[
+    tuple[int, int],
+    PlainValidator(_vlans),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 4094},
+                {"type": "string", "pattern": "^[0-9]{1,4}(-[0-9]{1,4})?$"},
+            ]
+        }
+    ),
+]
+"""First and last VLAN ID."""
 UDPPort = Annotated[Whole, Field(ge=1, le=0xFFFF)]
 MTU = Annotated[Whole, Field(ge=576, le=65535)]
+Seq = Annotated[Whole, Field(ge=1, le=0xFFFFFFFF, description="entries are tried in this order")]
+"""Sequence number of an entry of a list."""
 
 
 class BoxSelector(SpecModel):

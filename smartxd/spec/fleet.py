@@ -2,60 +2,196 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from functools import cached_property
+from ipaddress import ip_interface
 from typing import Any
 
 from smartxd.objects import ObjectRef
+from smartxd.spec.addresses import Address, Interface
 from smartxd.spec.envelope import Object
 from smartxd.spec.fields import BoxSelector, SpecModel
-from smartxd.spec.kinds.bgppeer import BGPPeerSpec, PeerEnd
+from smartxd.spec.kinds.aspathlist import ASPathListSpec
+from smartxd.spec.kinds.bgppeer import BGPPeerSpec, BoxEnd, OutsideEnd
 from smartxd.spec.kinds.bgprouter import BGPRouterSpec
 from smartxd.spec.kinds.box import BoxSpec
+from smartxd.spec.kinds.bridge import BridgeSpec
+from smartxd.spec.kinds.checkpolicy import CheckPolicySpec
+from smartxd.spec.kinds.communitylist import CommunityListSpec
+from smartxd.spec.kinds.port import PortSpec
+from smartxd.spec.kinds.prefixlist import PrefixListSpec
+from smartxd.spec.kinds.route import RouteSpec
+from smartxd.spec.kinds.routemap import RouteMapSpec
 from smartxd.spec.kinds.tracepolicy import TracePolicySpec
 from smartxd.spec.kinds.tunnel import TunnelSpec
+from smartxd.spec.places import Path
+
+Selecting = TunnelSpec | BridgeSpec | PortSpec | RouteSpec | TracePolicySpec
+"""The kinds that say by a selector which boxes they are for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
-    """Every object of a repo by name, each dict in the order of names."""
+class Link:
+    """An address of a box on one of its links, by the field that says so."""
 
-    boxes: dict[str, Object[BoxSpec]] = field(default_factory=dict)
-    tunnels: dict[str, Object[TunnelSpec]] = field(default_factory=dict)
-    routers: dict[str, Object[BGPRouterSpec]] = field(default_factory=dict)
-    peers: dict[str, Object[BGPPeerSpec]] = field(default_factory=dict)
-    policies: dict[str, Object[TracePolicySpec]] = field(default_factory=dict)
+    box: str
+    segment: str
+    """What the link is part of: ``underlay``, ``Tunnel/NAME``, ``Bridge/NAME``, or ``loopback``."""
+    interface: str
+    address: Interface
+    by: Object[Any]
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.address} ({self.segment})"
+
+    def reaches(self, other: Link) -> bool:
+        """Whether two ends see each other without a router between them."""
+        mine, theirs = self.address, other.address
+        if self.segment != other.segment or mine.version != theirs.version or self.segment == "loopback":
+            return False
+        return theirs.ip in mine.network and mine.ip in theirs.network
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Every object of a repo, by kind and name; each mapping in the order of names."""
+
+    objects: Mapping[str, Mapping[str, Object[Any]]] = field(default_factory=dict)
+    _members: dict[ObjectRef, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, objects: Iterable[Object[SpecModel]]) -> Fleet:
         """The fleet of these objects, whose references are unique."""
-        by_kind: dict[str, dict[str, Any]] = {}
+        by_kind: dict[str, dict[str, Object[Any]]] = {}
         for obj in sorted(objects, key=lambda o: o.ref):
             by_kind.setdefault(obj.ref.kind, {})[obj.ref.name] = obj
-        return cls(
-            boxes=by_kind.get("Box", {}),
-            tunnels=by_kind.get("Tunnel", {}),
-            routers=by_kind.get("BGPRouter", {}),
-            peers=by_kind.get("BGPPeer", {}),
-            policies=by_kind.get("TracePolicy", {}),
-        )
+        return cls(by_kind)
+
+    def _all(self, kind: str) -> Mapping[str, Object[Any]]:
+        return self.objects.get(kind, {})
+
+    @property
+    def boxes(self) -> Mapping[str, Object[BoxSpec]]:
+        """Each Box by name."""
+        return self._all("Box")
+
+    @property
+    def tunnels(self) -> Mapping[str, Object[TunnelSpec]]:
+        """Each Tunnel by name."""
+        return self._all("Tunnel")
+
+    @property
+    def bridges(self) -> Mapping[str, Object[BridgeSpec]]:
+        """Each Bridge by name."""
+        return self._all("Bridge")
+
+    @property
+    def ports(self) -> Mapping[str, Object[PortSpec]]:
+        """Each Port by name."""
+        return self._all("Port")
+
+    @property
+    def routers(self) -> Mapping[str, Object[BGPRouterSpec]]:
+        """Each BGPRouter by name."""
+        return self._all("BGPRouter")
+
+    @property
+    def peers(self) -> Mapping[str, Object[BGPPeerSpec]]:
+        """Each BGPPeer by name."""
+        return self._all("BGPPeer")
+
+    @property
+    def prefix_lists(self) -> Mapping[str, Object[PrefixListSpec]]:
+        """Each PrefixList by name."""
+        return self._all("PrefixList")
+
+    @property
+    def route_maps(self) -> Mapping[str, Object[RouteMapSpec]]:
+        """Each RouteMap by name."""
+        return self._all("RouteMap")
+
+    @property
+    def community_lists(self) -> Mapping[str, Object[CommunityListSpec]]:
+        """Each CommunityList by name."""
+        return self._all("CommunityList")
+
+    @property
+    def as_path_lists(self) -> Mapping[str, Object[ASPathListSpec]]:
+        """Each ASPathList by name."""
+        return self._all("ASPathList")
+
+    @property
+    def routes(self) -> Mapping[str, Object[RouteSpec]]:
+        """Each Route by name."""
+        return self._all("Route")
+
+    @property
+    def policies(self) -> Mapping[str, Object[TracePolicySpec]]:
+        """Each TracePolicy by name."""
+        return self._all("TracePolicy")
+
+    @property
+    def check_policies(self) -> Mapping[str, Object[CheckPolicySpec]]:
+        """Each CheckPolicy by name."""
+        return self._all("CheckPolicy")
 
     def refs(self) -> tuple[ObjectRef, ...]:
         """All objects, sorted by kind and name."""
-        kinds = (self.boxes, self.tunnels, self.routers, self.peers, self.policies)
-        return tuple(sorted(obj.ref for kind in kinds for obj in kind.values()))
+        return tuple(sorted(obj.ref for kind in self.objects.values() for obj in kind.values()))
 
     def select(self, selector: BoxSelector) -> tuple[str, ...]:
         """Names of the boxes that a selector chooses, sorted; names that are no box are left out."""
         if selector.names is not None:
             return tuple(sorted(set(selector.names) & self.boxes.keys()))
-        wanted = (selector.match_labels or {}).items()
-        return tuple(n for n, box in self.boxes.items() if wanted <= box.metadata.labels.items())
+        carrying = [self._by_label.get(label, frozenset()) for label in (selector.match_labels or {}).items()]
+        return tuple(sorted(frozenset.intersection(*carrying))) if carrying else ()
+
+    @cached_property
+    def _by_label(self) -> dict[tuple[str, str], frozenset[str]]:
+        names: dict[tuple[str, str], set[str]] = {}
+        for name, box in self.boxes.items():
+            for label in box.metadata.labels.items():
+                names.setdefault(label, set()).add(name)
+        return {label: frozenset(found) for label, found in names.items()}
+
+    def members(self, obj: Object[Any]) -> tuple[str, ...]:
+        """Names of the boxes that a selecting object (``Selecting``) is for, sorted."""
+        if obj.ref not in self._members:
+            self._members[obj.ref] = self.select(obj.spec.boxes)
+        return self._members[obj.ref]
+
+    def on(self, kind: str, box: str) -> tuple[Object[Any], ...]:
+        """The objects of a selecting kind that are for a box, in the order of names."""
+        return self._on.get((kind, box), ())
+
+    @cached_property
+    def _on(self) -> dict[tuple[str, str], tuple[Object[Any], ...]]:
+        found: dict[tuple[str, str], list[Object[Any]]] = {}
+        for kind in ("Tunnel", "Bridge", "Port", "Route", "TracePolicy"):
+            for obj in self._all(kind).values():
+                for box in self.members(obj):
+                    found.setdefault((kind, box), []).append(obj)
+        return {key: tuple(objects) for key, objects in found.items()}
+
+    def bridge_name(self, tunnel: Object[TunnelSpec]) -> str | None:
+        """Name of the virtual switch of a tunnel, its own or the Bridge's; None without such a Bridge."""
+        if (own := tunnel.spec.own_bridge) is not None:
+            return own
+        bridge = self.bridges.get(tunnel.spec.bridge_ref or "")
+        return bridge.spec.interface if bridge is not None else None
 
     def router_of(self, box: str) -> Object[BGPRouterSpec] | None:
-        """The BGP speaker of a box, if one is declared."""
-        return next((r for r in self.routers.values() if r.spec.box == box), None)
+        """The BGP speaker of a box, if one is declared; the first, where a fleet has more."""
+        return self._routers_by_box.get(box)
+
+    @cached_property
+    def _routers_by_box(self) -> dict[str, Object[BGPRouterSpec]]:
+        first: dict[str, Object[BGPRouterSpec]] = {}
+        for router in self.routers.values():
+            first.setdefault(router.spec.box, router)
+        return first
 
     def asn_of(self, router: Object[BGPRouterSpec]) -> int | None:
         """The AS number of a speaker: its own, or its Box's; None where neither says one."""
@@ -68,7 +204,66 @@ class Fleet:
         given = router.spec.router_id or (box and (box.spec.router_id or box.spec.loopback))
         return str(given) if given else None
 
-    def address_of(self, end: PeerEnd) -> IPv4Address | None:
-        """The address of an end of a session: its own, or its box's underlay; None without such a box."""
+    def end_asn(self, end: BoxEnd | OutsideEnd) -> int | None:
+        """The AS number of an end of a session; None where its box has no speaker or that has none."""
+        if isinstance(end, OutsideEnd):
+            return end.asn
+        router = self.router_of(end.box)
+        return self.asn_of(router) if router is not None else None
+
+    def address_of(self, end: BoxEnd | OutsideEnd) -> Address | None:
+        """The address of an end of a session: its own, or its box's underlay; None where it has none."""
+        if isinstance(end, OutsideEnd) or end.address is not None or end.interface is not None:
+            return end.address
         box = self.boxes.get(end.box)
-        return end.address or (box.spec.underlay.address.ip if box else None)
+        if box is None:
+            return None
+        underlay = box.spec.underlay.address or box.spec.underlay.address6
+        return underlay.ip if underlay is not None else None
+
+    def peers_of(self, box: str) -> tuple[Object[BGPPeerSpec], ...]:
+        """The sessions that a box is an end of, in the order of names."""
+        return self._peers_by_box.get(box, ())
+
+    @cached_property
+    def _peers_by_box(self) -> dict[str, tuple[Object[BGPPeerSpec], ...]]:
+        found: dict[str, list[Object[BGPPeerSpec]]] = {}
+        for peer in self.peers.values():
+            for box in dict.fromkeys(end.box for end in peer.spec.box_ends):
+                found.setdefault(box, []).append(peer)
+        return {box: tuple(peers) for box, peers in found.items()}
+
+    def links_of(self, box: str) -> tuple[Link, ...]:
+        """Every address that the specs give a box: underlay, loopback, gateways, bridges."""
+        return self._links_by_box.get(box, ())
+
+    @cached_property
+    def _links_by_box(self) -> dict[str, tuple[Link, ...]]:
+        found: dict[str, list[Link]] = {}
+        for link in self._links():
+            found.setdefault(link.box, []).append(link)
+        return {box: tuple(links) for box, links in found.items()}
+
+    def _links(self) -> Iterator[Link]:
+        for name, box in self.boxes.items():
+            under, spec = box.spec.underlay, box.spec
+            for key, address in (("address", under.address), ("address6", under.address6)):
+                if address is not None:
+                    yield Link(name, "underlay", under.interface, address, box, ("underlay", key))
+            for key, loopback in (("loopback", spec.loopback), ("loopback6", spec.loopback6)):
+                if loopback is not None:
+                    yield Link(name, "loopback", "lo", ip_interface(loopback), box, (key,))
+        for tunnel in self.tunnels.values():
+            bridge = self.bridge_name(tunnel) or ""
+            anycast = tunnel.spec.anycast_gateway is not None
+            for name in self.members(tunnel):
+                base: Path = ("anycastGateway", "addresses") if anycast else ("gateways", name)
+                for i, gateway in enumerate(tunnel.spec.gateway_addresses(name)):
+                    yield Link(name, str(tunnel.ref), bridge, gateway, tunnel, (*base, i))
+        for obj in self.bridges.values():
+            members = set(self.members(obj))
+            for name, addresses in obj.spec.addresses.items():
+                if name in members:
+                    for i, address in enumerate(addresses):
+                        path: Path = ("addresses", name, i)
+                        yield Link(name, str(obj.ref), obj.spec.interface, address, obj, path)

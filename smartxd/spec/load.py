@@ -1,18 +1,21 @@
-"""The files of a repo to a Fleet, or to everything that is wrong with them."""
+"""The files of a repo to a Fleet, and everything that is wrong with them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 
 from smartxd.errors import SpecError
 from smartxd.objects import ObjectRef
-from smartxd.spec import envelope
-from smartxd.spec.check import check
-from smartxd.spec.document import Finding, parse
+from smartxd.spec import envelope, rules
+from smartxd.spec.document import Content, Document, parse
 from smartxd.spec.envelope import Object
 from smartxd.spec.fields import SpecModel
+from smartxd.spec.finding import Finding, Location, Rule, Severity
 from smartxd.spec.fleet import Fleet
+from smartxd.spec.rules.management import MANAGEMENT_WITHDRAWN, withdrawn
+from smartxd.spec.severity import judged
 
 SUFFIXES = (".yaml", ".yml")
 """What a spec file's name ends with."""
@@ -20,36 +23,120 @@ SUFFIXES = (".yaml", ".yml")
 FILES_MAX = 10_000
 """Spec files of one repo."""
 
+DOCUMENTS_MAX = 50_000
+"""Documents of one repo."""
+
+VALUES_MAX = 2_000_000
+"""Values of one repo, aliases expanded."""
+
 FINDINGS_MAX = 500
 """Findings that are told: more are not read by anybody, and a hostile file could have 200 000."""
 
+DECLARED_TWICE = Rule(
+    "SX010",
+    "declared-twice",
+    "A kind has one object of a name.",
+    "Which of the two a box should follow cannot be told. Rename or remove one.",
+    fixed=True,
+)
+TOO_MUCH = Rule(
+    "SX011",
+    "too-much",
+    f"A repo has at most {DOCUMENTS_MAX} documents and {VALUES_MAX} values in them.",
+    "Every box reads the whole repo; the bound keeps a runaway generator, or somebody who means harm, from"
+    " taking a box's memory. What stands behind the bound is not read.",
+    fixed=True,
+)
 
-def load(files: Mapping[str, bytes]) -> Fleet:
-    """The fleet that the files (content by path) declare; SpecError carries all findings of all files."""
-    objects: dict[ObjectRef, Object[SpecModel]] = {}
-    findings = list(islice(_read(files, objects), FINDINGS_MAX + 1))
-    fleet = Fleet.of(objects.values())
-    if not findings:  # the rules judge whole fleets: half of one gives findings that mislead
-        findings = check(fleet)
-    if findings:
-        lines = tuple(str(finding) for finding in sorted(findings[:FINDINGS_MAX]))
-        more = "more than " * (len(findings) > FINDINGS_MAX)
+RULES: dict[str, Rule] = {
+    rule.id: rule for rule in sorted((*rules.RULES, DECLARED_TWICE, TOO_MUCH), key=lambda r: r.id)
+}
+"""Every rule by its ID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a repo declares, and what is wrong with it."""
+
+    fleet: Fleet
+    """Of the documents that are valid by themselves."""
+    findings: tuple[Finding, ...] = ()
+    """In the order of files, silenced ones too; at most FINDINGS_MAX."""
+    cut: bool = False
+    """Whether there are more findings than are told."""
+
+    @property
+    def open(self) -> tuple[Finding, ...]:
+        """The findings that nobody has silenced."""
+        return tuple(f for f in self.findings if not f.silenced)
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Those for which a box refuses the commit."""
+        return tuple(f for f in self.open if f.severity is Severity.ERROR)
+
+
+def load(files: Mapping[str, Content]) -> Fleet:
+    """The fleet that the files (content by path) declare; SpecError carries all errors of all files."""
+    verdict = judge(files)
+    if errors := verdict.errors:
+        lines = tuple(str(finding) for finding in errors)
+        more = "more than " * verdict.cut
         raise SpecError(f"{more}{len(lines)} finding{'s' * (len(lines) != 1)}", lines)
-    return fleet
+    return verdict.fleet
 
 
-def _read(files: Mapping[str, bytes], objects: dict[ObjectRef, Object[SpecModel]]) -> Iterator[Finding]:
-    """Fills ``objects``; what is wrong is found as it is asked for."""
-    for path in sorted(files):
-        documents, wrong = parse(path, files[path])
-        for document in documents:
-            obj, errors = envelope.read(document)
-            yield from errors
-            if obj is None:
-                continue
-            first = objects.setdefault(obj.ref, obj)
-            if first is not obj:
-                where = document.locate(("metadata", "name"))
-                message = f"declared twice, first at {first.document.locate(('metadata', 'name'))}"
-                yield Finding(where, str(obj.ref), "metadata.name", message)
-        yield from wrong
+def judge(files: Mapping[str, Content], ignore: Collection[str] = (), before: Fleet | None = None) -> Verdict:
+    """Everything that the rules, less those to ``ignore``, say of the files (content by path).
+
+    ``before`` is the fleet that a change starts from: then the change is judged too.
+    """
+    reading = _Reading()
+    findings = list(islice(reading.read(files), FINDINGS_MAX + 1))
+    whole = not findings
+    fleet = Fleet.of(reading.objects.values())
+    findings += islice(rules.check(fleet, whole=whole), FINDINGS_MAX + 1)
+    if before is not None:
+        findings += islice(withdrawn(before, fleet), FINDINGS_MAX + 1)
+    unasked = () if before is not None else (MANAGEMENT_WITHDRAWN.id,)
+    said = judged(findings, reading.objects, RULES, unasked if whole else RULES)
+    kept = sorted((f for f in said if f.rule not in ignore), key=_place)
+    return Verdict(fleet, tuple(kept[:FINDINGS_MAX]), cut=len(kept) > FINDINGS_MAX)
+
+
+def _place(finding: Finding) -> tuple[Location, str, str, str, str]:
+    return (finding.location, finding.object, finding.field, finding.rule, finding.message)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """The documents of a repo as they are read."""
+
+    objects: dict[ObjectRef, Object[SpecModel]] = field(default_factory=dict)
+    documents: int = 0
+    values: int = 0
+
+    def read(self, files: Mapping[str, Content]) -> Iterator[Finding]:
+        """Fills ``objects``; what is wrong is found as it is asked for."""
+        for path in sorted(files):
+            documents, wrong = parse(path, files[path])
+            for document in documents:
+                self.documents += 1
+                self.values += document.size
+                if self.documents > DOCUMENTS_MAX or self.values > VALUES_MAX:
+                    message = "the repo has more documents or values than a box reads; the rest is not read"
+                    yield Finding(document.locate(()), "", "", message, TOO_MUCH.id)
+                    return
+                yield from self._object(document)
+            yield from wrong
+
+    def _object(self, document: Document) -> Iterator[Finding]:
+        obj, errors = envelope.read(document)
+        yield from errors
+        if obj is None:
+            return
+        first = self.objects.setdefault(obj.ref, obj)
+        if first is not obj:
+            where, other = (d.locate(("metadata", "name")) for d in (document, first.document))
+            message = f"declared twice, first at {other}"
+            yield Finding(where, str(obj.ref), "metadata.name", message, DECLARED_TWICE.id, other=other)

@@ -26,7 +26,7 @@ from smartxd.report import (
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 COMMIT, HEAD = "612dec7d3d" + "0" * 30, "bb373df81f" + "0" * 30
-FINDING = "l2.yaml:13:12: Tunnel/koren-l2: spec.flood.group: not a multicast group"
+FINDING = "l2.yaml:14:12: Tunnel/koren-l2: spec.flood.group: not a multicast group"
 
 
 def condition(name: str, kind: str, status: bool, reason: str, message: str = "") -> ConditionReport:

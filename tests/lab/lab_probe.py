@@ -12,8 +12,8 @@ from smartxd.lab.layout import ROOT
 from smartxd.lab.network import Node
 
 NODES = (
-    Node("gist1", "wan0", IPv4Interface("203.0.113.1/24")),
-    Node("gist2", "wan0", IPv4Interface("203.0.113.2/24")),
+    Node("gist1", "wan0", (IPv4Interface("203.0.113.1/24"),)),
+    Node("gist2", "wan0", (IPv4Interface("203.0.113.2/24"),)),
 )
 
 

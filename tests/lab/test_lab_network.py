@@ -45,8 +45,8 @@ def test_boxes_reach_each_other_and_the_centres_address(lab: Lab) -> None:
 def test_boxes_of_different_subnets_reach_each_other(new_lab: Callable[..., Lab]) -> None:
     lab = new_lab(
         (
-            Node("a", "eth1", IPv4Interface("192.0.2.1/25"), mtu=9000),
-            Node("b", "eth1", IPv4Interface("192.0.2.200/25"), mtu=9000),
+            Node("a", "eth1", (IPv4Interface("192.0.2.1/25"),), mtu=9000),
+            Node("b", "eth1", (IPv4Interface("192.0.2.200/25"),), mtu=9000),
         )
     )
     lab.up(bare=True)

@@ -49,13 +49,13 @@ def test_a_socket_path_too_long_for_the_kernel_is_refused() -> None:
 def test_the_example_has_its_boxes_on_the_wide_area_network() -> None:
     nodes = network.nodes_of(load(folder.read(EXAMPLE)))
     assert nodes == (
-        Node("gist1", "wan0", IPv4Interface("203.0.113.1/24")),
-        Node("gist2", "wan0", IPv4Interface("203.0.113.2/24")),
+        Node("gist1", "wan0", (IPv4Interface("203.0.113.1/24"),)),
+        Node("gist2", "wan0", (IPv4Interface("203.0.113.2/24"),)),
     )
 
 
 def test_links_that_are_present_are_not_made_again() -> None:
-    node = Node("a", "wan0", IPv4Interface("192.0.2.1/24"))
+    node = Node("a", "wan0", (IPv4Interface("192.0.2.1/24"),))
     first = network.wan_lines(()) + network.uplink_lines(node, 0, "lab-a", ())
     again = network.wan_lines(("wan", "mgmt")) + network.uplink_lines(node, 0, "lab-a", ("w0", "m0"))
     assert sum(line.startswith("link add") for line in first) == 4
@@ -64,11 +64,11 @@ def test_links_that_are_present_are_not_made_again() -> None:
 
 def test_only_boxes_of_another_subnet_are_routed_on_link() -> None:
     nodes = tuple(
-        Node(name, "wan0", IPv4Interface(address))
+        Node(name, "wan0", (IPv4Interface(address),))
         for name, address in (("a", "192.0.2.1/25"), ("b", "192.0.2.2/25"), ("c", "192.0.2.129/25"))
     )
     routes = [line for line in network.box_lines(nodes[0], {"a": 0}, nodes) if line.startswith("route")]
-    assert routes == ["route replace 192.0.2.129/32 dev wan0 scope link"]
+    assert routes == ["route replace 192.0.2.129 dev wan0"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from smartxd.objects import ObjectRef
@@ -35,8 +35,15 @@ def plan(desired: KernelState, observed: KernelObserved, owned: Ownership) -> Pl
     for address in desired.addresses:
         build.address(address)
     late = _late(deletions, build.actions)
-    early = [a for a in deletions if a not in late]
+    made = {(a.owner, type(a.new)) for a in build.actions if a.verb is Verb.CREATE}
+    early = [_exchanged(a) if (a.owner, type(a.old)) in made else a for a in deletions if a not in late]
     return Plan((*early, *build.actions, *late), tuple(build.problems))
+
+
+def _exchanged(deletion: Action) -> Action:
+    """The deletion of a link that comes back under another name: traffic notices, as when it is made anew."""
+    moved = isinstance(deletion.old, Address)
+    return deletion if moved else replace(deletion, disruption=Disruption.RECREATE)
 
 
 def _late(deletions: Collection[Action], build: Collection[Action]) -> list[Action]:

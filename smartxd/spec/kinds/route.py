@@ -1,0 +1,48 @@
+"""Route: a static route on boxes."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from smartxd.spec.addresses import HostAddress, Prefix, family_of
+from smartxd.spec.fields import BoxSelector, InterfaceName, SpecModel, Whole
+
+
+class NextHop(SpecModel):
+    """Where packets go next: an address, an interface, or an address on an interface."""
+
+    address: HostAddress | None = Field(default=None, description="the next router, of the route's family")
+    interface: InterfaceName | None = Field(default=None, description="the link to it; found if not given")
+    weight: Whole = Field(default=1, ge=1, le=256, description="its share among several next hops")
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> NextHop:
+        if self.address is None and self.interface is None:
+            raise ValueError("give address, interface or both")
+        return self
+
+
+class RouteSpec(SpecModel):
+    """A static route, in the kernel of each of the boxes."""
+
+    boxes: BoxSelector = Field(description="the boxes that have it")
+    destination: Prefix = Field(description="the prefix that it leads to; 0.0.0.0/0 or ::/0 for all others")
+    via: tuple[NextHop, ...] = Field(
+        default=(), max_length=32, description="next hops; several share the traffic"
+    )
+    blackhole: bool = Field(default=False, strict=True, description="drop what goes there, instead of via")
+    metric: Whole = Field(
+        default=0, ge=0, le=0xFFFFFFFF, description="the lowest of several routes to a prefix wins"
+    )
+    table: Whole = Field(default=254, ge=1, le=0xFFFFFFFF, description="routing table; 254 is main")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RouteSpec:
+        if bool(self.via) == self.blackhole:
+            raise ValueError("give either via or blackhole")
+        if self.table in (255, 253):
+            raise ValueError("the tables 253 (default) and 255 (local) are the kernel's")
+        for hop in self.via:
+            if hop.address is not None and family_of(hop.address) != family_of(self.destination):
+                raise ValueError(f"{hop.address} is of another family than {self.destination}")
+        return self

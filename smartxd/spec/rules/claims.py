@@ -1,0 +1,196 @@
+"""What may be had once only: in the fleet, in a tunnel, or on a box."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from smartxd.spec.envelope import Object
+from smartxd.spec.finding import Finding, Rule
+from smartxd.spec.fleet import Fleet
+from smartxd.spec.kinds.bgppeer import BoxEnd
+from smartxd.spec.places import Path
+
+ADDRESS = Rule(
+    "SX201",
+    "address-twice",
+    "An address is had once: underlay and loopback addresses in the fleet, others on a box and in a segment.",
+    "Two holders of one address answer each other's packets; of two boxes with one underlay address"
+    " neither is a VTEP that others can tell apart. Segments apart may use the same private subnet,"
+    " because on other boxes it is another address.",
+    fixed=True,
+)
+ROUTER_ID = Rule(
+    "SX202",
+    "router-id-twice",
+    "Each BGP speaker has a router ID of its own.",
+    "RFC 4271, section 6.2, refuses a session between two speakers with one router ID, and a route reflector"
+    " drops what seems to come from itself. A router ID that is not given is the Box's, or its loopback.",
+)
+VNI = Rule(
+    "SX203",
+    "vni-twice",
+    "A VNI is had once on a box.",
+    "A VNI is what tells segments apart on the wire, and the kernel refuses a second VXLAN link of the"
+    " same VNI and port. Tunnels on boxes apart may share one; it is better not to.",
+    fixed=True,
+)
+INTERFACE = Rule(
+    "SX204",
+    "interface-twice",
+    "An interface name is had once on a box.",
+    "Two objects that make or use one interface undo each other's work. The VXLAN link of a tunnel is"
+    " called `vx<vni>` and its switch `br<vni>` unless `bridge` names it; to share a switch declare a"
+    " Bridge and plug into it by `bridgeRef`.",
+    fixed=True,
+)
+MAC = Rule(
+    "SX205",
+    "mac-twice",
+    "A MAC address is had once in a segment.",
+    "Frames for it would go to one of the two, and EVPN would take it for a host that moves. The same anycast"
+    " MAC for the gateways of several tunnels is lawful and usual.",
+)
+NEIGHBOR = Rule(
+    "SX206",
+    "neighbor-twice",
+    "A box has one session with an address, or over an unnumbered link.",
+    "FRR knows a session by the neighbour's address, so the second declaration would change the first.",
+    fixed=True,
+)
+VLAN = Rule(
+    "SX207",
+    "vlan-twice",
+    "A VLAN of a Bridge is carried by one tunnel.",
+    "Two tunnels in one VLAN of one switch are one segment: frames go in circles between their boxes.",
+)
+ROUTE = Rule(
+    "SX208",
+    "route-twice",
+    "A box has one Route to a prefix with a metric in a table.",
+    "The kernel keeps one route for each prefix, metric and table, so the second would replace the first."
+    " Several next hops belong into one Route; a second way of lower rank has a higher metric.",
+    fixed=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A field of an object takes something for itself."""
+
+    rule: Rule
+    by: Object[Any]
+    path: Path
+    what: str
+    value: object
+    box: str = ""
+    """Where it is taken; empty for the whole fleet."""
+
+    def finding(self, first: Claim) -> Finding:
+        """That another field has taken it before."""
+        where = f" on {self.box}" if self.box else ""
+        at = first.by.at(*first.path)
+        message = f"{self.what} {self.value}{where} is also that of {first.by.ref} ({at})"
+        return self.by.finding(self.rule, self.path, message, other=at)
+
+
+def nothing_is_claimed_twice(fleet: Fleet) -> Iterator[Finding]:
+    """Each thing that can be had once only has one field that says so."""
+    taken: dict[tuple[str, str, object], Claim] = {}
+    said: set[tuple[int, Path, str, object]] = set()
+    for claims in (_of_boxes, _of_tunnels, _of_hosts, _of_bridges, _of_routers, _of_peers, _of_routes):
+        for claim in claims(fleet):
+            # What is taken in the whole fleet is taken on each box.
+            fleetwide = taken.get((claim.what, "", claim.value))
+            first = fleetwide or taken.setdefault((claim.what, claim.box, claim.value), claim)
+            key = (id(claim.by), claim.path, claim.what, claim.value)
+            if (first.by.ref, first.path) != (claim.by.ref, claim.path) and key not in said:
+                said.add(key)
+                yield claim.finding(first)
+
+
+def _of_boxes(fleet: Fleet) -> Iterator[Claim]:
+    for name, box in fleet.boxes.items():
+        for link in fleet.links_of(name):
+            if link.by is box:
+                yield Claim(ADDRESS, box, link.path, "address", link.address.ip)
+        underlay, management = box.spec.underlay, box.spec.management
+        yield Claim(INTERFACE, box, ("underlay", "interface"), "interface", underlay.interface, name)
+        for i, interface in enumerate(management.interfaces if management is not None else ()):
+            if interface != underlay.interface:
+                yield Claim(INTERFACE, box, ("management", "interfaces", i), "interface", interface, name)
+
+
+def _of_tunnels(fleet: Fleet) -> Iterator[Claim]:
+    for tunnel in fleet.tunnels.values():
+        spec = tunnel.spec
+        # The name of a bridge that is not named comes from the VNI: so does its collision.
+        path: Path = ("vni",) if spec.bridge is None else ("bridge",)
+        for box in fleet.members(tunnel):
+            yield Claim(VNI, tunnel, ("vni",), "VNI", spec.vni, box)
+            yield Claim(INTERFACE, tunnel, ("vni",), "interface", spec.link_name, box)
+            if spec.own_bridge is not None:
+                yield Claim(INTERFACE, tunnel, path, "interface", spec.own_bridge, box)
+            elif spec.vlan is not None:
+                yield Claim(VLAN, tunnel, ("vlan",), f"VLAN of Bridge/{spec.bridge_ref}", spec.vlan, box)
+            for link in fleet.links_of(box):
+                if link.by is not tunnel:
+                    continue
+                # Segments apart may use the same private subnet: on other boxes it is another address.
+                yield Claim(ADDRESS, tunnel, link.path, "address", link.address.ip, box)
+                yield Claim(ADDRESS, tunnel, link.path, f"address in {tunnel.ref}", link.address.ip)
+
+
+def _of_hosts(fleet: Fleet) -> Iterator[Claim]:
+    for tunnel in fleet.tunnels.values():
+        anycast = tunnel.spec.anycast_gateway
+        if anycast is not None:
+            yield Claim(MAC, tunnel, ("anycastGateway", "mac"), f"MAC in {tunnel.ref}", anycast.mac)
+        for i, host in enumerate(tunnel.spec.hosts):
+            yield Claim(MAC, tunnel, ("hosts", i, "mac"), f"MAC in {tunnel.ref}", host.mac)
+            for j, address in enumerate(host.addresses):
+                path: Path = ("hosts", i, "addresses", j)
+                yield Claim(ADDRESS, tunnel, path, f"address in {tunnel.ref}", address)
+
+
+def _of_bridges(fleet: Fleet) -> Iterator[Claim]:
+    for bridge in fleet.bridges.values():
+        for box in fleet.members(bridge):
+            yield Claim(INTERFACE, bridge, ("interface",), "interface", bridge.spec.interface, box)
+            for link in fleet.links_of(box):
+                if link.by is bridge:
+                    yield Claim(ADDRESS, bridge, link.path, "address", link.address.ip, box)
+
+
+def _of_routers(fleet: Fleet) -> Iterator[Claim]:
+    for router in fleet.routers.values():
+        router_id = fleet.router_id_of(router)
+        if router_id is not None and fleet.router_of(router.spec.box) is router:
+            yield Claim(ROUTER_ID, router, ("routerId",), "router ID", router_id)
+
+
+def _of_peers(fleet: Fleet) -> Iterator[Claim]:
+    for peer in fleet.peers.values():
+        one, other = peer.spec.between
+        for i, (here, there) in enumerate(((one, other), (other, one))):
+            if not isinstance(here, BoxEnd):
+                continue
+            if here.interface is not None:
+                path: Path = ("between", i, "interface")
+                yield Claim(NEIGHBOR, peer, path, "unnumbered session over", here.interface, here.box)
+            elif (address := fleet.address_of(there)) is not None:
+                yield Claim(NEIGHBOR, peer, ("between",), "neighbor", address, here.box)
+
+
+def _of_routes(fleet: Fleet) -> Iterator[Claim]:
+    for route in fleet.routes.values():
+        spec = route.spec
+        what = f"route with metric {spec.metric} in table {spec.table} to"
+        for box in fleet.members(route):
+            yield Claim(ROUTE, route, ("destination",), what, spec.destination, box)
+
+
+RULES: tuple[Rule, ...] = (ADDRESS, ROUTER_ID, VNI, INTERFACE, MAC, NEIGHBOR, VLAN, ROUTE)
+CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (nothing_is_claimed_twice,)
+WHOLE_CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = ()

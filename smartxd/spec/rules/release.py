@@ -1,0 +1,145 @@
+"""What the language has and the planes of this release do not do yet.
+
+A box refuses such a commit as a whole, as it would refuse a field that it does not know: a session without
+the password that its spec asks for, say, would be worse than none. What a plane learns leaves this list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from smartxd.spec.addresses import family_of
+from smartxd.spec.envelope import Object
+from smartxd.spec.fields import SpecModel
+from smartxd.spec.finding import Finding, Rule
+from smartxd.spec.fleet import Fleet
+from smartxd.spec.kinds.bgppeer import BGPPeerSpec, BoxEnd
+from smartxd.spec.kinds.tunnel import MulticastFlood
+from smartxd.spec.places import Path
+
+NOT_YET = Rule(
+    "SX012",
+    "not-in-this-release",
+    "The specs ask for nothing that this release cannot do yet.",
+    "The language is complete; the planes that make it true are not. A box refuses the whole commit and"
+    " keeps what it has, because half of what a spec asks for (a session without its password, a tracer"
+    " without its filter) can be worse than nothing. Leave the field out, or validate with `--ignore"
+    " SX012` to write specs for a later one.",
+    fixed=True,
+)
+
+_KINDS = ("Bridge", "Port", "PrefixList", "RouteMap", "CommunityList", "ASPathList", "Route")
+
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "Box": ("loopback6",),
+    "Tunnel": ("underlay", "bridgeRef", "anycastGateway", "hosts"),
+    "BGPRouter": ("families", "redistribute", "multipath", "evpn", "clusterId"),
+    "BGPPeer": (
+        *("between.*.interface", "between.*.in", "between.*.out", "between.*.maxPrefixes"),
+        *("between.*.nextHopSelf", "between.*.routeReflectorClient", "between.*.defaultOriginate"),
+        *("between.*.allowAsIn", "between.*.asn"),
+        *("families", "timers.advertisementInterval", "passwordRef", "bfd", "multihop", "ttlSecurity"),
+        *("gracefulRestart", "sendCommunities", "shutdown"),
+    ),
+    "TracePolicy": (
+        *(
+            "interfaces.*.pattern",
+            "interfaces.*.peer",
+            "filter",
+            "innerFilter",
+            "activeTimeout",
+            "idleTimeout",
+        ),
+        *("snapLength", "sampling", "budget", "retention", "privacy"),
+    ),
+}
+"""Fields by kind that may only have their defaults; ``*`` stands for each item of a list."""
+
+
+def nothing_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
+    """Each field that a plane does not know has its default."""
+    for kind in _KINDS:
+        for obj in fleet.objects.get(kind, {}).values():
+            yield obj.finding(NOT_YET, (), f"this release does not do {kind} yet")
+    for kind, fields in _FIELDS.items():
+        for obj in fleet.objects.get(kind, {}).values():
+            for field in fields:
+                for path in _given(obj.spec, tuple(field.split("."))):
+                    yield obj.finding(NOT_YET, path, "this release does not do it yet")
+
+
+def no_value_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
+    """Each field of which a plane knows some values has one of those."""
+    for tunnel in fleet.tunnels.values():
+        if not isinstance(tunnel.spec.flood, MulticastFlood):
+            message = f"this release does not do {tunnel.spec.flood.mode} yet, only multicast"
+            yield tunnel.finding(NOT_YET, ("flood", "mode"), message)
+        for box, addresses in tunnel.spec.gateways.items():
+            if any(family_of(address) == "ipv6" for address in addresses):
+                yield tunnel.finding(NOT_YET, ("gateways", box), "this release does not do IPv6 gateways yet")
+    for router in fleet.routers.values():
+        for i, network in enumerate(router.spec.networks):
+            if family_of(network) == "ipv6":
+                yield router.finding(NOT_YET, ("networks", i), "this release does not announce IPv6 yet")
+    for policy in fleet.policies.values():
+        for i, mode in enumerate(policy.spec.modes):
+            if mode != "flows":
+                yield policy.finding(
+                    NOT_YET, ("modes", i), f"this release does not do {mode} yet, only flows"
+                )
+
+
+def sessions_are_on_one_link(fleet: Fleet) -> Iterator[Finding]:
+    """Both ends of a session have an IPv4 address on one link: there is no update-source yet."""
+    for peer in fleet.peers.values():
+        for i, end in enumerate(peer.spec.between):
+            address = fleet.address_of(end)
+            if address is not None and family_of(address) == "ipv6":
+                yield peer.finding(NOT_YET, ("between", i), "this release has no sessions over IPv6 yet")
+        segments = [_segment(fleet, peer, i) for i in range(2)]
+        for i, segment in enumerate(segments):
+            if segment == "loopback":
+                yield peer.finding(NOT_YET, ("between", i), "this release has no sessions from loopbacks yet")
+        if None not in segments and "loopback" not in segments and segments[0] != segments[1]:
+            message = (
+                f"this release has sessions within one link only, not from {segments[0]} to {segments[1]}"
+            )
+            yield peer.finding(NOT_YET, ("between",), message)
+
+
+def _segment(fleet: Fleet, peer: Object[BGPPeerSpec], index: int) -> str | None:
+    end = peer.spec.between[index]
+    address = fleet.address_of(end)
+    links = fleet.links_of(end.box) if isinstance(end, BoxEnd) else ()
+    return next((link.segment for link in links if link.address.ip == address), None)
+
+
+def _given(model: SpecModel, path: Path, above: Path = ()) -> Iterator[Path]:
+    """Where a field below a model has something else than its default."""
+    name = str(path[0])
+    fields = {field.alias or key: key for key, field in type(model).model_fields.items()}
+    if name not in fields:  # of another branch of a union
+        return
+    value: Any = getattr(model, fields[name])
+    here: Path = (*above, name)
+    if len(path) == 1:
+        default = (
+            type(model).model_fields[fields[name]].get_default(call_default_factory=True, validated_data={})
+        )
+        if value != default:
+            yield here
+    elif path[1] == "*":
+        for i, item in enumerate(value):
+            yield from _given(item, path[2:], (*here, i))
+    elif value is not None:
+        yield from _given(value, path[1:], here)
+
+
+RULES: tuple[Rule, ...] = (NOT_YET,)
+CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
+    nothing_is_asked_too_early,
+    no_value_is_asked_too_early,
+    sessions_are_on_one_link,
+)
+WHOLE_CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = ()

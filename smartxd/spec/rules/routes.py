@@ -1,0 +1,103 @@
+"""Static routes lead somewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from smartxd.spec.envelope import Object
+from smartxd.spec.finding import Finding, Rule, Severity
+from smartxd.spec.fleet import Fleet, Link
+from smartxd.spec.kinds.route import NextHop, RouteSpec
+from smartxd.spec.places import Path
+
+NEXT_HOP_SELF = Rule(
+    "SX711",
+    "next-hop-self",
+    "The next hop of a Route is not the box itself.",
+    "The kernel refuses a gateway that is its own address. A Route for several boxes needs a next hop"
+    " that is none of them; give each box its own Route otherwise.",
+)
+NEXT_HOP_OFF_LINK = Rule(
+    "SX712",
+    "next-hop-off-link",
+    "The next hop of a Route is in a subnet of the link that it is reached by.",
+    "The kernel refuses a gateway that no connected subnet holds. Where the Route names the link, its"
+    " subnets are known here.",
+)
+NEXT_HOP_UNKNOWN = Rule(
+    "SX713",
+    "next-hop-unknown",
+    "The next hop of a Route is in a subnet that the specs give the box.",
+    "The box may have links of which its specs do not tell; if the next hop is on one of them name it by"
+    " `interface`, and the rule is content.",
+    severity=Severity.WARNING,
+)
+OWN_SUBNET = Rule(
+    "SX714",
+    "route-to-own-subnet",
+    "A Route does not lead to a subnet that the box is on.",
+    "The kernel has a route to each subnet of its links already. A second one to the same prefix takes"
+    " its packets to a router, or drops them, as soon as its metric is lower.",
+)
+
+
+def routes_lead_somewhere(fleet: Fleet) -> Iterator[Finding]:
+    """Each next hop of a Route can be reached from each of its boxes."""
+    for route in fleet.routes.values():
+        said: set[Path] = set()
+        for box in fleet.members(route):
+            for finding_path, finding in _of_box(fleet, route, box):
+                if finding_path not in said:
+                    said.add(finding_path)
+                    yield finding
+
+
+def _of_box(fleet: Fleet, route: Object[RouteSpec], box: str) -> Iterator[tuple[Path, Finding]]:
+    links = fleet.links_of(box)
+    for link in links:
+        if link.segment != "loopback" and link.address.network == route.spec.destination:
+            at = link.by.at(*link.path)
+            message = f"{box} is on {link.address.network} itself: {link.by.ref} ({at})"
+            path: Path = ("destination",)
+            yield path, route.finding(OWN_SUBNET, path, message, other=at)
+            break
+    for i, hop in enumerate(route.spec.via):
+        path = ("via", i, "address")
+        wrong = _wrong(links, hop)
+        if wrong is not None:
+            rule, message, at = wrong
+            yield path, route.finding(rule, path, message.format(box=box), other=at)
+
+
+def _wrong(links: tuple[Link, ...], hop: NextHop) -> tuple[Rule, str, Any] | None:
+    """What is wrong with a next hop, as seen from a box with these links."""
+    if hop.address is None:
+        return None
+    own = next((link for link in links if link.address.ip == hop.address), None)
+    if own is not None:
+        at = own.by.at(*own.path)
+        return NEXT_HOP_SELF, f"{hop.address} is {{box}} itself: {own.by.ref} ({at})", at
+    near = [
+        link for link in links if link.segment != "loopback" and link.address.version == hop.address.version
+    ]
+    if hop.interface is not None:
+        near = [link for link in near if link.interface == hop.interface]
+        if near and not any(hop.address in link.address.network for link in near):
+            at = near[0].by.at(*near[0].path)
+            message = (
+                f"{hop.address} is not in {near[0].address.network}, which {hop.interface} of {{box}} is on"
+            )
+            return NEXT_HOP_OFF_LINK, f"{message} ({at})", at
+    elif not any(hop.address in link.address.network for link in near):
+        return (
+            NEXT_HOP_UNKNOWN,
+            f"{hop.address} is in no subnet that the specs give {{box}}; name its interface",
+            None,
+        )
+    return None
+
+
+RULES: tuple[Rule, ...] = (NEXT_HOP_SELF, NEXT_HOP_OFF_LINK, NEXT_HOP_UNKNOWN, OWN_SUBNET)
+CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (routes_lead_somewhere,)
+WHOLE_CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = ()

@@ -1,0 +1,208 @@
+"""Trace policies: interfaces and filters that can exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from smartxd.spec.envelope import Object
+from smartxd.spec.finding import Finding, Rule, Severity
+from smartxd.spec.fleet import Fleet
+from smartxd.spec.kinds.tracepolicy import TracePolicySpec
+from smartxd.spec.pcap import FilterError, LibpcapMissing, compiled
+from smartxd.spec.places import Path
+
+INTERFACES_MAX = 128
+"""Interfaces of one policy on a box; its tracer has room for no more."""
+
+FILTER = Rule(
+    "SX601",
+    "filter-refused",
+    "The filters of a policy are pcap-filter(7) expressions that need nothing but the packet.",
+    "The filter is compiled by libpcap, here as on the boxes. Names of hosts, networks, services and"
+    " protocols are refused, because each machine would look them up differently: give addresses and"
+    " numbers.",
+)
+UNCHECKED = Rule(
+    "SX602",
+    "filter-unchecked",
+    "libpcap is there to compile filters.",
+    "Without it the filters are not judged here, and a box would find out. Install libpcap (Debian and"
+    " Ubuntu: `libpcap0.8`).",
+    severity=Severity.NOTE,
+)
+NOWHERE = Rule(
+    "SX603",
+    "trace-nowhere",
+    "A traced Tunnel or session is on at least one of the policy's boxes.",
+    "Nothing would be traced. Add the boxes of the tunnel or session to the policy.",
+)
+NO_INTERFACE = Rule(
+    "SX604",
+    "trace-no-interface",
+    "A traced interface that smartxd makes is made on one of the policy's boxes.",
+    "A name such as vx100 or br100 is that of a tunnel; on these boxes no tunnel makes it, so the tracer"
+    " would wait for it for ever. Name the `tunnel` instead: it follows a change of the VNI.",
+    severity=Severity.WARNING,
+)
+OPTION = Rule(
+    "SX605",
+    "trace-option",
+    "An option of a mode stands with its mode.",
+    "`flowsMax`, `activeTimeout` and `idleTimeout` are of the mode flows, `snapLength` is of packets."
+    " Without the mode they do nothing, and mostly the mode was forgotten.",
+    severity=Severity.WARNING,
+)
+TWICE = Rule(
+    "SX606",
+    "trace-twice",
+    "A policy names each of its interfaces once.",
+    "An interface is watched once, however often it is named; mostly the second was to be another one.",
+    severity=Severity.WARNING,
+)
+TOO_MANY = Rule(
+    "SX607",
+    "trace-too-many",
+    f"A policy watches at most {INTERFACES_MAX} interfaces of a box.",
+    "The ledger of a policy, which accounts for every packet, has room for so many. Make several policies"
+    " of it.",
+)
+
+
+def filters_compile(fleet: Fleet) -> Iterator[Finding]:
+    """libpcap takes the filters."""
+    for policy in fleet.policies.values():
+        for field, text in (("filter", policy.spec.filter), ("innerFilter", policy.spec.inner_filter)):
+            if text is None:
+                continue
+            try:
+                wrong = _refusal(text)
+            except LibpcapMissing as err:
+                yield policy.finding(UNCHECKED, (field,), str(err))
+                return  # once is enough
+            if wrong:
+                yield policy.finding(FILTER, (field,), wrong)
+
+
+@lru_cache(maxsize=1024)
+def _refusal(text: str) -> str:
+    """Why a filter cannot be; empty when it can. A fleet has many policies and few filters."""
+    try:
+        compiled(text)
+    except FilterError as err:
+        return str(err)
+    return ""
+
+
+def points_are_on_the_boxes(fleet: Fleet) -> Iterator[Finding]:
+    """A tunnel or session that is traced has a box of the policy."""
+    for policy in fleet.policies.values():
+        boxes = set(fleet.members(policy))
+        for i, point in enumerate(policy.spec.interfaces):
+            tunnel = fleet.tunnels.get(point.tunnel or "")
+            if tunnel is not None and boxes and not boxes & set(fleet.members(tunnel)):
+                at = tunnel.at("boxes")
+                message = f"no box of the policy is one of {tunnel.ref} ({at})"
+                yield policy.finding(NOWHERE, ("interfaces", i, "tunnel"), message, other=at)
+            peer = fleet.peers.get(point.peer or "")
+            if peer is not None and boxes and not boxes & {end.box for end in peer.spec.box_ends}:
+                at = peer.at("between")
+                message = f"no box of the policy is an end of {peer.ref} ({at})"
+                yield policy.finding(NOWHERE, ("interfaces", i, "peer"), message, other=at)
+
+
+_MADE = re.compile(r"(vx|br)[1-9][0-9]{0,7}")
+
+
+def names_of_smartxd_are_there(fleet: Fleet) -> Iterator[Finding]:
+    """An interface that bears a name of smartxd's is made on one of the policy's boxes."""
+    made_anywhere = {name for box in fleet.boxes for name in _made(fleet, box)}
+    for policy in fleet.policies.values():
+        made = {name for box in fleet.members(policy) for name in _made(fleet, box)}
+        for i, point in enumerate(policy.spec.interfaces):
+            name = point.name
+            if name is None or name in made or not (name in made_anywhere or _MADE.fullmatch(name)):
+                continue
+            message = f"no tunnel or bridge of the policy's boxes makes {name}"
+            yield policy.finding(NO_INTERFACE, ("interfaces", i, "name"), message)
+
+
+def _made(fleet: Fleet, box: str) -> Iterator[str]:
+    for tunnel in fleet.on("Tunnel", box):
+        yield tunnel.spec.link_name
+        if tunnel.spec.own_bridge is not None:
+            yield tunnel.spec.own_bridge
+    for bridge in fleet.on("Bridge", box):
+        yield bridge.spec.interface
+
+
+_OF_MODE = {
+    "flows_max": ("flowsMax", "flows"),
+    "active_timeout": ("activeTimeout", "flows"),
+    "idle_timeout": ("idleTimeout", "flows"),
+    "snap_length": ("snapLength", "packets"),
+}
+
+
+def options_have_their_mode(fleet: Fleet) -> Iterator[Finding]:
+    """An option that is given is of a mode that is given."""
+    for policy in fleet.policies.values():
+        for attribute, (field, mode) in _OF_MODE.items():
+            if attribute in policy.spec.model_fields_set and mode not in policy.spec.modes:
+                message = f"{field} is of the mode {mode}, which is not one of modes"
+                yield policy.finding(OPTION, (field,), message)
+
+
+def points_are_named_once(fleet: Fleet) -> Iterator[Finding]:
+    """No two points of a policy are the same, and no name is that of a tunnel that is traced as well."""
+    for policy in fleet.policies.values():
+        links: dict[str, int] = {}
+        for i, point in enumerate(policy.spec.interfaces):
+            tunnel = fleet.tunnels.get(point.tunnel or "")
+            if tunnel is not None:
+                links.setdefault(tunnel.spec.link_name, i)
+        first: dict[object, int] = {}
+        for i, point in enumerate(policy.spec.interfaces):
+            earlier = first.setdefault(point, i)
+            earlier = links.get(point.name or "", earlier) if earlier == i else earlier
+            if earlier != i:
+                at = policy.at("interfaces", earlier)
+                message = f"is watched already by {at}"
+                path: Path = ("interfaces", i)
+                yield policy.finding(TWICE, path, message, other=at)
+
+
+def interfaces_are_bounded(fleet: Fleet) -> Iterator[Finding]:
+    """What a policy is known to watch on a box is within the bound."""
+    for policy in fleet.policies.values():
+        for box in fleet.members(policy):
+            count = len(_watched(fleet, policy, box))
+            if count > INTERFACES_MAX:
+                message = f"{count} interfaces on {box}; a policy watches at most {INTERFACES_MAX}"
+                yield policy.finding(TOO_MANY, ("interfaces",), message)
+                break
+
+
+def _watched(fleet: Fleet, policy: Object[TracePolicySpec], box: str) -> set[str]:
+    names: set[str] = set()
+    for point in policy.spec.interfaces:
+        tunnel = fleet.tunnels.get(point.tunnel or "")
+        if point.name is not None:
+            names.add(point.name)
+        elif tunnel is not None and box in fleet.members(tunnel):
+            names |= {tunnel.spec.link_name, fleet.boxes[box].spec.underlay.interface}
+    return names
+
+
+RULES: tuple[Rule, ...] = (FILTER, UNCHECKED, NOWHERE, NO_INTERFACE, OPTION, TWICE, TOO_MANY)
+CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
+    filters_compile,
+    options_have_their_mode,
+    points_are_named_once,
+    interfaces_are_bounded,
+)
+WHOLE_CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
+    points_are_on_the_boxes,
+    names_of_smartxd_are_there,
+)

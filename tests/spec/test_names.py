@@ -1,0 +1,37 @@
+"""Whether two patterns of interface names match one name."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smartxd.spec.names import both_match
+
+NAMES = ["".join(letters) for length in range(8) for letters in product("ab", repeat=length)]
+PATTERNS = st.text("ab*?", max_size=4)
+
+
+def matches(pattern: str) -> set[str]:
+    """The names of up to seven letters, two of them, that a pattern of up to four characters matches."""
+    compiled = re.compile(pattern.replace("*", ".*").replace("?", "."))
+    return {name for name in NAMES if compiled.fullmatch(name)}
+
+
+@given(PATTERNS, PATTERNS)
+def test_patterns_meet_where_a_name_matches_both(one: str, other: str) -> None:
+    # Two patterns of four characters that meet at all meet in a name of at most seven letters.
+    assert both_match(one, other) == bool(matches(one) & matches(other))
+
+
+@given(st.text("abc-._", min_size=1, max_size=15))
+def test_a_name_is_a_pattern_of_itself_alone(name: str) -> None:
+    assert both_match(name, name)
+    assert both_match(name, "*")
+    assert not both_match(name, name + "x")
+
+
+def test_the_hardest_patterns_are_decided_at_once() -> None:
+    assert not both_match("*a*a*a*a*a*a*ab", "*b*b*b*b*b*b*ba")
