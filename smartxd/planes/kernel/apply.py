@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_interface
 from socket import AF_INET, AF_INET6
@@ -14,13 +14,13 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from smartxd.errors import PlaneError
-from smartxd.planes.kernel.observe import observe_link, observe_link_named
+from smartxd.planes.kernel.observe import observe_link_named
 from smartxd.planes.kernel.observed import KernelObserved, ObservedLink
+from smartxd.planes.kernel.removal import LostMarkError, remove
 from smartxd.planes.kernel.rtnl import (
     CHANGE,
     CREATE,
     RTM_DELADDR,
-    RTM_DELLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
     Rtnl,
@@ -46,23 +46,21 @@ _HINTS = {
 _GONE = frozenset({errno.ENODEV, errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENOENT})
 
 
-class _LostMarkError(Exception):
-    """The link is no longer the one that the plan was made for."""
+_LEAVING = frozenset({Verb.DELETE, Verb.RECREATE})
 
 
 def apply(rtnl: Rtnl, plan: Plan, observed: KernelObserved) -> Iterator[Result]:
     """Do the actions; PlaneError when this process may not change the network at all."""
     work = _Work(rtnl, observed)
-    # What is recreated gives up its VNI before anything is made, so that two tunnels can swap theirs.
-    failed = {a.id: p for a in plan.actions if a.verb is Verb.RECREATE and (p := work.try_(a, work.delete))}
-    steps = {
-        Verb.CREATE: work.create,
-        Verb.RECREATE: work.create,
-        Verb.UPDATE: work.update,
-        Verb.DELETE: work.delete,
-    }
+    # Links go first and together. What is recreated gives up its VNI before anything is made, so that two
+    # tunnels can swap theirs; an address on a link that goes needs no message.
+    leaving = [a for a in plan.actions if a.verb in _LEAVING and not isinstance(a.old, Address)]
+    failed = work.remove(leaving)
     for action in plan.actions:
-        yield Result(action, failed.get(action.id) or work.try_(action, steps[action.verb]))
+        problem = failed.get(action.id)
+        if problem is None and (action.verb is not Verb.DELETE or isinstance(action.old, Address)):
+            problem = work.try_(action, work.step(action))
+        yield Result(action, problem)
 
 
 class _Work:
@@ -76,19 +74,31 @@ class _Work:
         try:
             step(action)
         except PermissionError as err:
-            raise PlaneError(
-                "NotPermitted",
-                "this process may not change the network of the box",
-                "run smartxd as root, or with CAP_NET_ADMIN",
-            ) from err
-        except _LostMarkError as err:
-            return Problem(action.owner, "ForeignObject", f"{action.id}: {err}")
-        except OSError as err:
-            name = errno.errorcode.get(err.errno or 0, str(err.errno))
-            text = f"{action.id}: the kernel refused to {action.verb} it: {err.strerror} ({name})"
-            hint = _HINTS.get(err.errno or 0, "`dmesg` may say why")
-            return Problem(action.owner, "KernelRefused", f"{text}: {hint}")
+            raise _not_permitted() from err
+        except (LostMarkError, OSError) as err:
+            return _problem(action, err)
         return None
+
+    def step(self, action: Action) -> Callable[[Action], None]:
+        """How an action is done that is not the removal of a link."""
+        if action.verb is Verb.DELETE:
+            return self.delete_address
+        return self.update if action.verb is Verb.UPDATE else self.create
+
+    def remove(self, actions: Sequence[Action]) -> dict[str, Problem]:
+        """Remove the links of actions: why those that stay do, by the action's id."""
+        planned = [link for a in actions if (link := self._observed.links.get(a.old.name)) is not None]
+        outcomes = remove(self._rtnl, planned) if planned else {}
+        problems: dict[str, Problem] = {}
+        for action in actions:
+            outcome = outcomes.get(action.old.name)
+            if isinstance(outcome, PermissionError):
+                raise _not_permitted() from outcome
+            if outcome is not None:
+                problems[action.id] = _problem(action, outcome)
+            else:
+                self._indices.pop(action.old.name, None)
+        return problems
 
     def create(self, action: Action) -> None:
         """Make what the action wants; what is there already is only brought into shape."""
@@ -117,7 +127,7 @@ class _Work:
         if have is None:
             raise refusal or OSError(errno.ENODEV, "it vanished as soon as it was made")
         if not have.newborn and have.owner is None:
-            raise _LostMarkError(f"link {want.name} appeared in the meantime and is left alone")
+            raise LostMarkError(f"link {want.name} appeared in the meantime and is left alone")
         return have
 
     def _new_link(self, want: Link) -> Any:
@@ -162,24 +172,6 @@ class _Work:
         if attrs or "up" in fields:
             self._set(index, attrs, up="up" in fields)
 
-    def delete(self, action: Action) -> None:
-        """Delete the action's object, if it is still the one that the plan was made for."""
-        old = action.old
-        if isinstance(old, Address):
-            self._delete_address(old)
-            return
-        planned = self._observed.links.get(old.name)
-        if planned is None:
-            return
-        have = observe_link(self._rtnl, planned.index)
-        if have is None:
-            return
-        if (have.name, have.alias, have.group) != (planned.name, planned.alias, planned.group):
-            raise _LostMarkError("it was renamed, or lost its mark, in the meantime and is left alone")
-        with _unless_gone():
-            self._rtnl.request(RTM_DELLINK, _ifinfmsg(have.index, []), CHANGE)
-        self._indices.pop(old.name, None)
-
     def _add_address(self, want: Address) -> None:
         message = self._ifaddrmsg(want)
         message["attrs"].append(("IFA_PROTO", ADDRESS_PROTOCOL))
@@ -188,7 +180,9 @@ class _Work:
         except FileExistsError:
             return
 
-    def _delete_address(self, old: Address) -> None:
+    def delete_address(self, action: Action) -> None:
+        """Delete the action's address; one that went with its link is gone."""
+        old: Address = action.old
         if old.link not in self._indices:
             return
         # A loopback address has no secondaries: it is a subnet of its own. And a link that is not ours is not
@@ -219,6 +213,25 @@ class _Work:
         message["index"] = self._index(address.link)
         message["attrs"] = [("IFA_LOCAL", str(interface.ip)), ("IFA_ADDRESS", str(interface.ip))]
         return message
+
+
+def _problem(action: Action, err: Exception) -> Problem:
+    """Why an action could not be done, and what may be done about it."""
+    if not isinstance(err, OSError):
+        return Problem(action.owner, "ForeignObject", f"{action.id}: {err}")
+    name = errno.errorcode.get(err.errno or 0, str(err.errno))
+    text = f"{action.id}: the kernel refused to {action.verb} it: {err.strerror} ({name})"
+    return Problem(
+        action.owner, "KernelRefused", f"{text}: {_HINTS.get(err.errno or 0, '`dmesg` may say why')}"
+    )
+
+
+def _not_permitted() -> PlaneError:
+    return PlaneError(
+        "NotPermitted",
+        "this process may not change the network of the box",
+        "run smartxd as root, or with CAP_NET_ADMIN",
+    )
 
 
 @contextmanager

@@ -24,10 +24,15 @@ _SKIP_STATS = struct.pack("=HHI", 8, _IFLA_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
 
 def observe(rtnl: Rtnl) -> KernelObserved:
     """All links and addresses of the socket's network namespace."""
-    links = decode.links(rtnl.dump(RTM_GETLINK, _ifinfomsg(0) + _SKIP_STATS))
+    links = observe_links(rtnl)
     names = {link.index: link.name for link in links.values()}
     addresses = decode.addresses(rtnl.dump(RTM_GETADDR, struct.pack("=BBBBI", AF_UNSPEC, 0, 0, 0, 0)), names)
     return KernelObserved(links, addresses, marks_addresses=keeps_address_protocol(os.uname().release))
+
+
+def observe_links(rtnl: Rtnl) -> dict[str, ObservedLink]:
+    """All links of the socket's network namespace, by name."""
+    return decode.links(rtnl.dump(RTM_GETLINK, _ifinfomsg(0) + _SKIP_STATS))
 
 
 def observe_link(rtnl: Rtnl, index: int) -> ObservedLink | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from pyroute2.netlink.rtnl.iprsocket import IPRSocket
@@ -23,6 +24,8 @@ TIMEOUT_S = 30.0
 """For one answer. Others may hold the kernel's RTNL lock for seconds while they delete thousands of links."""
 _RECEIVE_BYTES = 1 << 17
 _DUMP_TRIES = 8
+_WINDOW = 64
+"""Changes on their way at once: their answers fit into a socket's smallest buffer."""
 _HEADER = struct.Struct("=IHHII")
 
 
@@ -60,6 +63,31 @@ class Rtnl:
             self._send(type_, body, CHANGE)
             self._answer(acknowledged=True)
 
+    def batch(self, changes: Sequence[tuple[int, bytes]]) -> list[OSError | None]:
+        """Have the kernel make several changes, in order: why it refused each, None where it did not.
+
+        Many are on their way at once; a refusal does not stop those behind it.
+        """
+        refusals: list[OSError | None] = []
+        with self._lock:
+            for start in range(0, len(changes), _WINDOW):
+                window = changes[start : start + _WINDOW]
+                first = self._sequence + 1
+                self._socket.socket.send(
+                    b"".join(self._packed(type_, body, CHANGE) for type_, body in window)
+                )
+                refusals += self._acknowledged(range(first, first + len(window)))
+        return refusals
+
+    def _acknowledged(self, sequences: range) -> list[OSError | None]:
+        """The kernel's answers to changes, in their order; it answers in that order too."""
+        answers: dict[int, OSError | None] = {}
+        while len(answers) < len(sequences):
+            for message in decode.messages(self._receive()):
+                if message.sequence in sequences and message.type == decode.NLMSG_ERROR:
+                    answers[message.sequence] = decode.error(message)
+        return [answers[sequence] for sequence in sequences]
+
     def dump(self, type_: int, body: bytes) -> list[bytes]:
         """All objects of a family, a payload each; PlaneError where they cannot be had.
 
@@ -86,9 +114,13 @@ class Rtnl:
         )
 
     def _send(self, type_: int, body: bytes, flags: int) -> None:
+        self._socket.socket.send(self._packed(type_, body, flags))
+
+    def _packed(self, type_: int, body: bytes, flags: int) -> bytes:
+        """The next message, filled up to a multiple of four bytes."""
         self._sequence += 1
-        size = _HEADER.size + len(body)
-        self._socket.socket.send(_HEADER.pack(size, type_, flags, self._sequence, 0) + body)
+        header = _HEADER.pack(_HEADER.size + len(body), type_, flags, self._sequence, 0)
+        return header + body + b"\0" * (-len(body) % 4)
 
     def _answer(self, *, acknowledged: bool) -> tuple[list[bytes], bool]:
         payloads: list[bytes] = []
