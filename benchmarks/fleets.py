@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 HEAD = "apiVersion: smartx.io/v1alpha1\n"
 REGION = 8
 """Boxes of a region: they are joined by tunnels, and each has sessions with two reflectors."""
@@ -29,83 +27,77 @@ def _doc(kind: str, name: str, spec: str, labels: str = "") -> str:
 
 def _region(region: int) -> list[str]:
     """The documents of a region; each prefix of the list is right by itself."""
-    high, low = divmod(region, 250)
     boxes = [f"r{region}-b{i}" for i in range(REGION)]
-    documents = [_box(region, i, name) for i, name in enumerate(boxes)]
-    documents += [_router(name) for name in boxes]
     reflectors, clients = boxes[:2], boxes[2:]
-    documents.append(_peer(reflectors[0], reflectors[1], reflector=False))
-    documents += [_peer(reflector, client, reflector=True) for client in clients for reflector in reflectors]
-    documents.append(
+    return [
+        *(_box(region, i, name) for i, name in enumerate(boxes)),
+        *(_router(name) for name in boxes),
+        _peer(reflectors[0], reflectors[1], reflector=False),
+        *(_peer(reflector, client, reflector=True) for client in clients for reflector in reflectors),
+        *_switches(region, boxes),
+        *_policies(region),
+        _outside(region, boxes[0]),
+        _route(region, boxes[0]),
+        _trace(region),
+    ]
+
+
+def _switches(region: int, boxes: list[str]) -> list[str]:
+    """A Bridge, six tunnels of each flood mode, three of them of all boxes, and a Port."""
+    made = [
         _doc(
             "Bridge",
             f"r{region}-campus",
             f"boxes: {{matchLabels: {{region: r{region}}}}}\ninterface: br-campus\nvlanAware: true",
         )
+    ]
+    for i, flood in enumerate(("static", "evpn", "multicast") * 2):
+        made.append(_tunnel(region, i, flood, boxes if i < 3 else boxes[i - 3 : i]))
+    ports = "interfaces: ['tap*', 'vnet*']"
+    where = f"boxes: {{names: [{', '.join(boxes)}]}}"
+    made.append(_doc("Port", f"r{region}-vms", f"{where}\n{ports}\nbridge: r{region}-campus\naccess: 10"))
+    return made
+
+
+def _tunnel(region: int, number: int, flood: str, boxes: list[str]) -> str:
+    high, low = divmod(region, 250)
+    group = f", group: 239.{1 + number}.{high}.{low}" if flood == "multicast" else ""
+    hosts = ((name, int(name.rpartition("b")[2]) + 1) for name in boxes)
+    gateways = "".join(f"  {name}: 10.{100 + number}.{low}.{host}/24\n" for name, host in hosts)
+    spec = (
+        f"boxes:\n  names: [{', '.join(boxes)}]\nvni: {region * 10 + number + 1}\n"
+        f"flood: {{mode: {flood}{group}}}\ngateways:\n{gateways}"
     )
-    members = ", ".join(boxes)
-    for i, flood in enumerate(("static", "evpn", "multicast", "static", "evpn", "multicast")):
-        vni = region * 10 + i + 1
-        group = f", group: 239.{1 + i}.{high}.{low}" if flood == "multicast" else ""
-        some = members if i < 3 else ", ".join(boxes[i - 3 : i])
-        gateways = "".join(
-            f"  {name}: 10.{100 + i}.{low}.{j + 1}/24\n"
-            for j, name in enumerate(boxes)
-            if name in some.split(", ")
-        )
-        documents.append(
-            _doc(
-                "Tunnel",
-                f"r{region}-t{i}",
-                f"boxes:\n  names: [{some}]\nvni: {vni}\n"
-                f"flood: {{mode: {flood}{group}}}\ngateways:\n{gateways}",
-            )
-        )
-    documents.append(
-        _doc(
-            "Port",
-            f"r{region}-vms",
-            f"boxes: {{names: [{members}]}}\ninterfaces: ['tap*', 'vnet*']\n"
-            f"bridge: r{region}-campus\naccess: 10",
-        )
+    return _doc("Tunnel", f"r{region}-t{number}", spec)
+
+
+def _policies(region: int) -> list[str]:
+    own = (
+        f"entries:\n  - {{seq: 10, action: deny, prefix: 10.{region % 250}.0.0/16, ge: 25}}\n"
+        "  - {seq: 20, action: permit, prefix: 10.0.0.0/8, le: 32}"
     )
-    documents.append(
-        _doc(
-            "PrefixList",
-            f"r{region}-own",
-            f"entries:\n"
-            f"  - {{seq: 10, action: deny, prefix: 10.{low}.0.0/16, ge: 25}}\n"
-            f"  - {{seq: 20, action: permit, prefix: 10.0.0.0/8, le: 32}}",
-        )
+    inbound = (
+        f"entries:\n  - seq: 10\n    action: permit\n    match: {{prefixList: r{region}-own}}\n"
+        "    set: {localPreference: 200}\n  - seq: 20\n    action: permit"
     )
-    documents.append(
-        _doc(
-            "RouteMap",
-            f"r{region}-in",
-            f"entries:\n  - seq: 10\n    action: permit\n"
-            f"    match: {{prefixList: r{region}-own}}\n    set: {{localPreference: 200}}\n"
-            "  - seq: 20\n    action: permit",
-        )
+    return [_doc("PrefixList", f"r{region}-own", own), _doc("RouteMap", f"r{region}-in", inbound)]
+
+
+def _route(region: int, box: str) -> str:
+    high, low = divmod(region, 250)
+    spec = (
+        f"boxes: {{names: [{box}]}}\ndestination: 198.18.{low}.0/24\n"
+        f"via:\n  - address: 172.{16 + high}.{low}.200"
     )
-    documents.append(_outside(region, boxes[0]))
-    documents.append(
-        _doc(
-            "Route",
-            f"r{region}-out",
-            f"boxes: {{names: [{boxes[0]}]}}\n"
-            f"destination: 198.18.{low}.0/24\nvia:\n  - address: 172.{16 + high}.{low}.200",
-        )
+    return _doc("Route", f"r{region}-out", spec)
+
+
+def _trace(region: int) -> str:
+    spec = (
+        f"boxes: {{matchLabels: {{region: r{region}}}}}\ninterfaces:\n  - tunnel: r{region}-t0\n"
+        "  - name: wan0\nfilter: udp port 4789 or icmp or arp"
     )
-    documents.append(
-        _doc(
-            "TracePolicy",
-            f"r{region}-flows",
-            f"boxes: {{matchLabels: {{region: r{region}}}}}\n"
-            f"interfaces:\n  - tunnel: r{region}-t0\n  - name: wan0\n"
-            "filter: udp port 4789 or icmp or arp",
-        )
-    )
-    return documents
+    return _doc("TracePolicy", f"r{region}-flows", spec)
 
 
 def _box(region: int, number: int, name: str) -> str:
@@ -139,11 +131,3 @@ def _outside(region: int, box: str) -> str:
         f"  - asn: {4200000000 + region}\n    address: 172.{16 + high}.{low}.254\npasswordRef: r{region}"
     )
     return _doc("BGPPeer", f"r{region}-transit", spec)
-
-
-def kinds(documents: dict[str, bytes]) -> Iterator[str]:
-    """The kind of each document."""
-    for content in documents.values():
-        for line in content.decode().splitlines():
-            if line.startswith("kind: "):
-                yield line.removeprefix("kind: ")

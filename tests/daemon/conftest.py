@@ -69,6 +69,11 @@ def setns(path: str) -> None:
         assert ctypes.CDLL(None).setns(namespace.fileno(), CLONE_NEWNET) == 0
 
 
+def inside(namespace: str) -> list[str]:
+    """What runs a command there; `ip -n` would need a mount namespace, which a chroot may not have."""
+    return ["nsenter", f"--net=/run/netns/{namespace}"]
+
+
 class Daemon:
     """The loop in a namespace and its socket, without the watches: it repairs when it is told to."""
 
@@ -152,7 +157,7 @@ class Daemon:
         return post(self.config.socket, "/plan", body, TIMEOUT_S)
 
     def ip(self, *argv: str) -> str:
-        command = ["ip", "-n", self.namespace, *argv]
+        command = [*inside(self.namespace), "ip", *argv]
         return subprocess.run(command, check=True, timeout=10, capture_output=True, text=True).stdout
 
     def network(self) -> object:
@@ -202,7 +207,7 @@ def namespace() -> Iterator[str]:
             "addr add 192.0.2.1/24 dev wan0",
             "link set wan0 up",
         ):
-            subprocess.run(["ip", "-n", name, *line.split()], check=True, timeout=10)
+            subprocess.run([*inside(name), "ip", *line.split()], check=True, timeout=10)
         yield name
     finally:
         subprocess.run(["ip", "netns", "del", name], check=True, timeout=10)

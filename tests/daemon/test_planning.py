@@ -29,6 +29,7 @@ from tests.daemon.conftest import (
     TUNNEL,
     Daemon,
     history,
+    inside,
     seen,
     steps,
 )
@@ -212,7 +213,7 @@ def test_the_daemon_answers_while_it_goes_on_repairing(tmp_path: Path, namespace
         planned = steps(PlanReport.model_validate_json(text))
         assert (status, planned) == (200, ["delete link vx100", "delete link br100"])
         commit = fetch_status(socket, 5).commit
-        subprocess.run(["ip", "-n", namespace, "link", "del", "vx100"], check=True, timeout=10)
+        subprocess.run([*inside(namespace), "ip", "link", "del", "vx100"], check=True, timeout=10)
         db = tmp_path / "state" / "control.sqlite"
         await_true(lambda: ("Drift", "changed by someone else: link vx100") in history(db, commit))
         assert get(socket, "/status", 5)[0] == get(socket, "/ready", 5)[0] == 200
