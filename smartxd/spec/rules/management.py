@@ -95,11 +95,19 @@ def nothing_diverts_management(fleet: Fleet) -> Iterator[Finding]:
                     yield link.by.finding(MANAGEMENT_DIVERTED, link.path, message, other=at)
             for route in fleet.on("Route", name):
                 spec = route.spec
-                kept = spec.via and all(hop.interface in interfaces for hop in spec.via)
+                kept = spec.via and all(_leaves_by(fleet, name, hop) in interfaces for hop in spec.via)
                 # Another table is looked up by rules of which the specs know nothing.
                 if not kept and spec.table == 254 and _overlap(spec.destination, network):
                     message = f"{spec.destination} covers or is part of {where}"
                     yield route.finding(MANAGEMENT_DIVERTED, ("destination",), message, other=at)
+
+
+def _leaves_by(fleet: Fleet, box: str, hop: NextHop) -> str:
+    """The interface of a box by which a next hop is reached; empty where the specs do not tell."""
+    if hop.interface is not None or hop.address is None:
+        return hop.interface or ""
+    links = (link for link in fleet.links_of(box) if link.address.version == hop.address.version)
+    return next((link.interface for link in links if hop.address in link.address.network), "")
 
 
 def nothing_diverts_the_underlay(fleet: Fleet) -> Iterator[Finding]:
