@@ -56,6 +56,7 @@ spec:
   rules:
     {example}: note          # error, warning, note or off
 ---
+apiVersion: smartx.io/v1alpha1
 kind: Tunnel
 metadata:
   name: koren-l2
@@ -80,7 +81,7 @@ def specs() -> str:
 def rules(all_rules: Iterable[Rule]) -> str:
     """The page of all rules."""
     ordered = sorted(all_rules, key=lambda rule: rule.id)
-    example = next(rule.id for rule in ordered if not rule.fixed)
+    example = next(rule.id for rule in ordered if rule.name == "group-shared")
     rows = [
         (f"[{rule.id}](#{rule.id.lower()})", rule.name, _severity(rule), rule.summary) for rule in ordered
     ]
