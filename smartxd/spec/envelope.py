@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Generic, TypeVar, get_args
 
 from pydantic import Field, ValidationError
@@ -17,6 +18,9 @@ from smartxd.spec.kinds import KINDS
 from smartxd.spec.places import Path
 
 API_VERSION = "smartx.io/v1alpha1"
+
+ERRORS_MAX = 4_000
+"""Errors of one document that become findings: a hostile one has a hundred thousand."""
 
 UNKNOWN_FIELD = Rule(
     "SX004",
@@ -107,13 +111,14 @@ def read(document: Document) -> tuple[Object[SpecModel] | None, Iterable[Finding
     try:
         envelope = Envelope.model_validate(data)
     except ValidationError as err:
-        errors += err.errors(include_url=False)
+        errors += islice(err.errors(include_url=False), ERRORS_MAX)
     model = KINDS.get(str(data.get("kind")))
     if model is not None and isinstance(data.get("spec"), dict):
         try:
             spec = model.model_validate(data["spec"])
         except ValidationError as err:
-            errors += [{**e, "loc": ("spec", *e["loc"])} for e in err.errors(include_url=False)]
+            found = islice(err.errors(include_url=False), ERRORS_MAX)
+            errors += [{**e, "loc": ("spec", *e["loc"])} for e in found]
     if envelope is None or spec is None or errors:
         return None, _explain(document, model, errors)
     ref = ObjectRef(envelope.kind, envelope.metadata.name)
@@ -140,7 +145,7 @@ def _explain(
 
 def _rule(path: Path, errors: list[ErrorDetails]) -> Rule:
     kinds = {error["type"] for error in errors}
-    if kinds <= {"missing", "union_tag_not_found"}:
+    if kinds <= {"missing", "missing_choice", "union_tag_not_found"}:
         return MISSING_FIELD
     if kinds == {"extra_forbidden"}:
         return UNKNOWN_FIELD
@@ -155,6 +160,8 @@ def _path(document: Document, error: ErrorDetails) -> Path:
             path = (*path, step)
     if error["type"] == "missing":
         return (*path, error["loc"][-1])
+    if error["type"] == "wrong_field":
+        return (*path, *error["ctx"]["path"])
     if error["type"].startswith("union_tag"):
         return (*path, error["ctx"]["discriminator"].strip("'"))
     return path
@@ -166,17 +173,20 @@ _WANTED = {
     "int_parsing_size": "a whole number",
     "int_from_float": "a whole number",
     "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
     "less_than_equal": "at most {le}",
+    "float_type": "a number",
     "literal_error": "{expected}",
     "string_type": "text",
     "wanted": "{what}",
     "bool_type": "true or false",
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
-    "string_too_short": "text of at least {min_length} characters",
+    "string_too_short": "text that is not empty",
     "string_too_long": "text of at most {max_length} characters",
     "dict_type": "a mapping",
     "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
     "tuple_type": "a list",
 }
 """What a field must be, by pydantic's types of errors; for the others its own words are plain enough."""
@@ -193,21 +203,31 @@ def _message(model: type[SpecModel] | None, errors: list[ErrorDetails]) -> str:
         return "no such field with this choice" if other else "no such field" + did_you_mean(last, siblings)
     if error["type"] == "union_tag_invalid":
         words = error["ctx"]["expected_tags"].replace("'", "").split(", ")
-        tag = error["ctx"]["tag"]
+        tag = error["input"][error["ctx"]["discriminator"].strip("'")]
         return f"must be {any_of(words)} (was {_short(tag)}){did_you_mean(tag, words)}"
-    given = error["input"]
-    wanted = [_WANTED[e["type"]].format(**e.get("ctx", {})) for e in errors if e["type"] in _WANTED]
-    if len(wanted) == len(errors):
-        message = f"must be {' or '.join(wanted)}"
+    given, wanted = error["input"], [_wanted(e) for e in errors]
+    if all(wanted):
+        message = f"must be {' or '.join(dict.fromkeys(wanted))}"
     else:
-        message = "; ".join(e["msg"].removeprefix("Value error, ") for e in errors)
-        message = f"{message[:1].lower()}{message[1:]}"
+        # The key and the value of a mapping have one place: both may be wrong in the same way.
+        said = (f"must be {w}" if w else e["msg"] for w, e in zip(wanted, errors, strict=True))
+        message = "; ".join(dict.fromkeys(text.removeprefix("Value error, ") for text in said))
     if error["type"] == "string_type" and isinstance(given, bool | int | float):
         message += "; put it in quotes"
     if not isinstance(given, dict | list) and error["type"] != "asdot":
         message += f" (was {_short(given)})"
     expected = [str(e["ctx"]["expected"]) for e in errors if e["type"] == "literal_error"]
     return message + did_you_mean(given, [word for text in expected for word in text.split("'")[1::2]])
+
+
+def _wanted(error: ErrorDetails) -> str:
+    """What the field must be; empty where the error's own words say it."""
+    # Of text that a validator made pydantic does not say that it was text.
+    measured = error["type"] in ("too_short", "too_long") and isinstance(error["input"], str)
+    template = _WANTED.get(f"string_{error['type']}" if measured else error["type"], "")
+    context = error.get("ctx", {})
+    whole = {key: int(n) for key, n in context.items() if isinstance(n, float) and n.is_integer()}
+    return template.format(**{**context, **whole})
 
 
 def _siblings(model: type[SpecModel] | None, loc: tuple[str | int, ...]) -> list[str]:

@@ -29,6 +29,11 @@ class SpecModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel)
 
 
+def wrong_field(message: str, *path: str | int) -> PydanticCustomError:
+    """The error of one field, by the model that found it to disagree with another; ``path`` in YAML names."""
+    return PydanticCustomError("wrong_field", "{message}", {"message": message, "path": path})
+
+
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]+")
 _PATTERN = re.compile(r"[A-Za-z0-9_.*?-]+")
@@ -66,7 +71,8 @@ def _pattern(value: str) -> str:
     return value
 
 
-def _text(value: str) -> str:
+def one_line(value: str) -> str:
+    """Free text without the blanks at its ends; ValueError where it could begin another line."""
     # Free text ends up on a line of FRR's configuration: it must not be able to begin another one.
     if any(unicodedata.category(ch) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for ch in value):
         raise ValueError("control characters and line breaks are not allowed")
@@ -92,7 +98,7 @@ def one_of(*words: str) -> PlainValidator:
 
 def _asn(value: Any) -> Any:
     """4-byte AS numbers may be written asdot (RFC 5396): 1.10 is 65546."""
-    if isinstance(value, str) and (m := re.fullmatch(r"(\d{1,5})\.(\d{1,5})", value)):
+    if isinstance(value, str) and (m := re.fullmatch(r"([0-9]{1,5})\.([0-9]{1,5})", value)):
         high, low = int(m[1]), int(m[2])
         if high <= 0xFFFF and low <= 0xFFFF:
             return (high << 16) | low
@@ -109,7 +115,7 @@ def _vlans(value: Any) -> Any:
     what = "a VLAN ID from 1 to 4094, or a range of them as '10-20'"
     if isinstance(value, int) and not isinstance(value, bool):
         first = last = value
-    elif isinstance(value, str) and (m := re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", value)):
+    elif isinstance(value, str) and (m := re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", value)):
         first, last = int(m[1]), int(m[2] or m[1])
     else:
         raise wanted(what)
@@ -138,8 +144,8 @@ InterfacePattern = Annotated[
     Field(json_schema_extra={"pattern": f"^{_PATTERN.pattern}$", "minLength": 1, "maxLength": 15}),
 ]
 """Names of interfaces: ``*`` stands for any characters, ``?`` for one."""
-Text = Annotated[str, Field(max_length=200), AfterValidator(_text)]
-Labels = dict[Annotated[Text, Field(min_length=1)], Text]
+Text = Annotated[str, Field(max_length=200), AfterValidator(one_line)]
+Labels = dict[Annotated[str, Field(min_length=1, max_length=200), AfterValidator(one_line)], Text]
 Whole = Annotated[int, Field(strict=True)]
 """A number that was written as one: neither text nor true."""
 VNI = Annotated[Whole, Field(ge=1, le=0xFFFFFF)]
@@ -186,6 +192,8 @@ class BoxSelector(SpecModel):
 
     @model_validator(mode="after")
     def _one_way(self) -> BoxSelector:
-        if (self.names is None) == (self.match_labels is None):
-            raise ValueError("give either names or matchLabels")
+        if self.names is None and self.match_labels is None:
+            raise ValueError("give names or matchLabels")
+        if self.names is not None and self.match_labels is not None:
+            raise wrong_field("give either names or matchLabels", "matchLabels")
         return self

@@ -117,10 +117,10 @@ class _Reader:
 
     def _parts(self, event: yaml.Event) -> dict[str | int, _Node]:
         """The values in the value that begins with this event."""
+        if isinstance(event, yaml.ScalarEvent):  # most are, and a large file has many
+            return _NO_PARTS
         if isinstance(event, yaml.AliasEvent):
             return self._anchors.get(event.anchor or "", _NO_PARTS)
-        if isinstance(event, yaml.ScalarEvent):
-            return _NO_PARTS
         parts: dict[str | int, _Node] = {}
         self._fill(parts, event)
         return parts

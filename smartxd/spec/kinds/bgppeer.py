@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from smartxd.spec.addresses import HostAddress
-from smartxd.spec.fields import ASN, InterfaceName, Name, SpecModel, Text, Whole
+from smartxd.spec.fields import ASN, InterfaceName, Name, SpecModel, Text, Whole, wrong_field
 from smartxd.spec.kinds.bgprouter import Families
 
 
@@ -41,7 +41,7 @@ class MaxPrefixes(SpecModel):
     @model_validator(mode="after")
     def _consistent(self) -> MaxPrefixes:
         if (self.action == "restart") != (self.restart_after_minutes is not None):
-            raise ValueError("restartAfterMinutes goes with action: restart")
+            raise wrong_field("restartAfterMinutes goes with action: restart", "restartAfterMinutes")
         return self
 
 
@@ -73,7 +73,7 @@ class BoxEnd(SpecModel):
     @model_validator(mode="after")
     def _consistent(self) -> BoxEnd:
         if self.address is not None and self.interface is not None:
-            raise ValueError("give either address or interface")
+            raise wrong_field("give either address or interface", "interface")
         return self
 
 
@@ -86,16 +86,22 @@ class OutsideEnd(SpecModel):
     )
 
 
-def _which(value: Any) -> str:
-    """Which kind of end is meant, from what is given."""
+def _which(value: Any) -> str | None:
+    """Which kind of end is meant, from what is given; None where that cannot be told."""
     if isinstance(value, BoxEnd | OutsideEnd):
         return type(value).__name__
-    outside = isinstance(value, dict) and "box" not in value and "asn" in value
-    return OutsideEnd.__name__ if outside else BoxEnd.__name__
+    if not isinstance(value, dict) or "box" in value:
+        return BoxEnd.__name__
+    return OutsideEnd.__name__ if "asn" in value else None
 
 
 PeerEnd = Annotated[
-    Annotated[BoxEnd, Tag("BoxEnd")] | Annotated[OutsideEnd, Tag("OutsideEnd")], Discriminator(_which)
+    Annotated[BoxEnd, Tag("BoxEnd")] | Annotated[OutsideEnd, Tag("OutsideEnd")],
+    Discriminator(
+        _which,
+        custom_error_type="missing_choice",
+        custom_error_message="give box, or asn for an end that is no box of the fleet",
+    ),
 ]
 
 
@@ -116,7 +122,8 @@ class Timers(SpecModel):
     @model_validator(mode="after")
     def _keepalives_fit(self) -> Timers:
         if self.keepalive * 3 > self.hold:
-            raise ValueError(f"hold {self.hold} must be at least three times keepalive {self.keepalive}")
+            message = f"hold {self.hold} must be at least three times keepalive {self.keepalive}"
+            raise wrong_field(message, "hold" if "hold" in self.model_fields_set else "keepalive")
         return self
 
 
@@ -173,18 +180,19 @@ class BGPPeerSpec(SpecModel):
     def _consistent(self) -> BGPPeerSpec:
         boxes = self.box_ends
         if not boxes:
-            raise ValueError("one of the ends must be a box of the fleet")
-        unnumbered = [end for end in boxes if end.interface is not None]
-        outside = [end for end in self.between if isinstance(end, OutsideEnd)]
-        if unnumbered and len(unnumbered) != len(boxes):
-            raise ValueError("an unnumbered session needs interface at both boxes")
-        for end in outside:
-            if (end.address is None) != bool(unnumbered):
-                raise ValueError("the outside end needs an address, or the box an interface")
+            raise wrong_field("one of the ends must be a box of the fleet", "between")
+        unnumbered = any(end.interface is not None for end in boxes)
+        for i, end in enumerate(self.between):
+            if isinstance(end, BoxEnd) and unnumbered and end.interface is None:
+                message = "an unnumbered session needs interface at both boxes"
+                raise wrong_field(message, "between", i, "interface")
+            if isinstance(end, OutsideEnd) and (end.address is None) != unnumbered:
+                message = "the outside end needs an address, or the box an interface"
+                raise wrong_field(message, "between", i, "address")
         if self.multihop is not None and self.ttl_security is not None:
-            raise ValueError("give either multihop or ttlSecurity")
+            raise wrong_field("give either multihop or ttlSecurity", "ttlSecurity")
         if unnumbered and self.multihop is not None:
-            raise ValueError("an unnumbered session is one hop; leave multihop out")
+            raise wrong_field("an unnumbered session is one hop; leave multihop out", "multihop")
         return self
 
     @property

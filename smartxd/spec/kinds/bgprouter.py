@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from smartxd.spec.addresses import HostAddress4, Prefix
-from smartxd.spec.fields import ASN, Name, SpecModel, Whole
+from smartxd.spec.fields import ASN, Name, SpecModel, Whole, wrong_field
 
 AddressFamily = Literal["ipv4Unicast", "ipv6Unicast", "l2vpnEvpn"]
 Families = tuple[AddressFamily, ...]
@@ -65,8 +65,9 @@ class BGPRouterSpec(SpecModel):
     @model_validator(mode="after")
     def _consistent(self) -> BGPRouterSpec:
         if self.evpn is not None and "l2vpnEvpn" not in self.families:
-            raise ValueError("evpn is of the family l2vpnEvpn; add it to families")
+            raise wrong_field("evpn is of the family l2vpnEvpn; add it to families", "evpn")
         sources = [entry.source for entry in self.redistribute]
-        if len(set(sources)) != len(sources):
-            raise ValueError("redistribute names a source twice")
+        for i, source in enumerate(sources):
+            if source in sources[:i]:
+                raise wrong_field(f"{source} is given twice", "redistribute", i, "source")
         return self

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from smartxd.spec.fields import MTU, BoxSelector, Name, NewInterfaceName, SpecModel
+from smartxd.spec.fields import MTU, BoxSelector, Name, NewInterfaceName, SpecModel, wrong_field
 from smartxd.spec.kinds.tunnel import Addresses
 
 
@@ -43,5 +43,5 @@ class BridgeSpec(SpecModel):
                 "addresses": bool(self.addresses),
             }
             if wrong := [name for name, there in given.items() if there]:
-                raise ValueError(f"{', '.join(wrong)}: smartxd does not change an external bridge")
+                raise wrong_field("smartxd does not change an external bridge; leave it out", wrong[0])
         return self

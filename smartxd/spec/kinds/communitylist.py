@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from smartxd.spec.addresses import wanted
-from smartxd.spec.fields import Seq, SpecModel, Text
+from smartxd.spec.fields import Seq, SpecModel, Text, wrong_field
 from smartxd.spec.kinds.prefixlist import Action, in_order
 
 WELL_KNOWN = (
@@ -57,7 +57,8 @@ def _target(value: Any, what: str = _TARGET) -> str:
             return f"{IPv4Address(head)}:{_numbers(tail, (16,), what)}"
     except ValueError:
         raise wanted(what) from None
-    return _numbers(value, (16, 32) if head.isdecimal() and int(head) <= 0xFFFF else (32, 16), what)
+    two_bytes = re.fullmatch("[0-9]{1,10}", head) and int(head) <= 0xFFFF
+    return _numbers(value, (16, 32) if two_bytes else (32, 16), what)
 
 
 def _extended(value: Any) -> str:
@@ -98,6 +99,18 @@ def _regex(value: Any) -> str:
 Regex = Annotated[str, PlainValidator(_regex), _string("^65001_")]
 
 
+_READ = {"standard": _standard, "extended": _extended, "large": _large}
+
+
+def _is_of(kind: str, community: str) -> bool:
+    """Whether it is a community of this type of lists."""
+    try:
+        _READ[kind](community)
+    except ValueError:
+        return False
+    return True
+
+
 class CommunityEntry(SpecModel):
     """Routes that carry all of these communities, or one that the expression matches."""
 
@@ -110,8 +123,10 @@ class CommunityEntry(SpecModel):
 
     @model_validator(mode="after")
     def _one_way(self) -> CommunityEntry:
-        if bool(self.communities) == (self.regex is not None):
-            raise ValueError("give either communities or regex")
+        if not self.communities and self.regex is None:
+            raise ValueError("give communities or regex")
+        if self.communities and self.regex is not None:
+            raise wrong_field("give either communities or regex", "regex")
         return self
 
 
@@ -127,10 +142,13 @@ class CommunityListSpec(SpecModel):
     @model_validator(mode="after")
     def _consistent(self) -> CommunityListSpec:
         in_order(self.entries)
-        if len({entry.regex is None for entry in self.entries}) > 1:
-            raise ValueError("communities and regex cannot stand in one list; FRR keeps them apart")
-        check = {"standard": _standard, "extended": _extended, "large": _large}[self.type]
-        for entry in self.entries:
-            for community in entry.communities:
-                check(community)
+        by_regex = self.entries[0].regex is not None
+        for i, entry in enumerate(self.entries):
+            if (entry.regex is not None) != by_regex:
+                message = "communities and regex cannot stand in one list; FRR keeps them apart"
+                raise wrong_field(message, "entries", i, "communities" if by_regex else "regex")
+            for j, community in enumerate(entry.communities):
+                if not _is_of(self.type, community):
+                    message = f"{community} is no {self.type} community, as type says"
+                    raise wrong_field(message, "entries", i, "communities", j)
         return self

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from smartxd.spec.fields import VLAN, BoxSelector, InterfacePattern, Name, SpecModel, VLANRange
+from smartxd.spec.fields import VLAN, BoxSelector, InterfacePattern, Name, SpecModel, VLANRange, wrong_field
 
 
 def _namespace(value: str) -> str:
@@ -49,8 +49,10 @@ class PortSpec(SpecModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> PortSpec:
-        if (self.tunnel is None) == (self.bridge is None):
-            raise ValueError("give either tunnel or bridge")
+        if self.tunnel is None and self.bridge is None:
+            raise ValueError("give tunnel or bridge")
+        if self.tunnel is not None and self.bridge is not None:
+            raise wrong_field("give either tunnel or bridge", "bridge")
         if self.access is not None and self.trunk is not None:
-            raise ValueError("give either access or trunk")
+            raise wrong_field("give either access or trunk", "trunk")
         return self

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 from pydantic import Field, model_validator
 
 from smartxd.spec.addresses import Family, Prefix, family_of
-from smartxd.spec.fields import Seq, SpecModel, Whole
+from smartxd.spec.fields import Seq, SpecModel, Whole, wrong_field
 
 Action = Literal["permit", "deny"]
 
@@ -23,12 +23,13 @@ class Sequenced(Protocol):
 
 
 def in_order(entries: Iterable[Sequenced]) -> None:
-    """ValueError unless the entries stand in the order in which they are tried, each number once."""
+    """ValueError unless the ``entries`` stand in the order in which they are tried, each number once."""
     before = 0
-    for entry in entries:
+    for i, entry in enumerate(entries):
         if entry.seq <= before:
             what = "is given twice" if entry.seq == before else f"stands behind {before}"
-            raise ValueError(f"seq {entry.seq} {what}; write entries in the order in which they are tried")
+            message = f"seq {entry.seq} {what}; write entries in the order in which they are tried"
+            raise wrong_field(message, "entries", i, "seq")
         before = entry.seq
 
 
@@ -52,12 +53,18 @@ class PrefixEntry(SpecModel):
     @model_validator(mode="after")
     def _lengths_fit(self) -> PrefixEntry:
         own, longest = self.prefix.prefixlen, self.prefix.max_prefixlen
-        shortest, last = self.lengths
         # FRR refuses a ge that is the block's own length; leaving it out means the same.
         if self.ge is not None and self.ge <= own:
-            raise ValueError(f"ge {self.ge} must be more than the {own} of {self.prefix}; leave it out")
-        if not shortest <= last <= longest:
-            raise ValueError(f"need {own} < ge <= le <= {longest}")
+            message = f"ge {self.ge} must be more than the {own} of {self.prefix}; leave it out"
+            raise wrong_field(message, "ge")
+        for key, length in (("ge", self.ge), ("le", self.le)):
+            if length is not None and length > longest:
+                family = family_of(self.prefix)
+                raise wrong_field(f"{key} {length} must be at most {longest}, as the prefix is {family}", key)
+        shortest, last = self.lengths
+        if last < shortest:
+            than = f"ge {shortest}" if self.ge is not None else f"the {own} of {self.prefix}"
+            raise wrong_field(f"le {last} must be at least {than}", "le")
         return self
 
 
@@ -72,7 +79,8 @@ class PrefixListSpec(SpecModel):
     @model_validator(mode="after")
     def _consistent(self) -> PrefixListSpec:
         in_order(self.entries)
-        for entry in self.entries:
+        for i, entry in enumerate(self.entries):
             if family_of(entry.prefix) != self.family:
-                raise ValueError(f"{entry.prefix} (seq {entry.seq}) is not {self.family}")
+                message = f"{entry.prefix} is not {self.family}, as the family of the list is"
+                raise wrong_field(message, "entries", i, "prefix")
         return self

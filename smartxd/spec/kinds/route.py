@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from smartxd.spec.addresses import HostAddress, Prefix, family_of
-from smartxd.spec.fields import BoxSelector, InterfaceName, SpecModel, Whole
+from smartxd.spec.fields import BoxSelector, InterfaceName, SpecModel, Whole, wrong_field
 
 
 class NextHop(SpecModel):
@@ -38,11 +38,14 @@ class RouteSpec(SpecModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> RouteSpec:
-        if bool(self.via) == self.blackhole:
-            raise ValueError("give either via or blackhole")
+        if not self.via and not self.blackhole:
+            raise ValueError("give via or blackhole")
+        if self.via and self.blackhole:
+            raise wrong_field("give either via or blackhole", "blackhole")
         if self.table in (255, 253):
-            raise ValueError("the tables 253 (default) and 255 (local) are the kernel's")
-        for hop in self.via:
+            raise wrong_field("the tables 253 (default) and 255 (local) are the kernel's", "table")
+        for i, hop in enumerate(self.via):
             if hop.address is not None and family_of(hop.address) != family_of(self.destination):
-                raise ValueError(f"{hop.address} is of another family than {self.destination}")
+                message = f"{hop.address} is of another family than {self.destination}"
+                raise wrong_field(message, "via", i, "address")
         return self

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from smartxd.spec.addresses import HostAddress, family_of, wanted
-from smartxd.spec.fields import ASN, VNI, InterfaceName, Name, SpecModel, Text, Whole
+from smartxd.spec.fields import ASN, VNI, InterfaceName, Name, SpecModel, Text, Whole, wrong_field
 from smartxd.spec.kinds.communitylist import Community, ExtendedCommunity, LargeCommunity
 from smartxd.spec.kinds.prefixlist import Action, in_order
 
@@ -18,7 +19,7 @@ def _delta(value: object) -> object:
     """A number, or one to add or to take away, as '+10'."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0xFFFFFFFF:
         return value
-    if isinstance(value, str) and value[:1] in "+-" and value[1:].isdecimal() and len(value) <= 11:
+    if isinstance(value, str) and re.fullmatch("[+-][0-9]{1,10}", value):
         return f"{value[0]}{int(value[1:])}"
     raise wanted("a number, or a change of it in quotes, as '+10'")
 
@@ -61,7 +62,7 @@ class Match(SpecModel):
     @model_validator(mode="after")
     def _consistent(self) -> Match:
         if self.exact_communities and self.community_list is None:
-            raise ValueError("exactCommunities is about a communityList; give one")
+            raise wrong_field("exactCommunities is about a communityList; give one", "exactCommunities")
         return self
 
 
@@ -98,7 +99,7 @@ class Set(SpecModel):
     @model_validator(mode="after")
     def _consistent(self) -> Set:
         if self.additive and not (self.communities or self.large_communities):
-            raise ValueError("additive is about communities or largeCommunities; give some")
+            raise wrong_field("additive is about communities or largeCommunities; give some", "additive")
         return self
 
     @property
@@ -125,9 +126,9 @@ class RouteMapEntry(SpecModel):
     @model_validator(mode="after")
     def _consistent(self) -> RouteMapEntry:
         if self.action == "deny" and self.set != Set():
-            raise ValueError("an entry that denies has nothing to set")
+            raise wrong_field("an entry that denies has nothing to set", "set")
         if isinstance(self.on_match, int) and self.on_match <= self.seq:
-            raise ValueError(f"onMatch {self.on_match} must be more than its own {self.seq}")
+            raise wrong_field(f"onMatch {self.on_match} must be more than its own seq {self.seq}", "onMatch")
         return self
 
 

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from smartxd.spec.fields import BoxSelector, InterfaceName, InterfacePattern, Name, SpecModel, Text, Whole
+from smartxd.spec.fields import (
+    BoxSelector,
+    InterfaceName,
+    InterfacePattern,
+    Name,
+    SpecModel,
+    Whole,
+    one_line,
+    wrong_field,
+)
 from smartxd.spec.pcap import FILTER_MAX
 
 Direction = Literal["ingress", "egress"]
 Mode = Literal["flows", "packets", "drops", "tcp"]
-Filter = Annotated[Text, Field(min_length=1, max_length=FILTER_MAX)]
+Filter = Annotated[str, Field(min_length=1, max_length=FILTER_MAX), AfterValidator(one_line)]
 
 
 class TracePoint(SpecModel):
@@ -26,8 +35,10 @@ class TracePoint(SpecModel):
 
     @model_validator(mode="after")
     def _one_way(self) -> TracePoint:
-        if sum(way is not None for way in (self.name, self.pattern, self.tunnel, self.peer)) != 1:
-            raise ValueError("give one of name, pattern, tunnel and peer")
+        ways = {"name": self.name, "pattern": self.pattern, "tunnel": self.tunnel, "peer": self.peer}
+        given = [way for way, value in ways.items() if value is not None]
+        if len(given) != 1:
+            raise wrong_field("give one of name, pattern, tunnel and peer", *given[1:2])
         return self
 
 
@@ -65,7 +76,9 @@ Sampling = Annotated[NoSampling | CountSampling | RandomSampling | HashSampling,
 class Budget(SpecModel):
     """What the policy may cost a box; beyond it sampling is made coarser, and that is said."""
 
-    cpu_percent: Annotated[float, Field(gt=0, le=100)] | None = Field(default=None, description="of one core")
+    cpu_percent: Annotated[float, Field(strict=True, gt=0, le=100)] | None = Field(
+        default=None, description="of one core"
+    )
     records_per_second: Whole | None = Field(default=None, ge=1, le=10_000_000, description="written down")
 
 
@@ -91,7 +104,7 @@ class Privacy(SpecModel):
     @model_validator(mode="after")
     def _consistent(self) -> Privacy:
         if (self.addresses == "pseudonym") != (self.key_ref is not None):
-            raise ValueError("keyRef goes with addresses: pseudonym")
+            raise wrong_field("keyRef goes with addresses: pseudonym", "keyRef")
         return self
 
 
@@ -136,7 +149,7 @@ class TracePolicySpec(SpecModel):
     @model_validator(mode="after")
     def _consistent(self) -> TracePolicySpec:
         if self.idle_timeout > self.active_timeout:
-            raise ValueError(
-                f"idleTimeout {self.idle_timeout} is more than activeTimeout {self.active_timeout}"
-            )
+            message = f"idleTimeout {self.idle_timeout} is more than activeTimeout {self.active_timeout}"
+            idle = "idle_timeout" in self.model_fields_set
+            raise wrong_field(message, "idleTimeout" if idle else "activeTimeout")
         return self

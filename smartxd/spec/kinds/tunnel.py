@@ -18,6 +18,7 @@ from smartxd.spec.fields import (
     UDPPort,
     Whole,
     as_tuple,
+    wrong_field,
 )
 from smartxd.spec.kinds.communitylist import RouteTarget
 
@@ -117,13 +118,14 @@ class TunnelSpec(SpecModel):
     @model_validator(mode="after")
     def _consistent(self) -> TunnelSpec:
         if isinstance(self.flood, MulticastFlood) and family_of(self.flood.group) != self.underlay:
-            raise ValueError(f"the group {self.flood.group} is not {self.underlay}, as the underlay is")
+            message = f"{self.flood.group} is not {self.underlay}, as the underlay is"
+            raise wrong_field(message, "flood", "group")
         if self.bridge is not None and self.bridge_ref is not None:
-            raise ValueError("give either bridge or bridgeRef")
+            raise wrong_field("give either bridge or bridgeRef", "bridgeRef")
         if self.vlan is not None and self.bridge_ref is None:
-            raise ValueError("vlan is of a VLAN-aware Bridge; give bridgeRef too")
+            raise wrong_field("vlan is of a VLAN-aware Bridge; give bridgeRef too", "vlan")
         if self.gateways and self.anycast_gateway is not None:
-            raise ValueError("give either gateways or anycastGateway")
+            raise wrong_field("give either gateways or anycastGateway", "anycastGateway")
         return self
 
     @property
