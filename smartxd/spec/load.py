@@ -61,7 +61,7 @@ class Verdict:
     fleet: Fleet
     """Of the documents that are valid by themselves."""
     findings: tuple[Finding, ...] = ()
-    """In the order of files, silenced ones too; at most FINDINGS_MAX."""
+    """In the order of files, silenced ones too; at most FINDINGS_MAX, errors before all others."""
     cut: bool = False
     """Whether there are more findings than are told."""
 
@@ -95,13 +95,20 @@ def judge(files: Mapping[str, Content], ignore: Collection[str] = (), before: Fl
     findings = list(islice(reading.read(files), FINDINGS_MAX + 1))
     whole = not findings
     fleet = Fleet.of(reading.objects.values())
-    findings += islice(rules.check(fleet, whole=whole), FINDINGS_MAX + 1)
+    # The rules run to their end: what is cut before its severity is known may be the error behind many notes.
+    findings += rules.check(fleet, whole=whole)
     if before is not None:
-        findings += islice(withdrawn(before, fleet), FINDINGS_MAX + 1)
+        findings += withdrawn(before, fleet)
     unasked = () if before is not None else (MANAGEMENT_WITHDRAWN.id,)
     said = judged(findings, reading.objects, RULES, unasked if whole else RULES)
-    kept = sorted((f for f in said if f.rule not in ignore), key=_place)
-    return Verdict(fleet, tuple(kept[:FINDINGS_MAX]), cut=len(kept) > FINDINGS_MAX)
+    found = sorted((f for f in said if f.rule not in ignore), key=_weight)
+    kept = sorted(found[:FINDINGS_MAX], key=_place)
+    return Verdict(fleet, tuple(kept), cut=len(found) > FINDINGS_MAX)
+
+
+def _weight(finding: Finding) -> tuple[bool, int, tuple[Location, str, str, str, str]]:
+    """What is told first where not all can be: errors, and what nobody has silenced."""
+    return bool(finding.silenced), list(Severity).index(finding.severity), _place(finding)
 
 
 def _place(finding: Finding) -> tuple[Location, str, str, str, str]:
