@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from smartxd.ctl.offline import NOTHING, plans
+from smartxd.ctl.plan import between
 from smartxd.desired import desire
-from smartxd.reconcile.plan import Plan
-from smartxd.reconcile.planned import PlanReport, report
+from smartxd.errors import SourceError
+from smartxd.reconcile.planned import PlanReport
 from smartxd.source import folder
 from smartxd.source.checkout import Checkout
 from smartxd.spec.document import Content
+from smartxd.spec.finding import shown
 from smartxd.spec.fleet import Fleet
 
 
@@ -32,58 +33,56 @@ class Change:
 
     touched: tuple[PlanReport, ...]
     """The plan of each box that is not as before, new ones too."""
-    added: frozenset[str]
-    removed: tuple[str, ...]
+    removed: tuple[PlanReport, ...]
+    """Of each box that is gone; such a plan has a problem and no action."""
     untouched: int
 
     def lines(self) -> Iterator[str]:
         """A line for each box that the change touches, and one for the others."""
         for plan in self.touched:
-            new = "new: " * (plan.box in self.added)
+            new = "new: " * (plan.basis == "nothing")
             objects = ", ".join(dict.fromkeys(action.owner for action in plan.actions)) or "nothing to do"
             yield f"{plan.box}: {new}{_numbers(plan)}; {objects}"
-        for box in self.removed:
-            yield f"{box}: removed; its daemon refuses the commit and keeps what it has"
+        for plan in self.removed:
+            yield f"{plan.box}: removed; its daemon refuses the commit and keeps what it has"
         yield f"{self.untouched} box{'es' * (self.untouched != 1)} untouched"
 
 
 def sides(path: Path, revisions: str) -> Sides:
-    """The files of ``BASE..HEAD``, or of ``BASE`` and the working tree; SourceError when git has no such."""
+    """The files of ``BASE..HEAD``, or of ``BASE`` and the working tree.
+
+    SourceError when git has no such commit, or there are no specs after the change.
+    """
     base, _, head = revisions.partition("..")
     with Checkout.around(path) as checkout:
         start = checkout.resolve(base)
         end = checkout.resolve(head) if head else ""
         after = checkout.files(end) if end else folder.read(path)
+        if not after:
+            raise SourceError(
+                f"{path}: no spec files at {shown(head)}", "name the folder that holds the specs"
+            )
         return Sides(checkout.files(start), after, start, end)
 
 
 def change(before: Fleet, after: Fleet, base: str, head: str) -> Change:
     """What a change between two valid fleets does; boxes that are to be as before are not planned."""
-    touched: list[PlanReport] = []
-    untouched = 0
-    for box in after.boxes:
-        steps = _steps(before, after, box)
-        if steps is None:
-            untouched += 1
-        elif box in before.boxes:
-            touched.append(report(box, steps, basis="commit", base=base, commit=head))
-        else:
-            touched.append(report(box, steps, basis="nothing", commit=head))
-    added = frozenset(after.boxes) - frozenset(before.boxes)
-    removed = tuple(box for box in before.boxes if box not in after.boxes)
-    return Change(tuple(touched), added, removed, untouched)
+    plans = [
+        between(before, after, box, base=base, commit=head)
+        for box in after.boxes
+        if box not in before.boxes or not _as_before(before, after, box)
+    ]
+    touched = tuple(plan for plan in plans if plan.basis == "nothing" or plan.actions or plan.problems)
+    gone = (box for box in before.boxes if box not in after.boxes)
+    removed = tuple(between(before, after, box, base=base, commit=head) for box in gone)
+    return Change(touched, removed, len(after.boxes) - len(touched))
 
 
-def _steps(before: Fleet, after: Fleet, box: str) -> tuple[Plan, ...] | None:
-    """The plans of a box; None when it is to be as it was."""
-    new, head = after.boxes[box].spec, desire(after, box)
-    if box not in before.boxes:
-        return plans(NOTHING, head, [new])
-    old, base = before.boxes[box].spec, desire(before, box)
-    if (base.kernel, base.frr, base.trace) == (head.kernel, head.frr, head.trace) and old == new:
-        return None
-    made = plans(base, head, [old, new])
-    return made if any(plan.actions or plan.problems for plan in made) else None
+def _as_before(before: Fleet, after: Fleet, box: str) -> bool:
+    if before.boxes[box].spec != after.boxes[box].spec:
+        return False
+    old, new = desire(before, box), desire(after, box)
+    return (old.kernel, old.frr, old.trace) == (new.kernel, new.frr, new.trace)
 
 
 def _numbers(plan: PlanReport) -> str:

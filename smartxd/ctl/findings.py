@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -17,6 +19,8 @@ from smartxd.spec.finding import Finding, Location, Rule, Severity, printable
 from smartxd.spec.load import RULES, Verdict
 
 SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+
+_LINE_COLUMN = re.compile(r":\d+:\d+")
 
 
 class Place(BaseModel):
@@ -80,17 +84,17 @@ def _finding(finding: Finding) -> FindingReport:
         name=RULES[finding.rule].name,
         severity=finding.severity,
         place=_place(finding.location),
-        object=finding.object,
-        field=finding.field,
+        object=printable(finding.object),
+        field=printable(finding.field),
         message=printable(finding.message),
-        hint=finding.hint,
+        hint=printable(finding.hint),
         other=_place(finding.other) if finding.other is not None else None,
-        silenced=finding.silenced,
+        silenced=printable(finding.silenced),
     )
 
 
 def _place(location: Location) -> Place:
-    return Place(file=location.file, line=location.line, column=location.column)
+    return Place(file=printable(location.file), line=location.line, column=location.column)
 
 
 def _counts(verdict: Verdict) -> dict[Severity, int]:
@@ -134,9 +138,13 @@ def github(verdict: Verdict) -> Iterator[str]:
             "title": f"{finding.rule} {RULES[finding.rule].name}",
         }
         listed = ",".join(f"{name}={_escaped(value, property=True)}" for name, value in properties.items())
-        words = ": ".join(part for part in (finding.object, finding.field, finding.message) if part)
-        hint = f" ({finding.hint})" if finding.hint else ""
-        yield f"::{_GITHUB[finding.severity]} {listed}::{_escaped(printable(words + hint))}"
+        yield f"::{_GITHUB[finding.severity]} {listed}::{_escaped(_sentence(finding))}"
+
+
+def _sentence(finding: Finding) -> str:
+    """What is wrong with what, for where the place and the rule stand beside it."""
+    words = ": ".join(part for part in (finding.object, finding.field, finding.message) if part)
+    return printable(f"{words} ({finding.hint})" if finding.hint else words)
 
 
 def notice(title: str, message: str) -> str:
@@ -154,6 +162,7 @@ def _escaped(value: str, *, property: bool = False) -> str:
 def sarif(verdict: Verdict) -> str:
     """A SARIF 2.1.0 log (OASIS), as code scanning services take it."""
     used = sorted({finding.rule for finding in verdict.findings})
+    prints = _fingerprints(verdict.findings)
     run: dict[str, Any] = {
         "tool": {
             "driver": {
@@ -163,7 +172,10 @@ def sarif(verdict: Verdict) -> str:
             }
         },
         "columnKind": "unicodeCodePoints",
-        "results": [_result(finding, used.index(finding.rule)) for finding in verdict.findings],
+        "results": [
+            _result(finding, used.index(finding.rule), fingerprint)
+            for finding, fingerprint in zip(verdict.findings, prints, strict=True)
+        ],
     }
     return json.dumps({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
@@ -179,28 +191,39 @@ def _rule(rule: Rule) -> dict[str, Any]:
     }
 
 
-def _result(finding: Finding, index: int) -> dict[str, Any]:
-    words = ": ".join(part for part in (finding.object, finding.field, finding.message) if part)
-    # Lines move with every change above them; what is wrong, and with what, does not.
-    same = "\0".join((finding.rule, finding.object, finding.field, PurePath(finding.location.file).name))
+def _fingerprints(findings: Sequence[Finding]) -> Iterator[str]:
+    """A hash of each finding that stays when lines move, and is that of no other finding."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    for finding in findings:
+        # A message that names the other place of a conflict names its line too.
+        message = _LINE_COLUMN.sub("", finding.message)
+        file = PurePath(finding.location.file).name
+        same = (finding.rule, finding.object, finding.field, file, message)
+        seen[same] += 1
+        text = "\0".join((*same, str(seen[same])))
+        yield hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()[:32]
+
+
+def _result(finding: Finding, index: int, fingerprint: str) -> dict[str, Any]:
     made: dict[str, Any] = {
         "ruleId": finding.rule,
         "ruleIndex": index,
         "level": finding.severity.value,
-        "message": {"text": printable(words)},
+        "message": {"text": _sentence(finding)},
         "locations": [_physical(finding.location)],
-        "partialFingerprints": {"smartxFinding/v1": hashlib.sha256(same.encode()).hexdigest()[:32]},
+        "partialFingerprints": {"smartxFinding/v1": fingerprint},
     }
     if finding.other is not None:
         made["relatedLocations"] = [
             {**_physical(finding.other), "id": 1, "message": {"text": "the other place"}}
         ]
     if finding.silenced:
-        made["suppressions"] = [{"kind": "inSource", "justification": finding.silenced}]
+        made["suppressions"] = [{"kind": "inSource", "justification": printable(finding.silenced)}]
     return made
 
 
 def _physical(location: Location) -> dict[str, Any]:
-    uri = quote(PurePath(location.file).as_posix(), errors="surrogateescape")
+    path = PurePath(location.file)
+    uri = ("file://" if path.is_absolute() else "") + quote(path.as_posix(), errors="surrogateescape")
     region = {"startLine": location.line, "startColumn": location.column}
     return {"physicalLocation": {"artifactLocation": {"uri": uri}, "region": region}}

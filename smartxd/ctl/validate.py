@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from smartxd.ctl import findings
 from smartxd.ctl.verb import add_verb
 from smartxd.source import folder
 from smartxd.spec.document import Content
-from smartxd.spec.finding import Severity, did_you_mean
+from smartxd.spec.finding import Severity, did_you_mean, printable
 from smartxd.spec.load import RULES, Verdict, judge
 from smartxd.tables import print_json
 
@@ -34,7 +36,7 @@ examples:
 """
 
 _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan", None: "dim"}
-_MANY_FILES = 2_000
+_PATIENCE_S = 2.0
 
 
 def add_parser(verbs: Any) -> None:
@@ -61,11 +63,14 @@ def run(args: argparse.Namespace) -> int:
             args.refuse(f"--ignore: there is no rule {rule}{did_you_mean(rule, RULES)}")
     if args.diff is not None and len(paths) != 1:
         args.refuse("--diff compares one PATH: name the folder that holds all specs")
-    if args.diff is not None and not args.diff.partition("..")[0]:
+    if args.diff is not None and (args.diff.startswith("..") or "..." in args.diff):
         args.refuse("--diff needs BASE or BASE..HEAD: two commits, as in origin/main..HEAD")
-    verdict, changed = _judged(paths, args.diff, args.ignore)
+    with _said_to_go_on():
+        verdict, changed = _judged(paths, args.diff, args.ignore)
     _FORMATS[args.format](verdict, changed)
-    return 1 if any(finding.severity is not Severity.NOTE for finding in verdict.open) else 0
+    # What was cut may be anything.
+    wrong = verdict.cut or any(finding.severity is not Severity.NOTE for finding in verdict.open)
+    return 1 if wrong else 0
 
 
 def _judged(
@@ -77,13 +82,27 @@ def _judged(
     from smartxd.ctl import change  # noqa: PLC0415 (Git and the planes are slow to import)
 
     sides = change.sides(paths[0], revisions)
-    before = judge(sides.before)
+    before, after = judge(sides.before), judge(sides.after)
+    for name, side in (("BASE", before), ("HEAD" if sides.head else "the working tree", after)):
+        if side.errors or side.cut:
+            # What cannot be read would be told as removed.
+            _say(f"{revisions}: the specs of {name} are not valid, so what the change does cannot be told")
+            return judge(sides.after, ignore) if ignore else after, None
     verdict = judge(sides.after, ignore, before=before.fleet)
-    wrong = "BASE" if before.errors else "HEAD" if judge(sides.after).errors else ""
-    if wrong:
-        _say(f"{revisions}: the specs of {wrong} are not valid, so what the change does cannot be told")
-        return verdict, None
     return verdict, change.change(before.fleet, verdict.fleet, sides.base, sides.head)
+
+
+@contextmanager
+def _said_to_go_on() -> Iterator[None]:
+    """Tells who waits at a terminal that nothing hangs, once it takes long."""
+    timer = Timer(_PATIENCE_S, _say, ["judging goes on; large repos take a while"])
+    timer.daemon = True
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _files(paths: Sequence[Path]) -> dict[str, Content]:
@@ -96,13 +115,11 @@ def _files(paths: Sequence[Path]) -> dict[str, Content]:
             if real not in seen:
                 seen.add(real)
                 files[name] = content
-    if len(files) > _MANY_FILES:
-        _say(f"judging {len(files)} files")
     return files
 
 
 def _say(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
+    print(printable(f"note: {text}"), file=sys.stderr)
 
 
 def _text(verdict: Verdict, changed: Change | None) -> None:
@@ -122,7 +139,7 @@ def _text(verdict: Verdict, changed: Change | None) -> None:
 
 
 def _json(verdict: Verdict, changed: Change | None) -> None:
-    print_json(findings.report(verdict, changed.touched if changed is not None else ()))
+    print_json(findings.report(verdict, (*changed.touched, *changed.removed) if changed is not None else ()))
 
 
 def _sarif(verdict: Verdict, changed: Change | None) -> None:  # noqa: ARG001 (SARIF has findings only)

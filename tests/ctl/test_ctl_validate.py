@@ -204,7 +204,7 @@ def test_names_of_files_cannot_end_a_workflow_command_or_a_line(validate: Run, t
         result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
         for result in sarif(validate(tmp_path, "--format", "sarif")[1])[1]
     }
-    assert uris == {f"{tmp_path}/a%25b%2Cc%3Ad%0A%3A%3Aerror%3A%3Ax.yaml"}
+    assert uris == {f"file://{tmp_path}/a%25b%2Cc%3Ad%0A%3A%3Aerror%3A%3Ax.yaml"}
     for line in validate(tmp_path)[1].splitlines():
         assert line.isprintable()
 

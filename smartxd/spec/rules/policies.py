@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from smartxd.spec.addresses import Family
 from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Location, Rule, Severity
 from smartxd.spec.fleet import Fleet
-from smartxd.spec.kinds.bgppeer import Policy
-from smartxd.spec.kinds.routemap import Match, RouteMapSpec
+from smartxd.spec.kinds.bgppeer import BGPPeerSpec, Policy
+from smartxd.spec.kinds.routemap import Match, RouteMapEntry, RouteMapSpec
 from smartxd.spec.places import Path
+
+CALLS_MAX = 10
+"""How deep FRR follows calls of route maps (``RMAP_RECURSION_LIMIT`` in its ``lib/routemap.h``)."""
+RING_SHOWN_MAX = 8
+"""Maps of a ring that a message names."""
 
 LIST_FAMILY = Rule(
     "SX501",
@@ -31,8 +36,10 @@ SHADOWED = Rule(
 MAP_LOOP = Rule(
     "SX503",
     "map-loop",
-    "Route maps do not call each other in a ring.",
-    "FRR gives up after some rounds and takes the answer for a denial: nothing passes.",
+    f"Route maps call each other neither in a ring nor more than {CALLS_MAX} deep.",
+    f"FRR refuses a map that calls itself. Of others it gives up {CALLS_MAX} calls deep and denies the route,"
+    " whatever the maps say: nothing passes. Write what several maps share once, in the map that ends the"
+    " chain.",
 )
 GOTO_NOWHERE = Rule(
     "SX504",
@@ -52,8 +59,9 @@ DENIES_ALL = Rule(
     "SX506",
     "denies-all",
     "A list or map lets something pass.",
-    "What no entry matches is denied, so a policy of denials alone stops everything. Add a last entry"
-    " that permits the rest, or, if the session is to be kept quiet, say so with `shutdown`.",
+    "What no entry matches is denied, so a policy of denials alone stops everything, and an entry of a map"
+    " that matches such a list is for no route at all: to deny what a list names, let the list permit it and"
+    " the entry deny. If a session is to take or announce nothing, silence the rule for the list or map.",
     severity=Severity.WARNING,
 )
 NOT_SENT = Rule(
@@ -63,9 +71,18 @@ NOT_SENT = Rule(
     "They are set and left off the update. Add their type to `sendCommunities`.",
     severity=Severity.WARNING,
 )
+MAP_FAMILY = Rule(
+    "SX508",
+    "map-family",
+    "What an entry of a map matches or sets is of a family that a user of the map carries.",
+    "A prefix list of one family matches no route of the other, and a next hop of one is not set on it. The"
+    " entry is dead wherever the map is used: a session lacks the family, or the list is the wrong one.",
+    severity=Severity.WARNING,
+)
 
 _UNICAST = {"ipv4Unicast": "ipv4", "ipv6Unicast": "ipv6"}
-_ALL_PATHS = frozenset({".*", "^.*$", "^.*", ".*$", "."})
+# "." is none of them: it does not match the empty path of the AS's own routes.
+_ALL_PATHS = frozenset({".*", "^.*$", "^.*", ".*$"})
 
 
 def lists_fit_their_sessions(fleet: Fleet) -> Iterator[Finding]:
@@ -99,16 +116,20 @@ def _policies(fleet: Fleet) -> Iterator[tuple[Object[Any], Path, Policy]]:
 def prefix_entries_are_reached(fleet: Fleet) -> Iterator[Finding]:
     """No entry of a prefix list is within an earlier one, by prefix and length."""
     for obj in fleet.prefix_lists.values():
-        earlier: dict[Any, list[tuple[int, int, int]]] = {}
+        # By the length of their prefixes, as whole numbers: making a network for each look-up costs seconds.
+        earlier: dict[int, dict[int, list[tuple[int, int, int]]]] = {}
         for i, entry in enumerate(obj.spec.entries):
             low, high = entry.lengths
-            above = (entry.prefix.supernet(new_prefix=n) for n in range(entry.prefix.prefixlen + 1))
-            seen = (known for prefix in above for known in earlier.get(prefix, ()))
+            bits, own = int(entry.prefix.network_address), entry.prefix.prefixlen
+            spare = entry.prefix.max_prefixlen
+            above = (known.get(bits >> (spare - n), ()) for n, known in earlier.items() if n <= own)
+            seen = (one for known in above for one in known)
             found = next((k for first, last, k in seen if first <= low and high <= last), None)
             if found is not None:
                 yield _shadow(obj, i, found)
             else:
-                earlier.setdefault(entry.prefix, []).append((low, high, i))
+                known = earlier.setdefault(own, {})
+                known.setdefault(bits >> (spare - own), []).append((low, high, i))
 
 
 def other_entries_are_reached(fleet: Fleet) -> Iterator[Finding]:
@@ -150,38 +171,47 @@ def _shadow(obj: Object[Any], index: int, by: int) -> Finding:
     return obj.finding(SHADOWED, ("entries", index), message, other=at)
 
 
-def maps_call_no_ring(fleet: Fleet) -> Iterator[Finding]:
-    """Following the calls of a map never leads back to it."""
+def calls_come_to_an_end(fleet: Fleet) -> Iterator[Finding]:
+    """Following the calls of a map never leads back to it, nor further than FRR goes."""
     calls = {
         name: [(i, e.call) for i, e in enumerate(obj.spec.entries) if e.call is not None]
         for name, obj in fleet.route_maps.items()
     }
-    done: set[str] = set()
+    depths: dict[str, int] = {}
     for start in calls:
-        if start not in done:
-            yield from _walk(fleet, calls, start, done)
+        if start not in depths:
+            yield from _walk(fleet, calls, start, depths)
 
 
 def _walk(
-    fleet: Fleet, calls: dict[str, list[tuple[int, str]]], start: str, done: set[str]
+    fleet: Fleet, calls: dict[str, list[tuple[int, str]]], start: str, depths: dict[str, int]
 ) -> Iterator[Finding]:
-    """Depth first, without recursion: a chain of calls may be long."""
+    """Depth first, without recursion: a chain of calls may be long. Fills in how deep each map calls."""
     way = [start]
     open_: dict[str, Iterator[tuple[int, str]]] = {start: iter(calls[start])}
     while way:
         name = way[-1]
         step = next(open_[name], None)
         if step is None:
-            done.add(way.pop())
+            way.pop()
             del open_[name]
+            depths[name], index = max(((depths.get(c, -1) + 1, i) for i, c in calls[name]), default=(0, 0))
+            if depths[name] == CALLS_MAX + 1:
+                message = f"calls go {depths[name]} deep from here; FRR follows {CALLS_MAX}"
+                yield fleet.route_maps[name].finding(MAP_LOOP, ("entries", index, "call"), message)
             continue
         index, called = step
         if called in open_:
-            ring = " → ".join([*way[way.index(called) :], called])
+            ring = _ring([*way[way.index(called) :], called])
             yield fleet.route_maps[name].finding(MAP_LOOP, ("entries", index, "call"), f"a ring: {ring}")
-        elif called in calls and called not in done:
+        elif called in calls and called not in depths:
             way.append(called)
             open_[called] = iter(calls[called])
+
+
+def _ring(names: list[str]) -> str:
+    shown = names if len(names) <= RING_SHOWN_MAX else [*names[: RING_SHOWN_MAX - 2], "…", *names[-2:]]
+    return " → ".join(shown)
 
 
 def jumps_lead_to_entries(fleet: Fleet) -> Iterator[Finding]:
@@ -215,17 +245,76 @@ def lists_have_a_type_for_their_use(fleet: Fleet) -> Iterator[Finding]:
 
 
 def policies_let_something_pass(fleet: Fleet) -> Iterator[Finding]:
-    """Not all entries of a list or map deny; a list may where a map matches it, to be denied there."""
-    filters = {name for _, _, policy in _policies(fleet) for name in policy.prefix_lists}
-    paths = {policy.as_path_list for _, _, policy in _policies(fleet)}
-    judged: tuple[Object[Any], ...] = (
-        *(obj for name, obj in fleet.prefix_lists.items() if name in filters),
-        *(obj for name, obj in fleet.as_path_lists.items() if name in paths),
-        *fleet.route_maps.values(),
-    )
-    for obj in judged:
-        if all(entry.action == "deny" for entry in obj.spec.entries):
-            yield obj.finding(DENIES_ALL, ("entries",), "every entry denies: nothing passes")
+    """Not all entries of a map deny, nor all of a list that a session or a map uses."""
+    used = {("PrefixList", name) for _, _, policy in _policies(fleet) for name in policy.prefix_lists}
+    used |= {("ASPathList", policy.as_path_list or "") for _, _, policy in _policies(fleet)}
+    matched = {pair for obj in fleet.route_maps.values() for e in obj.spec.entries for pair in _lists(e)}
+    for kind in ("ASPathList", "CommunityList", "PrefixList", "RouteMap"):
+        for name, obj in fleet.objects.get(kind, {}).items():
+            if all(entry.action == "deny" for entry in obj.spec.entries):
+                if kind == "RouteMap" or (kind, name) in used:
+                    yield obj.finding(DENIES_ALL, ("entries",), "every entry denies: nothing passes")
+                elif (kind, name) in matched:
+                    yield obj.finding(DENIES_ALL, ("entries",), "every entry denies: it matches nothing")
+
+
+def _lists(entry: RouteMapEntry) -> Iterator[tuple[str, str]]:
+    """The lists that an entry of a map uses, by kind and name."""
+    match = entry.match
+    for kind, name in (
+        ("PrefixList", match.prefix_list),
+        ("PrefixList", match.next_hop_prefix_list),
+        ("CommunityList", match.community_list),
+        ("CommunityList", entry.set.delete_communities),
+        ("ASPathList", match.as_path_list),
+    ):
+        if name is not None:
+            yield kind, name
+
+
+def map_entries_are_of_a_carried_family(fleet: Fleet) -> Iterator[Finding]:
+    """No entry of a map is for a family that no session and no speaker with the map carries."""
+    for name, families in _carried(fleet).items():
+        obj = fleet.route_maps[name]
+        only = f"what uses {obj.ref} carries {' and '.join(sorted(families))} alone"
+        for i, entry in enumerate(obj.spec.entries):
+            listed = fleet.prefix_lists.get(entry.match.prefix_list or "")
+            if listed is not None and listed.spec.family not in families:
+                at = listed.at("family")
+                message = f"{listed.ref} is {listed.spec.family} ({at}); {only}"
+                yield obj.finding(MAP_FAMILY, ("entries", i, "match", "prefixList"), message, other=at)
+            if entry.set.next_hop_family not in (None, *families):
+                message = f"{entry.set.next_hop} is {entry.set.next_hop_family}; {only}"
+                yield obj.finding(MAP_FAMILY, ("entries", i, "set", "nextHop"), message)
+
+
+def _carried(fleet: Fleet) -> dict[str, set[str]]:
+    """The families of the routes that each map which something uses meets, by itself or by a call."""
+    todo: list[tuple[str | None, set[str]]] = [
+        (policy.route_map, _families(peer.spec.families) | ({"ipv6"} if _unnumbered(peer.spec) else set()))
+        for peer, _, policy in _policies(fleet)
+    ]
+    for router in fleet.routers.values():
+        todo += [(entry.route_map, _families(router.spec.families)) for entry in router.spec.redistribute]
+    found: dict[str, set[str]] = {}
+    while todo:
+        name, families = todo.pop()
+        if name is not None and name in fleet.route_maps and not families <= found.setdefault(name, set()):
+            found[name] |= families
+            todo += [(e.call, families) for e in fleet.route_maps[name].spec.entries if e.call is not None]
+    return found
+
+
+def _families(carried: Iterable[str]) -> set[str]:
+    """Of routes: those of EVPN are of both."""
+    return {
+        f for family in carried for f in ([_UNICAST[family]] if family in _UNICAST else _UNICAST.values())
+    }
+
+
+def _unnumbered(spec: BGPPeerSpec) -> bool:
+    """Whether IPv4 routes have IPv6 next hops (RFC 8950)."""
+    return any(end.interface is not None for end in spec.box_ends)
 
 
 def set_communities_are_sent(fleet: Fleet) -> Iterator[Finding]:
@@ -253,16 +342,19 @@ def _set_types(spec: RouteMapSpec) -> set[str]:
     return {kind for kind, there in given.items() if there}
 
 
-RULES: tuple[Rule, ...] = (LIST_FAMILY, SHADOWED, MAP_LOOP, GOTO_NOWHERE, LIST_TYPE, DENIES_ALL, NOT_SENT)
+RULES: tuple[Rule, ...] = (
+    *(LIST_FAMILY, SHADOWED, MAP_LOOP, GOTO_NOWHERE),
+    *(LIST_TYPE, DENIES_ALL, NOT_SENT, MAP_FAMILY),
+)
 CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     lists_fit_their_sessions,
     prefix_entries_are_reached,
     other_entries_are_reached,
     map_entries_are_reached,
-    maps_call_no_ring,
+    calls_come_to_an_end,
     jumps_lead_to_entries,
     lists_have_a_type_for_their_use,
     policies_let_something_pass,
     set_communities_are_sent,
 )
-WHOLE_CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = ()
+WHOLE_CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (map_entries_are_of_a_carried_family,)

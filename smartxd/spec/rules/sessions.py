@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from ipaddress import ip_network
 
-from smartxd.spec.addresses import Address, family_of
+from pydantic.alias_generators import to_camel
+
+from smartxd.spec.addresses import Address, Network, family_of
 from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
-from smartxd.spec.kinds.bgppeer import BGPPeerSpec, BoxEnd, OutsideEnd
+from smartxd.spec.kinds.bgppeer import BGPPeerSpec, BoxEnd, OutsideEnd, Policy
 from smartxd.spec.places import Path
 
 ENDS = Rule(
@@ -47,16 +50,17 @@ OPTIONS = Rule(
     "SX415",
     "session-options",
     "The options of a session mean something where they stand.",
-    "Reflection and an own next hop for others' routes are matters within an AS, and so are the bounds of"
-    " hops between ASes: FRR refuses such a line or takes no notice of it.",
+    "Routes are reflected within an AS, and FRR refuses a reflector's client in another. `multihop` is of"
+    " sessions between ASes; within one FRR takes no notice of it. Of two ends that are each other's client"
+    " neither is the reflector.",
 )
 ONE_SIDED = Rule(
     "SX416",
     "one-sided",
-    "Two one-sided sessions that face each other agree.",
-    "Two boxes of one repo that each declare the other as outside can disagree, and then the session"
-    " never comes up, or not as either meant. Declare one BGPPeer `between` the two boxes: then both ends"
-    " are made of it.",
+    "Two one-sided sessions that face each other agree in what both ends must have alike.",
+    "Two boxes of one repo that each declare the other as outside can disagree about AS numbers, password,"
+    " hops, families or BFD, and then the session never comes up, or carries less than either meant. Declare"
+    " one BGPPeer `between` the two boxes: then both ends are made of it.",
 )
 BOX_AS_OUTSIDE = Rule(
     "SX417",
@@ -88,6 +92,15 @@ LOOPBACK_ROUTE = Rule(
     " which the specs do not know. If the underlay knows the loopbacks, silence the rule.",
     severity=Severity.NOTE,
 )
+ONE_SIDED_SETTING = Rule(
+    "SX421",
+    "one-sided-settings",
+    "Two one-sided sessions that face each other have the same timers and the same `shutdown`.",
+    "The session works, but not as one of the two says: the smaller hold time holds at both ends (RFC 4271,"
+    " section 4.2), the slower interval of BFD in each direction (RFC 5880, section 6.8), and a shutdown at"
+    " one end is one at both. Declare one BGPPeer `between` the two boxes.",
+    severity=Severity.WARNING,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,21 +120,33 @@ class _Session:
 
 
 def _sessions(fleet: Fleet) -> Iterator[_Session]:
+    links: dict[tuple[str, Address | None], Link] = {}
+    for box in fleet.boxes:
+        for link in fleet.links_of(box):
+            links.setdefault((box, link.address.ip), link)
     for peer in fleet.peers.values():
         one, other = peer.spec.between
+        here, there = fleet.address_of(one), fleet.address_of(other)
         yield _Session(
             peer,
-            (fleet.address_of(one), fleet.address_of(other)),
-            (_link(fleet, one), _link(fleet, other)),
+            (here, there),
+            (links.get((getattr(one, "box", ""), here)), links.get((getattr(other, "box", ""), there))),
             (fleet.end_asn(one), fleet.end_asn(other)),
         )
 
 
-def _link(fleet: Fleet, end: BoxEnd | OutsideEnd) -> Link | None:
-    if isinstance(end, OutsideEnd):
-        return None
-    address = fleet.address_of(end)
-    return next((link for link in fleet.links_of(end.box) if link.address.ip == address), None)
+class _Prefixes:
+    """The prefixes that boxes know; whether one of them holds an address is a look-up for each length."""
+
+    def __init__(self, known: Iterable[tuple[str, Network]]) -> None:
+        self._known = set(known)
+        self._lengths: dict[tuple[str, int], set[int]] = {}
+        for box, prefix in self._known:
+            self._lengths.setdefault((box, prefix.version), set()).add(prefix.prefixlen)
+
+    def hold(self, box: str, address: Address) -> bool:
+        lengths = self._lengths.get((box, address.version), ())
+        return any((box, ip_network((address, n), strict=False)) in self._known for n in lengths)
 
 
 def sessions_have_two_ends(fleet: Fleet) -> Iterator[Finding]:
@@ -153,6 +178,8 @@ def addresses_are_of_their_boxes(fleet: Fleet) -> Iterator[Finding]:
 
 def external_ends_see_each_other(fleet: Fleet) -> Iterator[Finding]:
     """Between two ASes the ends are in one subnet, or hops apart."""
+    links = (link for box in fleet.boxes for link in fleet.links_of(box) if link.segment != "loopback")
+    near = _Prefixes((link.box, link.address.network) for link in links)
     for session in _sessions(fleet):
         peer, spec = session.peer, session.peer.spec
         if not session.external or spec.multihop is not None or spec.ttl_security is not None:
@@ -166,11 +193,11 @@ def external_ends_see_each_other(fleet: Fleet) -> Iterator[Finding]:
             continue
         link, far = (one, session.addresses[1]) if one is not None else (other, session.addresses[0])
         outside = len(spec.box_ends) == 1
-        if outside and link is not None and far is not None and far.version == link.address.version:
-            near = [k for k in fleet.links_of(link.box) if k.segment != "loopback"]
-            if not any(k.address.version == far.version and far in k.address.network for k in near):
-                message = f"{far} is in no subnet of Box/{link.box}; eBGP to it needs multihop"
-                yield peer.finding(SUBNET, ("between",), message)
+        if not outside or link is None or far is None or far.version != link.address.version:
+            continue
+        if not near.hold(link.box, far):
+            message = f"{far} is in no subnet of Box/{link.box}; eBGP to it needs multihop"
+            yield peer.finding(SUBNET, ("between",), message)
 
 
 def families_are_spoken(fleet: Fleet) -> Iterator[Finding]:
@@ -188,7 +215,7 @@ def families_are_spoken(fleet: Fleet) -> Iterator[Finding]:
 
 
 def options_mean_something(fleet: Fleet) -> Iterator[Finding]:
-    """Options of iBGP stand on iBGP, those of eBGP on eBGP."""
+    """A reflector's clients are of its AS, and hops are counted between ASes."""
     for session in _sessions(fleet):
         peer, external = session.peer, session.external
         if external is None:
@@ -197,11 +224,10 @@ def options_mean_something(fleet: Fleet) -> Iterator[Finding]:
             if isinstance(end, BoxEnd) and external and end.route_reflector_client:
                 message = f"AS {session.asns[0]} and AS {session.asns[1]} differ; only iBGP reflects routes"
                 yield peer.finding(OPTIONS, ("between", i, "routeReflectorClient"), message)
-        if not external:
-            for field, value in (("multihop", peer.spec.multihop), ("ttlSecurity", peer.spec.ttl_security)):
-                if value is not None:
-                    message = f"both ends are AS {session.asns[0]}; {field} is a matter of eBGP"
-                    yield peer.finding(OPTIONS, (field,), message)
+        # ttlSecurity is no such option: FRR checks the TTL of sessions within an AS too.
+        if not external and peer.spec.multihop is not None:
+            message = f"both ends are AS {session.asns[0]}; multihop is a matter of eBGP"
+            yield peer.finding(OPTIONS, ("multihop",), message)
         ends = peer.spec.box_ends
         if not external and len(ends) == 2 and all(end.route_reflector_client for end in ends):
             message = "each end is a client of the other; one of them is the reflector"
@@ -210,34 +236,46 @@ def options_mean_something(fleet: Fleet) -> Iterator[Finding]:
 
 def facing_sessions_agree(fleet: Fleet) -> Iterator[Finding]:
     """Two one-sided sessions that face each other agree; one alone to a box should be between boxes."""
-    owners = {link.address.ip: link for name in fleet.boxes for link in fleet.links_of(name)}
-    sided: dict[tuple[Address, Address], Object[BGPPeerSpec]] = {}
+    owners = _Owners(fleet)
+    sided: dict[tuple[str, Address, Address], tuple[Object[BGPPeerSpec], Link]] = {}
     for session in _sessions(fleet):
         peer = session.peer
         here = next((i for i, end in enumerate(peer.spec.between) if isinstance(end, BoxEnd)), 0)
         near, far = session.addresses[here], session.addresses[1 - here]
-        if len(peer.spec.box_ends) == 2 or near is None or far is None or far not in owners:
+        if len(peer.spec.box_ends) == 2 or near is None or far is None:
             continue
-        sided[near, far] = peer
-    for (near, far), peer in sided.items():
-        facing = sided.get((far, near))
-        outside = next(i for i, end in enumerate(peer.spec.between) if isinstance(end, OutsideEnd))
-        path: Path = ("between", outside, "address")
+        if (owner := owners.of(far, session.links[here])) is not None:
+            sided[peer.spec.box_ends[0].box, near, far] = (peer, owner)
+    for (_, near, far), (peer, owner) in sided.items():
+        facing, _ = sided.get((owner.box, far, near), (None, None))
         if facing is None:
-            link = owners[far]
-            at = link.by.at(*link.path)
-            message = (
-                f"{far} is an address of Box/{link.box} ({at}); declare the session between the two boxes"
-            )
-            yield peer.finding(BOX_AS_OUTSIDE, path, message, other=at)
+            at, whose = owner.by.at(*owner.path), f"{far} is an address of Box/{owner.box}"
+            outside = next(i for i, end in enumerate(peer.spec.between) if isinstance(end, OutsideEnd))
+            message = f"{whose} ({at}); declare the session between the two boxes"
+            yield peer.finding(BOX_AS_OUTSIDE, ("between", outside, "address"), message, other=at)
         elif facing.ref < peer.ref:
-            yield from _disagreements(fleet, facing, peer)
+            yield from _asns_differ(fleet, facing, peer)
+            yield from _fields_differ(ONE_SIDED, _ALIKE, facing, peer)
+            yield from _fields_differ(ONE_SIDED_SETTING, _SETTLED, facing, peer)
 
 
-def _disagreements(
-    fleet: Fleet, first: Object[BGPPeerSpec], second: Object[BGPPeerSpec]
-) -> Iterator[Finding]:
-    """In what two sessions that face each other differ."""
+class _Owners:
+    """Whose an address is; segments apart may use the same private subnet."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        links = [link for name in fleet.boxes for link in fleet.links_of(name)]
+        self._anywhere = {link.address.ip: link for link in links}
+        self._within = {(link.address.ip, link.segment): link for link in links}
+
+    def of(self, address: Address, seen_from: Link | None) -> Link | None:
+        """The link that has the address: of the same segment where it is in the subnet of ``seen_from``."""
+        if seen_from is not None and address in seen_from.address.network:
+            return self._within.get((address, seen_from.segment))
+        return self._anywhere.get(address)
+
+
+def _asns_differ(fleet: Fleet, first: Object[BGPPeerSpec], second: Object[BGPPeerSpec]) -> Iterator[Finding]:
+    """Whether each of two sessions expects the AS number that the other has."""
     for one, other in ((first, second), (second, first)):
         own = fleet.end_asn(one.spec.box_ends[0])
         i, end = next((i, e) for i, e in enumerate(other.spec.between) if isinstance(e, OutsideEnd))
@@ -245,47 +283,57 @@ def _disagreements(
             at = one.at("between")
             message = f"AS {end.asn} is expected here, but the other end, {one.ref} ({at}), is AS {own}"
             yield other.finding(ONE_SIDED, ("between", i, "asn"), message, other=at)
-    differing = [field for field, attribute in _SHARED.items() if _differ(first, second, attribute)]
-    given = [field for field in differing if _SHARED[field] in second.spec.model_fields_set]
-    silent = [field for field in differing if field not in given]
-    for path in (*((field,) for field in given), *([()] if silent else [])):
-        at = first.at(*path) if path else first.at(silent[0])
-        what = "" if path else f"{', '.join(silent)}: "
-        message = f"{what}the other end, {first.ref} ({at}), says something else"
-        hint = "declare one BGPPeer between the two boxes"
-        yield second.finding(ONE_SIDED, path, message, other=at, hint=hint)
 
 
-def _differ(one: Object[BGPPeerSpec], other: Object[BGPPeerSpec], attribute: str) -> bool:
-    mine, theirs = getattr(one.spec, attribute), getattr(other.spec, attribute)
-    return set(mine) != set(theirs) if attribute == "families" else mine != theirs
-
-
-_SHARED = {
-    "families": "families",
-    "passwordRef": "password_ref",
-    "bfd": "bfd",
-    "timers": "timers",
-    "multihop": "multihop",
-    "ttlSecurity": "ttl_security",
-    "shutdown": "shutdown",
+_Said = Callable[[BGPPeerSpec], object]
+_ALIKE: dict[str, _Said] = {
+    "families": lambda s: ", ".join(sorted(set(s.families))),
+    "password_ref": lambda s: s.password_ref or "not given",
+    "multihop": lambda s: "not given" if s.multihop is None else "given",
+    "ttl_security": lambda s: "not given" if s.ttl_security is None else "given",
+    "bfd": lambda s: "off" if s.bfd is None else "on",
 }
-"""Fields in which the two ends of a session must agree, by their names in YAML."""
+"""What both ends of a session must have alike, and what a session says of it."""
+_SETTLED: dict[str, _Said] = {
+    "timers": lambda s: f"{s.timers.keepalive}/{s.timers.hold} s",
+    "bfd": lambda s: s.bfd and f"{s.bfd.receive_ms}/{s.bfd.transmit_ms} ms × {s.bfd.multiplier}",
+    "shutdown": lambda s: "not given" if s.shutdown is None else "given",
+}
+"""What two ends settle between them where they differ; None where it is no question."""
+
+
+def _fields_differ(
+    rule: Rule, fields: dict[str, _Said], first: Object[BGPPeerSpec], second: Object[BGPPeerSpec]
+) -> Iterator[Finding]:
+    """In which fields two sessions differ: one finding for each that the second gives, one for the rest."""
+    differing: dict[Path, list[str]] = {}
+    for field, said in fields.items():
+        name, here, there = to_camel(field), said(second.spec), said(first.spec)
+        if here != there and None not in (here, there):
+            path: Path = (name,) if field in second.spec.model_fields_set else ()
+            differing.setdefault(path, []).append(f"{name} {here} here, {there} at the other end")
+    for path, phrases in differing.items():
+        at = first.at(*path)
+        message = f"{'; '.join(phrases)}, {first.ref} ({at})"
+        yield second.finding(rule, path, message, other=at, hint="declare one BGPPeer between the two boxes")
 
 
 def limits_are_enough(fleet: Fleet) -> Iterator[Finding]:
-    """An end takes what the box at the other end announces of itself."""
+    """An end takes what the box at the other end announces of itself, where no policy stands between."""
+    counts = {router.ref: Counter(map(family_of, router.spec.networks)) for router in fleet.routers.values()}
     for peer in fleet.peers.values():
+        carried = {f.removesuffix("Unicast") for f in peer.spec.families}
         one, other = peer.spec.between
         for i, (here, there) in enumerate(((one, other), (other, one))):
             if not isinstance(here, BoxEnd) or not isinstance(there, BoxEnd) or here.max_prefixes is None:
                 continue
             router = fleet.router_of(there.box)
-            networks = router.spec.networks if router is not None else ()
-            counts = [sum(family_of(n) == family for n in networks) for family in ("ipv4", "ipv6")]
-            if router is not None and max(counts) > here.max_prefixes.limit:
+            if router is None or (here.inbound, there.outbound) != (Policy(), Policy()):
+                continue
+            most = max((n for family, n in counts[router.ref].items() if family in carried), default=0)
+            if most > here.max_prefixes.limit:
                 at = router.at("networks")
-                message = f"{here.max_prefixes.limit} is less than the {max(counts)} of {router.ref} ({at})"
+                message = f"{here.max_prefixes.limit} is less than the {most} of {router.ref} ({at})"
                 yield peer.finding(TOO_FEW, ("between", i, "maxPrefixes", "limit"), message, other=at)
 
 
@@ -303,24 +351,39 @@ def bfd_is_fast(fleet: Fleet) -> Iterator[Finding]:
 
 def loopbacks_are_reached(fleet: Fleet) -> Iterator[Finding]:
     """Something in the specs leads from each end of a session to the other's loopback."""
-    told: set[Any] = set()
-    for router in fleet.routers.values():
-        told |= set(router.spec.networks)
-    for session in _sessions(fleet):
+    sessions = list(_sessions(fleet))
+    told = _told(fleet, sessions)
+    routed = _Prefixes((box, r.spec.destination) for box in fleet.boxes for r in fleet.on("Route", box))
+    for session in sessions:
         for i, link in enumerate(session.links):
             far = session.peer.spec.between[1 - i]
             if link is None or link.segment != "loopback" or not isinstance(far, BoxEnd):
                 continue
-            routes = (route.spec.destination for route in fleet.on("Route", far.box))
-            lead = any(r.version == link.address.version and link.address.ip in r for r in routes)
-            if not lead and link.address.network not in told:
+            if link.address.network not in told and not routed.hold(far.box, link.address.ip):
                 message = f"nothing in the specs leads from {far.box} to {link.address.ip}"
                 yield session.peer.finding(LOOPBACK_ROUTE, ("between", i), message)
 
 
+def _told(fleet: Fleet, sessions: Iterable[_Session]) -> set[Network]:
+    """What BGP announces of itself; a box whose sessions all wait for its loopback's route tells nobody."""
+    telling = {
+        end.box
+        for session in sessions
+        for end, link in zip(session.peer.spec.between, session.links, strict=True)
+        if isinstance(end, BoxEnd) and (link is None or link.segment != "loopback")
+    }
+    told: set[Network] = set()
+    for router in fleet.routers.values():
+        if router.spec.box in telling:
+            told |= set(router.spec.networks)
+            if any(entry.source == "connected" for entry in router.spec.redistribute):
+                told |= {link.address.network for link in fleet.links_of(router.spec.box)}
+    return told
+
+
 RULES: tuple[Rule, ...] = (
     *(ENDS, ADDRESS, SUBNET, FAMILIES, OPTIONS, ONE_SIDED),
-    *(BOX_AS_OUTSIDE, TOO_FEW, SLOW_BFD, LOOPBACK_ROUTE),
+    *(BOX_AS_OUTSIDE, TOO_FEW, SLOW_BFD, LOOPBACK_ROUTE, ONE_SIDED_SETTING),
 )
 CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     families_are_spoken,
