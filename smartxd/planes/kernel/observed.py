@@ -6,7 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from smartxd.objects import ObjectRef
-from smartxd.planes.kernel.state import ADDRESS_PROTOCOL, NEWBORN_GROUP, Bridge, Link, Vxlan, marked_owner
+from smartxd.planes.kernel.state import (
+    NEWBORN_GROUP,
+    PROTOCOL,
+    Bridge,
+    Host,
+    Link,
+    NextHop,
+    PortSettings,
+    Station,
+    Vlan,
+    VlanRange,
+    Vxlan,
+    marked_owner,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,14 +27,38 @@ class ObservedVxlan:
     """What makes a link a VTEP."""
 
     vni: int
-    group: str
+    local: str = ""
+    group: str = ""
     """The multicast group, or the one remote VTEP; empty when there is none."""
-    local: str
-    underlay: str
+    underlay: str = ""
     """Name of the link that carries the outer packets; empty when the routes decide."""
-    port: int
-    ttl: int
-    learning: bool
+    port: int = 4789
+    ttl: int = 0
+    learning: bool = True
+    remotes: frozenset[str] = frozenset()
+    """Permanent entries of its forwarding table for the all-zero MAC, ``group`` aside."""
+    stations: frozenset[Station] = frozenset()
+    """Permanent entries for other MACs, with a remote VTEP each; none that EVPN made."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedBridge:
+    """What makes a link a virtual switch."""
+
+    vlan_aware: bool = False
+    default_pvid: int = 1
+    vlans: tuple[VlanRange, ...] = ()
+    stp: bool = False
+    multicast_snooping: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedPort:
+    """A link as the port of a bridge."""
+
+    state: str = "forwarding"
+    """``forwarding``, ``disabled``, …"""
+    settings: PortSettings = PortSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +68,31 @@ class ObservedLink:
     name: str
     index: int
     kind: str = ""
-    """``vxlan``, ``bridge``, ``veth``, …; empty for hardware and loopback."""
+    """``vxlan``, ``bridge``, ``vlan``, ``veth``, ``tun``, …; empty for hardware and loopback."""
     mtu: int = 1500
     up: bool = True
     """Administratively; whether it has a carrier is another matter."""
+    mac: str = ""
+    mac_assigned: bool = False
+    """Whether somebody set the MAC (addr_assign_type 3): a bridge's own is that of a port otherwise."""
     alias: str = ""
     group: int = 0
     master: str = ""
     """Name of the bridge (or bond, or VRF) of which it is a port; empty when of none."""
-    port_state: str = ""
-    """As a port of a bridge: ``forwarding``, ``disabled``, …"""
+    port: ObservedPort | None = None
+    """As a port of a bridge."""
+    link_local: bool = True
+    """Whether the kernel gives it an IPv6 link-local address (addr_gen_mode other than none)."""
+    forwarding4: bool = False
+    forwarding6: bool = False
+    peer_namespace: str | None = None
+    """Name of the network namespace of the other end, where that is another and has one."""
     vxlan: ObservedVxlan | None = None
+    bridge: ObservedBridge | None = None
+    vlan: tuple[str, int] | None = None
+    """Of an 802.1Q link: the link that it is on, and its VLAN."""
+    hosts: frozenset[Host] = frozenset()
+    """Permanent neighbour entries on it that bear smartxd's protocol number."""
 
     @property
     def owner(self) -> ObjectRef | None:
@@ -55,21 +106,51 @@ class ObservedLink:
 
     def as_state(self, owner: ObjectRef) -> Link | None:
         """The link in the words of the desired state; None when it is of a kind that smartxd never makes."""
-        if self.kind == "bridge":
-            return Bridge(owner, self.name, self.mtu)
-        if self.kind == "vxlan" and (v := self.vxlan):
+        if self.bridge is not None:
+            return Bridge(
+                owner=owner,
+                name=self.name,
+                mtu=self.mtu,
+                mac=self.mac if self.mac_assigned else "",
+                vlan_aware=self.bridge.vlan_aware,
+                vlans=self.bridge.vlans,
+                stp=self.bridge.stp,
+                multicast_snooping=self.bridge.multicast_snooping,
+                link_local=self.link_local,
+                forwarding4=self.forwarding4,
+                forwarding6=self.forwarding6,
+                hosts=self.hosts,
+            )
+        if self.vlan is not None:
+            return Vlan(
+                owner=owner,
+                name=self.name,
+                bridge=self.vlan[0],
+                vid=self.vlan[1],
+                mtu=self.mtu,
+                mac=self.mac if self.mac_assigned else "",
+                link_local=self.link_local,
+                forwarding4=self.forwarding4,
+                forwarding6=self.forwarding6,
+                hosts=self.hosts,
+            )
+        if self.vxlan is not None:
+            v = self.vxlan
             return Vxlan(
                 owner=owner,
                 name=self.name,
                 vni=v.vni,
-                group=v.group,
                 local=v.local,
-                underlay=v.underlay,
                 bridge=self.master,
                 mtu=self.mtu,
+                group=v.group,
+                underlay=v.underlay,
                 port=v.port,
                 ttl=v.ttl,
                 learning=v.learning,
+                remotes=v.remotes,
+                stations=v.stations,
+                settings=self.port.settings if self.port is not None else PortSettings(),
             )
         return None
 
@@ -86,17 +167,31 @@ class ObservedAddress:
     @property
     def marked(self) -> bool:
         """Whether it bears smartxd's mark."""
-        return self.protocol == ADDRESS_PROTOCOL
+        return self.protocol == PROTOCOL
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedRoute:
+    """A route that bears smartxd's protocol number; those of others are not looked at."""
+
+    destination: str
+    metric: int
+    table: int
+    hops: tuple[NextHop, ...] = ()
+    """Sorted as the kernel says them; empty for a blackhole."""
+    blackhole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class KernelObserved:
-    """All links and addresses of the network namespace."""
+    """The network of a namespace at one moment."""
 
     links: Mapping[str, ObservedLink] = field(default_factory=dict)
     """By name."""
     addresses: Mapping[tuple[str, str], ObservedAddress] = field(default_factory=dict)
     """By link and address."""
+    routes: Mapping[tuple[str, int, int], ObservedRoute] = field(default_factory=dict)
+    """By destination, metric and table."""
     marks_addresses: bool = True
     """Whether the kernel keeps IFA_PROTO; where it does not, the inventory alone says whose an address is."""
 
@@ -114,3 +209,4 @@ class FdbEntry:
     """Index of the bridge, in the table of a bridge."""
     permanent: bool = False
     """Configured, not learned."""
+    vlan: int = 0
