@@ -73,8 +73,6 @@ class ObservedLink:
     up: bool = True
     """Administratively; whether it has a carrier is another matter."""
     mac: str = ""
-    mac_assigned: bool = False
-    """Whether somebody set the MAC (addr_assign_type 3): a bridge's own is that of a port otherwise."""
     alias: str = ""
     group: int = 0
     master: str = ""
@@ -111,7 +109,7 @@ class ObservedLink:
                 owner=owner,
                 name=self.name,
                 mtu=self.mtu,
-                mac=self.mac if self.mac_assigned else "",
+                mac=self.mac,
                 vlan_aware=self.bridge.vlan_aware,
                 vlans=self.bridge.vlans,
                 stp=self.bridge.stp,
@@ -128,7 +126,7 @@ class ObservedLink:
                 bridge=self.vlan[0],
                 vid=self.vlan[1],
                 mtu=self.mtu,
-                mac=self.mac if self.mac_assigned else "",
+                mac=self.mac,
                 link_local=self.link_local,
                 forwarding4=self.forwarding4,
                 forwarding6=self.forwarding6,

@@ -91,7 +91,7 @@ class Bridge:
     name: str
     mtu: int
     mac: str = ""
-    """Empty: the kernel chooses one."""
+    """Empty: whichever the kernel chooses, or it has already."""
     vlan_aware: bool = False
     """VLAN filtering; a port has the VLANs that it is given and no other (default_pvid 0)."""
     vlans: tuple[VlanRange, ...] = ()
