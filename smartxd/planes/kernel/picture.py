@@ -28,6 +28,7 @@ class Picture:
         self._routes: tuple[bytes, ...] = ()
         self._around = Around()
         self._decoded: dict[int, Decoded] = {}
+        self._down: set[int] = set()
         self._touched: set[int] = set()
         """Links to make anew."""
         self._moved: set[int] = set()
@@ -43,6 +44,11 @@ class Picture:
     def indices(self) -> Collection[int]:
         """The links that there are."""
         return self._messages.keys()
+
+    @property
+    def down(self) -> Collection[int]:
+        """The links that are not up."""
+        return self._down
 
     @property
     def has_routes(self) -> bool:
@@ -69,6 +75,8 @@ class Picture:
             message = found.get(index)
             name = link_messages.name_of(message) if message is not None else None
             aware = message is not None and link_messages.knows_vlans(message)
+            up = message is None or link_messages.is_up(message)
+            (self._down.discard if up else self._down.add)(index)
             was = around.names.get(index), index in around.aware
             if was == (name, aware):
                 continue

@@ -19,10 +19,12 @@ The kernel does some things without a word; what it says near them counts for th
   goes down or away, or an address goes. A link that is down or away has everything about it read again.
 - A veth's other end moves to another namespace: the other end's own coming or going is told.
 - ``addr_gen_mode`` by sysctl: the link-local address that comes of it is told.
+- Of a link that is down, the kernel does not tell when its alias, its group or what makes it a bridge or a
+  VTEP change: links that are down are read again at each look.
 - VLANs of ports change with the bridge's default PVID: the group of VLANs is told, that of links is not.
 
-What nothing tells (a permanent entry made one that ages by hand, ``addr_gen_mode`` of a link that is down) is
-found by the next full reading: ``resync``, which is also what follows where messages were lost.
+What nothing tells (a permanent entry made one that ages by hand) is found by the next full
+reading: ``resync``, which is also what follows where messages were lost.
 """
 
 from __future__ import annotations
@@ -79,6 +81,7 @@ class View:
         with self._lock:
             self._multicast.drain(self._changes)
             changes = self._changes
+            changes.links |= self._picture.down
             if changes:
                 # Should reading fail, everything is read the next time.
                 self._changes = Changes(lost=True)
