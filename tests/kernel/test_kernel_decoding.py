@@ -39,10 +39,7 @@ def bridge_set(box: Any, arguments: str) -> None:
 
 @live
 def test_a_bridge_and_its_port(box: Any, rtnl: Rtnl) -> None:
-    box.ip(
-        "link add br0 address 02:00:00:00:00:01 group 77 type bridge "
-        "stp_state 1 mcast_snooping 0"
-    )
+    box.ip("link add br0 address 02:00:00:00:00:01 group 77 type bridge stp_state 1 mcast_snooping 0")
     box.ip("link set br0 alias smartxd:Tunnel/t up")
     box.ip("link add plain type bridge")
     box.ip("link set wan master br0")
@@ -129,7 +126,11 @@ def test_forwarding_and_link_local_addresses_per_link(box: Any, rtnl: Rtnl) -> N
     box.ip("link set wan-peer addrgenmode none")
     box.ip("link add tiny mtu 1000 type bridge")
     found = observe(rtnl).links
-    assert (found["wan"].forwarding4, found["wan"].forwarding6, found["wan"].link_local) == (True, False, True)
+    assert (found["wan"].forwarding4, found["wan"].forwarding6, found["wan"].link_local) == (
+        True,
+        False,
+        True,
+    )
     peer = found["wan-peer"]
     assert (peer.forwarding4, peer.forwarding6, peer.link_local) == (False, True, False)
     assert not found["tiny"].link_local, "IPv6 needs 1280 bytes"
@@ -192,7 +193,9 @@ def test_routes_are_those_of_smartxd(box: Any, rtnl: Rtnl) -> None:
     via = NextHop("192.0.2.9", "wan")
     expected = [
         ObservedRoute("10.0.0.0/8", 7, 254, (via,)),
-        ObservedRoute("10.1.0.0/16", 0, 254, (NextHop("192.0.2.9", "wan", 3), NextHop("192.0.3.9", "wan-peer"))),
+        ObservedRoute(
+            "10.1.0.0/16", 0, 254, (NextHop("192.0.2.9", "wan", 3), NextHop("192.0.3.9", "wan-peer"))
+        ),
         ObservedRoute("10.2.0.0/16", 0, 1000, blackhole=True),
         ObservedRoute("10.3.0.0/16", 0, 254),
         ObservedRoute("10.4.0.0/16", 0, 254, (NextHop(link="wan"),)),
@@ -225,7 +228,9 @@ def vlan_message(index: int, *entries: bytes) -> bytes:
 
 
 def link_message(index: int, name: str, *attributes: bytes) -> bytes:
-    return struct.pack("=BxHiII", 0, 1, index, 1, 0) + attribute(3, name.encode() + b"\0") + b"".join(attributes)
+    return (
+        struct.pack("=BxHiII", 0, 1, index, 1, 0) + attribute(3, name.encode() + b"\0") + b"".join(attributes)
+    )
 
 
 def bridge_message(index: int, name: str, *, aware: bool) -> bytes:

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import random
-import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 from smartxd.planes.kernel import observe
 from smartxd.planes.kernel.multicast import BUFFER_BYTES, Changes, Multicast
-from smartxd.planes.kernel.observed import KernelObserved
+from smartxd.planes.kernel.observed import KernelObserved, ObservedLink
 from smartxd.planes.kernel.rtnl import Rtnl
 from smartxd.planes.kernel.view import View
 
@@ -47,8 +46,10 @@ class Sight:
         for _ in range(100):
             kept = self.view.observed()
             fresh = self.fresh()
-            if self.view.observed() is kept:
-                found = differences(kept, fresh)
+            found = differences(kept, fresh)
+            # The kernel tells of an IPv6 address later than it shows it.
+            late = all(line.startswith("('") and "::" in line for line in found) and found
+            if self.view.observed() is kept and not late:
                 assert not found, f"{found} after {what}"
                 assert kept == fresh
                 return kept
@@ -120,7 +121,14 @@ def test_names_are_swapped(box: Any, looked: Sight) -> None:
     box.ip("link set wan master sw1")
     box.ip("route add 10.0.0.0/8 via 192.0.2.9 proto 83")
     looked.check()
-    box.batch(["link set sw1 name sw3", "link set sw2 name sw1", "link set sw3 name sw2", "link set wan-peer name end"])
+    box.batch(
+        [
+            "link set sw1 name sw3",
+            "link set sw2 name sw1",
+            "link set sw3 name sw2",
+            "link set wan-peer name end",
+        ]
+    )
     assert looked.check().links["wan"].master == "sw2"
 
 
@@ -229,24 +237,30 @@ class Chaos:
         self._box, self._other = box, other
         self._random = random.Random(seed)
         self.done: Counter[str] = Counter()
+        self.links: Mapping[str, ObservedLink] = {}
 
     def change(self) -> str:
         pick = self._random.choice
         made: Callable[[], str] = pick(
-            [self.born, self.link, self.link, self.port, self.dead, self.moved, self.address, self.address]
-            + [self.fdb, self.fdb, self.host, self.host, self.route, self.route, self.sysctl, self.kind]
+            [self.born] * 4
+            + [self.link, self.plugging, self.address, self.fdb, self.host, self.route, self.port] * 3
+            + [self.kind, self.sysctl] * 2
+            + [self.dead, self.moved]
         )
         command = made()
-        done = (self._other if made == self.moved and "netns " + self._box.name in command else self._box).run(
-            command, check=False
-        )
+        done = (
+            self._other if made == self.moved and "netns " + self._box.name in command else self._box
+        ).run(command, check=False)
         self.done[made.__name__] += done.returncode == 0
         return f"{command}: {done.stderr.strip()}"
 
-    def name(self) -> str:
-        with self._box.inside():
-            names = [name for _, name in socket.if_nameindex() if name != "lo"]
-        return self._random.choice([*names, "wan"])
+    def name(self, kind: str = "") -> str:
+        """Of a link that was there a moment ago; of a kind, if there was one."""
+        names = [name for name, link in self.links.items() if kind in ("", link.kind) and name != "lo"]
+        return self._random.choice(sorted(names) or ["wan"])
+
+    def plugged(self) -> str:
+        return self._random.choice(sorted(n for n, link in self.links.items() if link.port) or ["wan"])
 
     def new(self) -> str:
         return f"n{self._random.randrange(12)}"
@@ -280,21 +294,28 @@ class Chaos:
 
     def link(self) -> str:
         return f"ip link set {self.name()} " + self._random.choice(
-            ["up", "up", "down", "nomaster", f"master {self.name()}", f"master {self.name()}"]
+            ["up", "up", "down", "nomaster"]
             + [f"name {self.new()}", f"mtu {self._random.randrange(1200, 1500)}", f"address {self.mac()}"]
             + [f"alias {self.new()}", f"group {self._random.randrange(9)}", "addrgenmode none"]
             + ["addrgenmode eui64", "up"]
         )
 
+    def plugging(self) -> str:
+        port = self.name(self._random.choice(["vxlan", "veth", "macvlan"]))
+        return f"ip link set {port} master {self.name('bridge')}"
+
     def kind(self) -> str:
-        return f"ip link set {self.name()} type " + self._random.choice(
-            ["bridge stp_state 1", "bridge stp_state 0", "bridge mcast_snooping 0", "vxlan ttl 7"]
-            + ["vxlan group 239.1.1.2 dev wan", "vxlan remote 192.0.2.8", "vxlan local 192.0.2.3"]
-        )
+        if self._random.random() < 0.5:
+            option = self._random.choice(["stp_state 1", "stp_state 0", "mcast_snooping 0"])
+            return f"ip link set {self.name('bridge')} type bridge {option}"
+        name = self.name("vxlan")
+        vxlan = self.links[name].vxlan if name in self.links else None
+        option = self._random.choice(["group 239.1.1.2 dev wan", "remote 192.0.2.8", "local 192.0.2.3"])
+        return f"ip link set {name} type vxlan id {vxlan.vni if vxlan else 1} {option}"
 
     def port(self) -> str:
         flag = self._random.choice(["learning", "isolated", "neigh_suppress"])
-        return f"bridge link set dev {self.name()} {flag} {self._random.choice(['on', 'off'])}"
+        return f"bridge link set dev {self.plugged()} {flag} {self._random.choice(['on', 'off'])}"
 
     def moved(self) -> str:
         if self._random.random() < 0.5:
@@ -312,10 +333,10 @@ class Chaos:
 
     def fdb(self) -> str:
         entry = self._random.choice(
-            [f"{ZERO} dev {self.name()} dst {self.vtep()} self permanent"] * 2
-            + [f"{self.mac()} dev {self.name()} dst {self.vtep()} self permanent"] * 2
-            + [f"{self.mac()} dev {self.name()} dst {self.vtep()} self static"]
-            + [f"{self.mac()} dev {self.name()} master static"]
+            [f"{ZERO} dev {self.name('vxlan')} dst {self.vtep()} self permanent"] * 2
+            + [f"{self.mac()} dev {self.name('vxlan')} dst {self.vtep()} self permanent"] * 2
+            + [f"{self.mac()} dev {self.name('vxlan')} dst {self.vtep()} self static"]
+            + [f"{self.mac()} dev {self.plugged()} master static"]
         )
         return f"bridge fdb {self._random.choice(['append', 'add', 'del'])} {entry}"
 
@@ -354,7 +375,8 @@ class Chaos:
 def test_after_any_change_the_view_is_what_a_fresh_look_shows(
     box: Any, namespace: Any, seed: int, buffer_bytes: int
 ) -> None:
-    box.run("sysctl -qw net.ipv6.conf.default.accept_dad=0")
+    for where in ("all", "default", "wan", "wan-peer"):  # Addresses are told of at once, or nearly so.
+        box.run(f"sysctl -qw net/ipv6/conf/{where}/accept_dad=0")
     chaos = Chaos(box, namespace(), seed)
     past: list[str] = []
     with sight(box, buffer_bytes) as looked:
@@ -368,6 +390,7 @@ def test_after_any_change_the_view_is_what_a_fresh_look_shows(
                         "link set wan up",
                     ]
                 )
+            chaos.links = looked.view.observed().links
             past += [chaos.change() for _ in range(1 + (step % 10 == 9) * 5)]
             looked.check(past[-8:])
     assert min(chaos.done.values()) > 3, chaos.done

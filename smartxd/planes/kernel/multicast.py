@@ -65,8 +65,8 @@ class Changes:
     """The kernel told more than there was room for."""
 
     def __bool__(self) -> bool:
-        # Whatever else changes, the link's index stands among those of links.
-        return bool(self.links or self.routes or self.lost)
+        # Who is among the others is among links, addresses that are doubted aside.
+        return bool(self.links or self.addresses or self.routes or self.lost)
 
     def file(self, head: bytes) -> None:
         """Note what a message is about; its head is enough."""

@@ -45,6 +45,11 @@ class Picture:
         """The links that there are."""
         return self._messages.keys()
 
+    def index(self, name: str) -> int | None:
+        """Of the link of that name when it was last observed."""
+        link = self._by_name.get(name)
+        return link.index if link is not None else None
+
     @property
     def down(self) -> Collection[int]:
         """The links that are not up."""

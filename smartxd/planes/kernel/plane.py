@@ -10,7 +10,7 @@ from smartxd.planes.kernel.diff import plan
 from smartxd.planes.kernel.observe import observe_fdb
 from smartxd.planes.kernel.observed import KernelObserved
 from smartxd.planes.kernel.rtnl import Rtnl
-from smartxd.planes.kernel.state import PLANE, KernelState
+from smartxd.planes.kernel.state import PLANE, Address, KernelState
 from smartxd.planes.kernel.view import View
 from smartxd.reconcile.plan import Ownership, Plan, Result
 from smartxd.report import BridgeReport, TunnelReport
@@ -43,7 +43,12 @@ class KernelPlane:
 
     def apply(self, plan: Plan, observed: KernelObserved) -> Iterator[Result]:
         """Do the steps; PlaneError ``NotPermitted`` when this process may not."""
-        return apply(self._rtnl, plan, observed)
+        # The kernel tells of an IPv6 address later than it has it.
+        added = {a.new.link for a in plan.actions if isinstance(a.new, Address)}
+        try:
+            yield from apply(self._rtnl, plan, observed)
+        finally:
+            self.view.doubt(added)
 
     def forwarding(
         self, desired: KernelState, observed: KernelObserved

@@ -21,10 +21,12 @@ The kernel does some things without a word; what it says near them counts for th
 - ``addr_gen_mode`` by sysctl: the link-local address that comes of it is told.
 - Of a link that is down, the kernel does not tell when its alias, its group or what makes it a bridge or a
   VTEP change: links that are down are read again at each look.
+- An IPv6 address is told of when its duplicate address detection has ended, a second later or so: who adds
+  one says so (``doubt``), and others' are seen that much later.
 - VLANs of ports change with the bridge's default PVID: the group of VLANs is told, that of links is not.
 
-What nothing tells (a permanent entry made one that ages by hand) is found by the next full
-reading: ``resync``, which is also what follows where messages were lost.
+What nothing tells (a permanent entry made one that ages by hand) is found by the next full reading:
+``resync``, which is also what follows where messages were lost.
 """
 
 from __future__ import annotations
@@ -70,6 +72,11 @@ class View:
         """Read everything anew when next observed."""
         with self._lock:
             self._changes.lost = True
+
+    def doubt(self, links: Iterable[str]) -> None:
+        """Read the addresses of links, by name, when next observed."""
+        with self._lock:
+            self._changes.addresses |= {i for name in links if (i := self._picture.index(name)) is not None}
 
     def take_in(self) -> None:
         """Note what has been told without reading what changed: makes room for more."""
