@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pyroute2.netlink.rtnl.iprsocket import IPRSocket
@@ -14,7 +14,11 @@ from smartxd.planes.kernel import decode
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-RTM_GETNEIGH = 30
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWNETCONF = 80
+RTM_GETNSID = 90
+RTM_NEWVLAN, RTM_DELVLAN, RTM_GETVLAN = 112, 113, 114
 
 _REQUEST, _ACK, _DUMP, _EXCL, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
 CHANGE = _REQUEST | _ACK
@@ -27,6 +31,7 @@ _DUMP_TRIES = 8
 _WINDOW = 64
 """Changes on their way at once: their answers fit into a socket's smallest buffer."""
 _HEADER = struct.Struct("=IHHII")
+_SOL_NETLINK, _GET_STRICT_CHK = 270, 12
 
 
 class Rtnl:
@@ -36,6 +41,8 @@ class Rtnl:
         self._socket = IPRSocket(ext_ack=True)
         self._socket.bind(groups=0)
         self._socket.socket.settimeout(TIMEOUT_S)
+        # Dumps are of what is asked for only: one link's addresses, one protocol's routes.
+        self._socket.socket.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
         self._lock = threading.Lock()
         self._sequence = 0
 
@@ -88,8 +95,10 @@ class Rtnl:
                     answers[message.sequence] = decode.error(message)
         return [answers[sequence] for sequence in sequences]
 
-    def dump(self, type_: int, body: bytes) -> list[bytes]:
+    def dump(self, type_: int, body: bytes, *, none_if: Collection[int] = ()) -> list[bytes]:
         """All objects of a family, a payload each; PlaneError where they cannot be had.
+
+        ``none_if`` are the kernel's errors that mean that there is none.
 
         What changes while it is dumped makes the dump inconsistent: then it is asked for again, a few times.
         It is never taken as it is: an object that it lacks would pass for one that is gone.
@@ -100,6 +109,8 @@ class Rtnl:
                     self._send(type_, body, _REQUEST | _DUMP)
                     payloads, interrupted = self._answer(acknowledged=False)
                 except OSError as err:
+                    if err.errno in none_if:
+                        return []
                     raise PlaneError(
                         "KernelRefused",
                         f"the kernel does not say what there is: {err.strerror or err}",
