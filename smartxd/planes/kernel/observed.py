@@ -80,7 +80,7 @@ class ObservedLink:
     port: ObservedPort | None = None
     """As a port of a bridge."""
     link_local: bool = True
-    """Whether the kernel gives it an IPv6 link-local address (addr_gen_mode other than none)."""
+    """Whether it has IPv6 (disable_ipv6 is 0), and with it a link-local address."""
     forwarding4: bool = False
     forwarding6: bool = False
     peer_namespace: str | None = None

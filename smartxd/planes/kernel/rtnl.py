@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from pyroute2.netlink.rtnl.iprsocket import IPRSocket
 
@@ -28,8 +27,10 @@ TIMEOUT_S = 30.0
 """For one answer. Others may hold the kernel's RTNL lock for seconds while they delete thousands of links."""
 _RECEIVE_BYTES = 1 << 17
 _DUMP_TRIES = 8
-_WINDOW = 64
+WINDOW = 64
 """Changes on their way at once: their answers fit into a socket's smallest buffer."""
+_QUESTIONS = 32
+"""Questions on their way at once: an answer about a link takes some 2 kB of the buffer."""
 _HEADER = struct.Struct("=IHHII")
 _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
 
@@ -37,7 +38,9 @@ _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
 class Rtnl:
     """An open socket in the network namespace of the thread that makes it; any thread may use it."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: int = WINDOW) -> None:
+        """At most ``window`` changes are on their way at once."""
+        self._window = window
         self._socket = IPRSocket(ext_ack=True)
         self._socket.bind(groups=0)
         self._socket.socket.settimeout(TIMEOUT_S)
@@ -49,13 +52,6 @@ class Rtnl:
     def close(self) -> None:
         """Give the socket back; it cannot be used again."""
         self._socket.close()
-
-    def request(self, type_: int, message: Any, flags: int) -> None:
-        """Have the kernel do what a pyroute2 message says; OSError carries its reason."""
-        with self._lock:
-            self._sequence += 1
-            self._socket.put(message, msg_type=type_, msg_flags=flags, msg_seq=self._sequence)
-            self._answer(acknowledged=True)
 
     def get(self, type_: int, body: bytes) -> bytes:
         """The one object that ``body`` asks for; OSError when there is none."""
@@ -70,21 +66,41 @@ class Rtnl:
             self._send(type_, body, CHANGE)
             self._answer(acknowledged=True)
 
-    def batch(self, changes: Sequence[tuple[int, bytes]]) -> list[OSError | None]:
-        """Have the kernel make several changes, in order: why it refused each, None where it did not.
+    def gets(self, type_: int, bodies: Sequence[bytes]) -> list[bytes | None]:
+        """The one object that each of ``bodies`` asks for, None where there is none; many at once."""
+        found: list[bytes | None] = []
+        with self._lock:
+            for start in range(0, len(bodies), _QUESTIONS):
+                window = bodies[start : start + _QUESTIONS]
+                first = self._sequence + 1
+                self._socket.socket.send(b"".join(self._packed(type_, body, _REQUEST) for body in window))
+                found += self._answered(range(first, first + len(window)))
+        return found
 
-        Many are on their way at once; a refusal does not stop those behind it.
+    def batch(self, changes: Sequence[tuple[int, int, bytes]]) -> list[OSError | None]:
+        """Have the kernel make several changes (type, flags, body), in order.
+
+        Returns why it refused each, None where it did not. Many are on their way at once; a refusal does not
+        stop those behind it.
         """
         refusals: list[OSError | None] = []
         with self._lock:
-            for start in range(0, len(changes), _WINDOW):
-                window = changes[start : start + _WINDOW]
+            for start in range(0, len(changes), self._window):
+                window = changes[start : start + self._window]
                 first = self._sequence + 1
-                self._socket.socket.send(
-                    b"".join(self._packed(type_, body, CHANGE) for type_, body in window)
-                )
+                self._socket.socket.send(b"".join(self._packed(t, body, flags) for t, flags, body in window))
                 refusals += self._acknowledged(range(first, first + len(window)))
         return refusals
+
+    def _answered(self, sequences: range) -> list[bytes | None]:
+        """The kernel's answers to questions, in their order."""
+        answers: dict[int, bytes | None] = {}
+        while len(answers) < len(sequences):
+            for message in decode.messages(self._receive()):
+                if message.sequence in sequences:
+                    refused = message.type == decode.NLMSG_ERROR
+                    answers[message.sequence] = None if refused else message.payload
+        return [answers[sequence] for sequence in sequences]
 
     def _acknowledged(self, sequences: range) -> list[OSError | None]:
         """The kernel's answers to changes, in their order; it answers in that order too."""

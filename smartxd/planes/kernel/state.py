@@ -99,7 +99,7 @@ class Bridge:
     stp: bool = False
     multicast_snooping: bool = True
     link_local: bool = False
-    """Whether it has an IPv6 link-local address: a switch that is no router needs none."""
+    """Whether it has IPv6, and with it a link-local address: a switch that is no router needs none."""
     forwarding4: bool = False
     """Whether IPv4 packets that come in by it are routed."""
     forwarding6: bool = False

@@ -23,8 +23,9 @@ _VXLAN_PORT, _VXLAN_GROUP6, _VXLAN_LOCAL6 = 15, 16, 17
 _BR_STP_STATE, _BR_VLAN_FILTERING, _BR_MCAST_SNOOPING, _BR_VLAN_DEFAULT_PVID = 5, 7, 23, 39
 _BRPORT_STATE, _BRPORT_LEARNING, _BRPORT_NEIGH_SUPPRESS, _BRPORT_ISOLATED = 1, 8, 32, 33
 _VLAN_ID = 1
-_INET_CONF, _INET6_CONF, _INET6_ADDR_GEN_MODE = 1, 2, 8
-_ADDR_GEN_MODE_NONE = 1
+_INET_CONF, _INET6_CONF = 1, 2
+_DISABLE_IPV6 = 26
+"""The place of disable_ipv6 among the numbers of IFLA_INET6_CONF (linux/ipv6.h)."""
 
 _IFINFOMSG = struct.Struct("=BxHiII")
 _PORT_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
@@ -55,6 +56,12 @@ def index_of(payload: bytes) -> int:
 def is_up(payload: bytes) -> bool:
     """Whether the link is up, administratively."""
     return bool(_IFINFOMSG.unpack_from(payload)[3] & IFF_UP)
+
+
+def basics(payload: bytes) -> tuple[int, str, int]:
+    """The link's index, alias and group."""
+    found = attributes(payload, _IFINFOMSG.size)
+    return index_of(payload), text(found.get(_IFALIAS, b"")), u32(found.get(_GROUP))
 
 
 def name_of(payload: bytes) -> str:
@@ -142,9 +149,9 @@ def _af_spec(families: Mapping[int, bytes]) -> tuple[bool, bool, bool]:
         forwarding4 = u32(attributes(families[AF_INET]).get(_INET_CONF)) != 0
     if AF_INET6 in families:
         six = attributes(families[AF_INET6])
-        forwarding6 = u32(six.get(_INET6_CONF)) != 0
-        mode = six.get(_INET6_ADDR_GEN_MODE)
-        link_local = mode is not None and mode[0] != _ADDR_GEN_MODE_NONE
+        conf = six.get(_INET6_CONF, b"")
+        forwarding6 = u32(conf) != 0
+        link_local = len(conf) > 4 * _DISABLE_IPV6 and not u32(conf[4 * _DISABLE_IPV6 :])
     return forwarding4, forwarding6, link_local
 
 
