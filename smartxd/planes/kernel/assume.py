@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -20,7 +20,6 @@ from smartxd.planes.kernel.observed import (
 from smartxd.planes.kernel.state import (
     PROTOCOL,
     Address,
-    Bridge,
     Forwarding,
     KernelState,
     Link,
@@ -57,7 +56,7 @@ class _Kernel:
     links: dict[str, ObservedLink]
     addresses: dict[tuple[str, str], ObservedAddress]
     routes: dict[tuple[str, int, int], ObservedRoute]
-    _index: Iterable[int] = field(init=False)
+    _index: Iterator[int] = field(init=False)
 
     def __post_init__(self) -> None:
         self._index = count(max((link.index for link in self.links.values()), default=0) + 1)
@@ -71,8 +70,7 @@ class _Kernel:
             case Route():
                 self._route(some, there=action.new is not None)
             case Forwarding():
-                on = {f"forwarding{some.family[-1]}": action.new is not None}
-                self.links[some.link] = replace(self.links[some.link], **on)
+                self._forward(some, on=action.new is not None)
             case Plug():
                 self._plug(some, there=action.new is not None)
             case _:
@@ -86,10 +84,11 @@ class _Kernel:
             if old is not None:
                 self._remove(old.name)
             if new is not None:
-                self.links[new.name] = self._shown(new, ObservedLink(new.name, next(iter(self._index))))
-        if isinstance(new, Bridge) and not new.vlan_aware:
-            for port in [link for link in self.links.values() if link.master == new.name and link.port]:
-                self.links[port.name] = replace(port, port=self._port(new.name, port.port.settings))
+                self.links[new.name] = self._shown(new, ObservedLink(new.name, next(self._index)))
+        if any(c.field == "vlan_aware" for c in action.changes):
+            for link in list(self.links.values()):
+                if link.master == new.name and link.port is not None:
+                    self.links[link.name] = replace(link, port=self._port(new.name, link.port.settings))
 
     def _updated(self, have: ObservedLink, action: Action) -> ObservedLink:
         """The link as wanted, save what is fixed or not said."""
@@ -183,6 +182,11 @@ class _Kernel:
             self.routes[key] = ObservedRoute(*key, route.hops, blackhole=not route.hops)
         else:
             self.routes.pop(key, None)
+
+    def _forward(self, want: Forwarding, *, on: bool) -> None:
+        have = self.links[want.link]
+        ipv4 = want.family == "ipv4"
+        self.links[want.link] = replace(have, forwarding4=on) if ipv4 else replace(have, forwarding6=on)
 
     def _plug(self, plug: Plug, *, there: bool) -> None:
         port = self._port(plug.bridge, plug.settings) if there else None

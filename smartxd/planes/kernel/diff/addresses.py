@@ -25,14 +25,10 @@ class Addresses:
     def _find_gone(self) -> None:
         """What the inventory has, the specs no longer ask for, and the kernel still has under our mark."""
         scene = self.scene
-        wanted = {(a.link, a.address) for a in scene.desired.addresses}
-        for id, owner in scene.recorded.items():
-            noun, _, rest = id.partition(" ")
-            if noun != "address":
-                continue
-            address, _, link = rest.partition(" dev ")
+        for id, owner in scene.unwanted("address"):
+            address, _, link = id.partition(" dev ")
             have = scene.observed.addresses.get((link, address))
-            if have is None or (link, address) in wanted:
+            if have is None:
                 continue
             if have.marked or not scene.observed.marks_addresses or link in scene.going:
                 self._gone[link, address] = action(Verb.DELETE, Address(owner, link, address), None)
@@ -82,7 +78,8 @@ class Addresses:
         staying = self._ipv4(self._gone)
         for a in self._coming:
             staying[a.link] += ":" not in a.address
-        early, late = [], []
+        early: list[Action] = []
+        late: list[Action] = []
         for (link, address), gone in sorted(self._gone.items()):
             bared = ":" not in address and not staying[link]
             now = scene.perishes(link) or ip(address) in coming or bared

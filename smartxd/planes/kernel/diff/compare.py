@@ -24,8 +24,8 @@ _FIELDS = {
 def differences(want: Link, have: ObservedLink, *, aware: bool) -> tuple[Change, ...]:
     """The changes that make ``have`` what is wanted, the mark among them.
 
-    ``aware``: the bridge of which it is to be a port is VLAN-aware. Both are values that stay the same objects
-    from round to round where nothing happens, so that comparing them once is enough.
+    ``aware``: the bridge of which it is to be a port is VLAN-aware. Both are values that stay the same
+    objects from round to round where nothing happens, so that comparing them once is enough.
     """
     if have.compared and have.compared[0] is want and have.compared[1] is aware:
         found: tuple[Change, ...] = have.compared[2]

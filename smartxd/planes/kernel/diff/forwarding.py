@@ -31,16 +31,16 @@ class Forwardings:
     def deletions(self) -> list[Action]:
         """What smartxd turned on, is on, and is wanted no more; not of a link that the state holds itself."""
         scene = self.scene
-        wanted = {f.id for f in scene.desired.forwarding}
         gone = []
-        for id, owner in scene.recorded.items():
-            family, _, link = id.partition(" forwarding dev ")
-            have = scene.observed.links.get(link)
-            if have is None or id in wanted or link in scene.wanted or scene.perishes(link):
-                continue
-            if _on(have, family):
-                gone.append(action(Verb.DELETE, Forwarding(owner, link, family), None))
-        return sorted(gone, key=lambda a: a.id)
+        for family in ("ipv4", "ipv6"):
+            for id, owner in scene.unwanted(family):
+                link = id.removeprefix("forwarding dev ")
+                have = scene.observed.links.get(link)
+                if have is None or link in scene.wanted or scene.perishes(link):
+                    continue
+                if _on(have, family):
+                    gone.append(action(Verb.DELETE, Forwarding(owner, link, family), None))
+        return gone
 
 
 def _on(link: ObservedLink, family: str) -> bool:

@@ -26,13 +26,16 @@ class _Whose(Enum):
     FOREIGN = auto()
 
 
+_SETTLED: tuple[_Whose, tuple[Change, ...]] = _Whose.OURS, ()
+
+
 @dataclass
 class Links:
     """Plans the links, each after what it is on."""
 
     scene: Scene
     _had: dict[str, tuple[_Whose, tuple[Change, ...]]] = field(default_factory=dict)
-    """Of the links that are there: whose they are and what is to be changed, as far as that was asked."""
+    """Of the links that are there but not as wanted by both keys: whose they are, and what differs."""
 
     def deletions(self) -> list[Action]:
         """Links that the inventory has, the specs no longer ask for, and the kernel still holds marked.
@@ -41,11 +44,10 @@ class Links:
         """
         scene = self.scene
         kept = {link.bridge for link in scene.desired.links if not isinstance(link, Bridge)}
-        kept |= scene.wanted.keys() | {rule.bridge for rule in scene.desired.ports}
+        kept |= {rule.bridge for rule in scene.desired.ports}
         gone: list[Link] = []
-        for id, owner in scene.recorded.items():
-            noun, _, name = id.partition(" ")
-            if noun != "link" or name in kept or name not in scene.observed.links:
+        for name, owner in scene.unwanted("link"):
+            if name in kept or name not in scene.observed.links:
                 continue
             have = scene.observed.links[name]
             state = have.as_state(owner)
@@ -98,8 +100,9 @@ class Links:
             return True
         changes = differences(want, have, aware=self._aware(want))
         recorded = scene.recorded.get(want.id)
-        # As wanted, the mark among it: whose it is only depends on the inventory.
-        whose = _Whose.OURS if not changes and recorded is not None else _whose(have, want.owner, recorded)
+        if not changes and recorded == want.owner:
+            return True
+        whose = _whose(have, want.owner, recorded)
         if whose is _Whose.FOREIGN and not _unfit(want, changes) and want.owner in scene.desired.adopt:
             whose = _Whose.ADOPTABLE
         elsewhere = whose is _Whose.ADOPTABLE and any(c.field == "kind" for c in changes)
@@ -152,9 +155,10 @@ class Links:
     def _seeks(self, want: Vxlan) -> bool:
         """Whether it is to be made or made anew, with a VNI that it must get."""
         have = self.scene.observed.links.get(want.name)
-        if have is None or have.vxlan is None or self.scene.perishes(want.name):
+        if have is None or have.vxlan is None:
             return True
-        return self._had[want.name][0] is _Whose.OURS and segment(have.vxlan) != segment(want)
+        whose, _ = self._had.get(want.name, _SETTLED)
+        return whose is _Whose.OURS and segment(have.vxlan) != segment(want)
 
     def _warn(self, wanted: Iterable[Vxlan]) -> None:
         scene = self.scene
@@ -175,12 +179,15 @@ class Links:
         if have is None:
             self._make(action(Verb.CREATE, None, want))
             return
-        whose, changes = self._had[want.name]
+        whose, changes = self._had.get(want.name, _SETTLED)
+        falls, unplugged = scene.falls(have), bool(have.master) and not scene.master(have)
+        if want.name not in self._had and not falls and not unplugged:
+            return
         old = have.as_state(want.owner)
-        if scene.falls(have):
+        if falls:
             self._make(action(Verb.RECREATE, old, want, changes, Disruption.RECREATE))
             return
-        if have.master and not scene.master(have) and isinstance(want, Vxlan):
+        if unplugged and isinstance(want, Vxlan):
             loose = replace(have, master="", port=None)
             changes = differences(want, loose, aware=self._aware(want))
         fixed = _fixed(want, changes)

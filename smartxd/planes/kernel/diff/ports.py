@@ -22,9 +22,7 @@ class Ports:
     """The rule for each link that one speaks of."""
 
     def __post_init__(self) -> None:
-        rules = sorted(
-            self.scene.desired.ports, key=lambda r: (r.owner, r.bridge, r.patterns, r.namespace or "")
-        )
+        rules = sorted(self.scene.desired.ports, key=repr)
         matchers = [(rule, _matcher(rule.patterns)) for rule in rules]
         for link in self.scene.observed.links.values() if rules else ():
             if not self._pluggable(link):
@@ -39,33 +37,28 @@ class Ports:
         ours = link.name in self.scene.wanted or link.newborn or link.alias.startswith(MARK_PREFIX)
         return not ours and link.bridge is None and link.name != "lo"
 
-    def _plugged(self) -> list[tuple[str, str, str]]:
-        """The entries of the inventory that are still true: id, link and bridge."""
+    def _plugged(self) -> list[Plug]:
+        """What the inventory has and is still so."""
         found = []
-        for id in self.scene.recorded:
-            noun, _, rest = id.partition(" ")
-            if noun != "port":
-                continue
-            name, _, bridge = rest.partition(" in ")
+        for port, owner in self.scene.unwanted("port"):
+            name, _, bridge = port.partition(" in ")
             have = self.scene.observed.links.get(name)
             if have is not None and have.master == bridge:
-                found.append((id, name, bridge))
-        return sorted(found)
+                found.append(Plug(owner, name, bridge, port_settings(have, bridge)))
+        return found
 
     def held(self) -> frozenset[str]:
         """The entries that are to stay in the inventory, although no desired state can name them."""
-        return frozenset(id for id, _, _ in self._plugged())
+        return frozenset(plug.id for plug in self._plugged())
 
     def deletions(self) -> list[Action]:
         """What no rule names any more, and still is where smartxd plugged it in."""
-        gone = []
-        for id, name, bridge in self._plugged():
-            have = self.scene.observed.links[name]
-            if name in self._ruled or not self._pluggable(have):
-                continue
-            there = port_settings(have, bridge)
-            gone.append(action(Verb.DELETE, Plug(self.scene.recorded[id], name, bridge, there), None))
-        return gone
+        links = self.scene.observed.links
+        return [
+            action(Verb.DELETE, plug, None)
+            for plug in self._plugged()
+            if plug.link not in self._ruled and self._pluggable(links[plug.link])
+        ]
 
     def plan(self) -> None:
         """Plug in what rules name; the bridges have been planned before."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from smartxd.planes.kernel.diff.scene import Scene, action
 from smartxd.planes.kernel.observed import ObservedRoute
@@ -16,35 +16,29 @@ class Routes:
     """Plans routes: their own protocol number is the mark, so that those of others are not even seen."""
 
     scene: Scene
-    _wanted: set[tuple[str, int, int]] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self._wanted = {_key(route) for route in self.scene.desired.routes}
 
     def deletions(self) -> tuple[list[Action], list[Action]]:
         """Those that would go with a link, before it goes, and those that wait until others are there."""
-        early, late = [], []
+        early: list[Action] = []
+        late: list[Action] = []
         for gone, have in self._gone():
             (early if self._falls(have, whole=False) else late).append(action(Verb.DELETE, gone, None))
         return early, late
 
     def _gone(self) -> list[tuple[Route, ObservedRoute]]:
-        """What the inventory has, the specs no longer ask for, and the kernel still has under our protocol."""
+        """What the inventory has, the specs no longer ask for, and the kernel still has as ours."""
         found = []
-        for id, owner in self.scene.recorded.items():
-            noun, *words = id.split(" ")
-            if noun != "route":
-                continue
-            destination, _, metric, _, table = words
+        for id, owner in self.scene.unwanted("route"):
+            destination, _, metric, _, table = id.split(" ")
             have = self.scene.observed.routes.get((destination, int(metric), int(table)))
-            if have is not None and _key(have) not in self._wanted:
+            if have is not None:
                 route = Route(owner, have.destination, have.hops, have.metric, have.table)
                 found.append((route, have))
         # A gateway is often reached by a route of its own, which goes after what needs it.
         return sorted(found, key=lambda pair: (not _by_gateway(pair[0]), pair[0].id))
 
     def plan(self) -> None:
-        """Plan what is wanted; links and addresses, by which gateways are reached, have been planned before."""
+        """Plan what is wanted; links and addresses, by which gateways are reached, come before."""
         for want in sorted(self.scene.desired.routes, key=lambda r: (_by_gateway(r), _key(r))):
             self._route(want)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from smartxd.objects import ObjectRef
@@ -32,7 +32,17 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.wanted: dict[str, Link] = {link.name: link for link in self.desired.links}
+        state = self.desired
+        ids = {o.id for o in (*state.links, *state.addresses, *state.routes, *state.forwarding)}
+        self._unwanted = [(id, self.recorded[id]) for id in sorted(self.recorded.keys() - ids)]
         self._bridges: dict[tuple[str, bool], tuple[str, str, bool] | None] = {}
+
+    def unwanted(self, noun: str) -> Iterator[tuple[str, ObjectRef]]:
+        """What follows ``noun`` in the ids that the inventory has and the desired state does not, and owners."""
+        for id, owner in self._unwanted:
+            first, _, rest = id.partition(" ")
+            if first == noun:
+                yield rest, owner
 
     def there(self, name: str) -> bool:
         """Whether the link is there to build upon, as far as has been planned."""
