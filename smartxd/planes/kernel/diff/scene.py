@@ -38,7 +38,7 @@ class Scene:
         self._bridges: dict[tuple[str, bool], tuple[str, str, bool] | None] = {}
 
     def unwanted(self, noun: str) -> Iterator[tuple[str, ObjectRef]]:
-        """What follows ``noun`` in the ids that the inventory has and the desired state does not, and owners."""
+        """What follows ``noun`` in the ids of the inventory that the state does not want, and owners."""
         for id, owner in self._unwanted:
             first, _, rest = id.partition(" ")
             if first == noun:
