@@ -95,7 +95,7 @@ def _claim(inventory: Inventory, plan: Plan) -> tuple[Plan, tuple[Result, ...]]:
 
 def _forget(plane: str, desired: State, inventory: Inventory, rest: Plan) -> None:
     """Strike what is neither wanted nor still to be deleted: it is gone, or its mark says it is not ours."""
-    keep = {o.id for o in desired.objects()} | {a.id for a in rest.actions}
+    keep = {o.id for o in desired.objects()} | {a.id for a in rest.actions} | rest.held
     gone = [o for o in inventory.owned() if o.plane == plane and o.id not in keep]
     with contextlib.suppress(StoreError):  # an entry too many is struck by the next round
         inventory.release(gone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from smartxd.objects import ObjectRef
 from smartxd.planes.kernel.state import (
@@ -91,6 +92,8 @@ class ObservedLink:
     """Of an 802.1Q link: the link that it is on, and its VLAN."""
     hosts: frozenset[Host] = frozenset()
     """Permanent neighbour entries on it that bear smartxd's protocol number."""
+    compared: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The diff's notes of what it was compared with, good as long as it is this very object."""
 
     @property
     def owner(self) -> ObjectRef | None:
