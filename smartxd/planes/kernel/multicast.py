@@ -39,6 +39,8 @@ BUFFER_BYTES = 16 << 20
 """Some 5,000 messages of links; the kernel takes the memory only while it is used."""
 
 _HEAD_BYTES = 64
+_AT_ONCE = 100_000
+"""More is left for the next time: who changes the network without end stops nothing else."""
 _HEADER = struct.Struct("=IHH8x")
 _IFINFOMSG = struct.Struct("=BxHiI")
 _IFADDRMSG = struct.Struct("=B3xI")
@@ -57,6 +59,8 @@ class Changes:
     vlans: set[int] = field(default_factory=set)
     fdb: set[int] = field(default_factory=set)
     hosts: set[int] = field(default_factory=set)
+    doubted: set[str] = field(default_factory=set)
+    """Names of links of which not everything may have been told."""
     routes: bool = False
     """A route of smartxd's has been changed."""
     flushed: bool = False
@@ -65,8 +69,8 @@ class Changes:
     """The kernel told more than there was room for."""
 
     def __bool__(self) -> bool:
-        # Who is among the others is among links, addresses that are doubted aside.
-        return bool(self.links or self.addresses or self.routes or self.lost)
+        # Whatever else changes on a link, its index stands among those of links.
+        return bool(self.links or self.routes or self.doubted or self.lost)
 
     def file(self, head: bytes) -> None:
         """Note what a message is about; its head is enough."""
@@ -135,10 +139,10 @@ class Multicast:
         self._socket.close()
 
     def drain(self, changes: Changes) -> int:
-        """Note all that has been told since the last time; the number of messages."""
+        """Note what has been told since the last time; the number of messages."""
         count = 0
         receive, file = self._socket.recv, changes.file
-        while True:
+        while count < _AT_ONCE:
             try:
                 head = receive(_HEAD_BYTES)
             except BlockingIOError:
@@ -150,6 +154,7 @@ class Multicast:
                 continue
             count += 1
             file(head)
+        return count
 
 
 # The filter: classic BPF, run by the kernel on each message before it takes any room in the buffer.

@@ -45,10 +45,9 @@ class Picture:
         """The links that there are."""
         return self._messages.keys()
 
-    def index(self, name: str) -> int | None:
-        """Of the link of that name when it was last observed."""
-        link = self._by_name.get(name)
-        return link.index if link is not None else None
+    def indices_of(self, names: Collection[str]) -> set[int]:
+        """Of the links with these names."""
+        return {index for index, name in self._around.names.items() if name in names} if names else set()
 
     @property
     def down(self) -> Collection[int]:

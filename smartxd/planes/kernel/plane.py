@@ -10,10 +10,13 @@ from smartxd.planes.kernel.diff import plan
 from smartxd.planes.kernel.observe import observe_fdb
 from smartxd.planes.kernel.observed import KernelObserved
 from smartxd.planes.kernel.rtnl import Rtnl
-from smartxd.planes.kernel.state import PLANE, Address, KernelState
+from smartxd.planes.kernel.state import PLANE, Address, Bridge, KernelState, Vlan
 from smartxd.planes.kernel.view import View
 from smartxd.reconcile.plan import Ownership, Plan, Result
 from smartxd.report import BridgeReport, TunnelReport
+
+_WITH_ADDRESSES = (Address, Bridge, Vlan)
+"""Of whose addresses and hosts the kernel does not tell everything, or not at once."""
 
 
 class KernelPlane:
@@ -43,12 +46,12 @@ class KernelPlane:
 
     def apply(self, plan: Plan, observed: KernelObserved) -> Iterator[Result]:
         """Do the steps; PlaneError ``NotPermitted`` when this process may not."""
-        # The kernel tells of an IPv6 address later than it has it.
-        added = {a.new.link for a in plan.actions if isinstance(a.new, Address)}
+        made = [action.new for action in plan.actions]
+        links = {o.link if isinstance(o, Address) else o.name for o in made if isinstance(o, _WITH_ADDRESSES)}
         try:
             yield from apply(self._rtnl, plan, observed)
         finally:
-            self.view.doubt(added)
+            self.view.doubt(links)
 
     def forwarding(
         self, desired: KernelState, observed: KernelObserved

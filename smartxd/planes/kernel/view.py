@@ -21,12 +21,13 @@ The kernel does some things without a word; what it says near them counts for th
 - ``addr_gen_mode`` by sysctl: the link-local address that comes of it is told.
 - Of a link that is down, the kernel does not tell when its alias, its group or what makes it a bridge or a
   VTEP change: links that are down are read again at each look.
-- An IPv6 address is told of when its duplicate address detection has ended, a second later or so: who adds
-  one says so (``doubt``), and others' are seen that much later.
+- An IPv6 address is told of when its duplicate address detection has ended, a second later or so; that a
+  neighbour entry bears another protocol number is not told at all. What smartxd itself does is looked at
+  (``doubt``).
 - VLANs of ports change with the bridge's default PVID: the group of VLANs is told, that of links is not.
 
-What nothing tells (a permanent entry made one that ages by hand) is found by the next full reading:
-``resync``, which is also what follows where messages were lost.
+What nothing tells (a permanent entry made one that ages by hand, or a neighbour entry's number changed) is
+found by the next full reading: ``resync``, which is also what follows where messages were lost.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
 
+from smartxd.errors import PlaneError
 from smartxd.planes.kernel import observe
 from smartxd.planes.kernel.multicast import BUFFER_BYTES, Changes, Multicast
 from smartxd.planes.kernel.namespaces import Namespaces
@@ -74,9 +76,9 @@ class View:
             self._changes.lost = True
 
     def doubt(self, links: Iterable[str]) -> None:
-        """Read the addresses of links, by name, when next observed."""
+        """Read addresses and hosts of links, by name, when next observed."""
         with self._lock:
-            self._changes.addresses |= {i for name in links if (i := self._picture.index(name)) is not None}
+            self._changes.doubted.update(links)
 
     def take_in(self) -> None:
         """Note what has been told without reading what changed: makes room for more."""
@@ -88,21 +90,31 @@ class View:
         with self._lock:
             self._multicast.drain(self._changes)
             changes = self._changes
-            changes.links |= self._picture.down
+            changes.links.update(self._picture.down)
             if changes:
                 # Should reading fail, everything is read the next time.
                 self._changes = Changes(lost=True)
-                if changes.lost:
-                    observe.take_all(self._rtnl, self._picture)
-                else:
+                try:
                     self._read(changes)
+                except OSError as err:
+                    raise PlaneError(
+                        "KernelRefused",
+                        f"the kernel does not say what there is: {err.strerror or err}",
+                        "it is tried again; `dmesg` may say why",
+                    ) from err
                 self._changes = Changes()
             self._picture.namespaces(self._namespaces.named(self._picture.nsids))
             return self._picture.observed()
 
     def _read(self, changes: Changes) -> None:
         picture = self._picture
+        if changes.lost:
+            observe.take_all(self._rtnl, picture)
+            return
         self._read_links(changes.links)
+        doubted = picture.indices_of(changes.doubted)
+        changes.addresses |= doubted
+        changes.hosts |= doubted
         self._read_table(changes.addresses, observe.addresses, picture.addresses)
         self._read_table(changes.vlans, observe.vlan_ranges, picture.vlans)
         self._read_table(changes.fdb, observe.remote_entries, picture.fdb)

@@ -74,7 +74,7 @@ def name_of(payload: bytes) -> str:
 
 def knows_vlans(payload: bytes) -> bool:
     """Whether the link is a VLAN-aware bridge."""
-    # Found by its bytes, at a third of the cost: with a NUL among them they are no part of a name or an alias.
+    # Found by its bytes, which is cheaper: with NULs among them they are no part of a name or an alias.
     kind = payload.find(_BRIDGE_KIND)
     if kind < 0:
         return False

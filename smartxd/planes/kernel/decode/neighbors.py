@@ -22,7 +22,7 @@ def fdb(payloads: Iterable[bytes]) -> tuple[FdbEntry, ...]:
     """All forwarding entries of a dump, of bridges and of VXLAN links."""
     found = []
     for payload in payloads:
-        _, index, state, _, _ = _NDMSG.unpack_from(payload)
+        _, index, state, flags, _ = _NDMSG.unpack_from(payload)
         attrs = attributes(payload, _NDMSG.size)
         vlan = attrs.get(_NDA_VLAN)
         found.append(
@@ -31,7 +31,8 @@ def fdb(payloads: Iterable[bytes]) -> tuple[FdbEntry, ...]:
                 mac=attrs.get(_NDA_LLADDR, b"").hex(":"),
                 dst=ip(attrs.get(_NDA_DST)),
                 master=u32(attrs.get(_NDA_MASTER)),
-                permanent=bool(state & (NUD_PERMANENT | NUD_NOARP)),
+                # What EVPN says has been learned, if not from frames.
+                permanent=bool(state & (NUD_PERMANENT | NUD_NOARP)) and not flags & NTF_EXT_LEARNED,
                 vlan=struct.unpack("=H", vlan)[0] if vlan else 0,
             )
         )
