@@ -2,9 +2,9 @@
 
 The actions keep the plan's order. Those of one kind that follow each other share the way to the kernel: it
 answers each message, and a refusal stops neither those behind it nor other actions. A link is made in three
-steps, so that it is smartxd's at each moment: it is born in a group of smartxd's, exclusively; it is looked up
-by its name, and left alone if it is not the newborn one; then all that follows goes by its index, the mark
-first.
+steps, so that it is smartxd's at each moment: it is born in a group of smartxd's, exclusively; it is looked
+up by its name, and left alone if it is not the newborn one; then all that follows goes by its index, the
+mark first.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def _kind(action: Action) -> tuple[type, bool]:
 class _Work:
     def __init__(self, rtnl: Rtnl, sysctls: Sysctls, observed: KernelObserved) -> None:
         self._rtnl, self._sysctls, self._observed = rtnl, sysctls, observed
+        self._macs: dict[str, str] = {}
         self._indices = {link.name: link.index for link in observed.links.values()}
 
     def remove(self, actions: Sequence[Action]) -> dict[str, Problem]:
@@ -123,25 +124,26 @@ class _Work:
         """Take in the index of a link that was made; why it is not smartxd's."""
         if payload is None:
             return refusal or OSError(errno.ENODEV, "it vanished as soon as it was made")
-        index, alias, group = basics(payload)
-        if marked_owner(alias) is None and (alias or group != NEWBORN_GROUP):
+        born = basics(payload)
+        if marked_owner(born.alias) is None and (born.alias or born.group != NEWBORN_GROUP):
             return LostMarkError(f"link {want.name} appeared in the meantime and is left alone")
-        self._indices[want.name] = index
+        self._indices[want.name] = born.index
+        self._macs[want.name] = born.mac
         return None
 
     def _born_of(self, want: Link) -> list[Request]:
         return [encode.new_link(want, self._indices)]
 
     def _shape(self, want: Link) -> list[Request]:
-        index = self._indices[want.name]
-        return [encode.marking(index, want.owner), *encode.finish(index, want, self._indices)]
+        index, mac = self._indices[want.name], self._macs[want.name]
+        return [encode.marking(index, want.owner), *encode.finish(index, mac, want, self._indices)]
 
     def change(self, actions: Sequence[Action]) -> Failures:
         """Do actions that make no links."""
         there = dict(enumerate(actions))
         failures = self._set({i: found for i, a in there.items() if (found := _settings_of(a))})
         return failures | self._send(
-            {i: lambda a=a: self._requests(a) for i, a in there.items() if i not in failures}
+            {i: partial(self._requests, a) for i, a in there.items() if i not in failures}
         )
 
     def _requests(self, action: Action) -> list[Request]:
@@ -156,10 +158,11 @@ class _Work:
                 return self._plug(old, new)
             case Address():
                 return self._address(old, new)
-            case Route() if new is None:
-                return [encode.delete_route(old)]
             case Route():
-                return [encode.route(new, self._indices, replace=old is not None)]
+                gone = new is None
+                return [
+                    encode.delete_route(old) if gone else encode.route(new, self._indices, replace=bool(old))
+                ]
         return []
 
     def _update(self, old: Link, want: Link, fields: set[str]) -> list[Request]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from socket import AF_INET, AF_INET6
 from typing import NamedTuple
@@ -100,7 +100,7 @@ def new_link(want: Link, indices: Indices) -> Request:
     """Makes a link, down and unmarked but for its group; OSError ENODEV where one that it needs is gone."""
     parts = [_text(_IFLA_IFNAME, want.name), attribute(_IFLA_GROUP, _u32(NEWBORN_GROUP))]
     if isinstance(want, Bridge):
-        info = [_text(_INFO_KIND, "bridge"), nested(_INFO_DATA, *_bridge(want))]
+        info = [_text(_INFO_KIND, "bridge"), nested(_INFO_DATA, *_bridge(want, _unlike_a_new_one(want)))]
     elif isinstance(want, Vlan):
         parts += [attribute(_IFLA_LINK, _u32(index_of(indices, want.bridge))), _mtu(want)]
         info = [_text(_INFO_KIND, "vlan"), nested(_INFO_DATA, attribute(_VLAN_ID, _u16(want.vid)))]
@@ -113,25 +113,25 @@ def new_link(want: Link, indices: Indices) -> Request:
 
 
 def marking(index: int, owner: ObjectRef) -> Request:
-    """Marks a link as made for ``owner``: its first change, so that no failure leaves one that is nobody's."""
+    """Marks a link as made for ``owner``: first of all, so that no failure leaves one that is nobody's."""
     alias = attribute(_IFLA_IFALIAS, mark(owner).encode())
     return _set(index, alias + attribute(_IFLA_GROUP, _u32(0)))
 
 
-def finish(index: int, want: Link, indices: Indices) -> list[Request]:
-    """Brings a link that has just been made and marked into shape; of a bridge, before it has ports."""
+def finish(index: int, mac: str, want: Link, indices: Indices) -> list[Request]:
+    """Brings a link that has just been made with some MAC, and marked, into shape; a bridge before its ports."""
     if not isinstance(want, Vxlan):
-        # A bridge keeps an MTU that is set after its creation when ports come and go.
-        done = [_set(index, keep_secondaries() + _mtu(want), up=True)]
+        # A bridge keeps an MTU, and a MAC, that is set after its creation when ports come and go. Otherwise it
+        # takes the lowest of theirs, and each time its hosts lose their gateway and it its neighbours.
+        pinned = attribute(_IFLA_ADDRESS, _mac(want.mac or mac))
+        done = [_set(index, pinned + keep_secondaries() + _mtu(want), up=True)]
         if isinstance(want, Bridge):
             done += vlans(index, (), want.vlans, itself=True)
         return [*done, *hosts(index, frozenset(), want.hosts)]
     return [
         _set(index, attribute(_IFLA_MASTER, _u32(index_of(indices, want.bridge))), up=True),
         *port(index, PortSettings(), want.settings),
-        *forwarding_entries(
-            index, frozenset(), want.remotes or frozenset(), frozenset(), want.stations, want
-        ),
+        *forwarding_entries(index, None, want),
     ]
 
 
@@ -142,8 +142,8 @@ def update(index: int, old: Link, want: Link, fields: set[str], indices: Indices
     if not isinstance(want, Vxlan):
         if "mac" in fields:
             parts.append(attribute(_IFLA_ADDRESS, _mac(want.mac)))
-        if fields & {"vlan_aware", "stp", "multicast_snooping", "default_pvid"} and isinstance(want, Bridge):
-            parts.append(_info("bridge", *_bridge(want)))
+        if isinstance(want, Bridge) and (data := _bridge(want, fields)):
+            parts.append(_info("bridge", *data))
         requests += _set_if(index, parts, up="up" in fields)
         if "vlans" in fields and isinstance(want, Bridge) and isinstance(old, Bridge):
             requests += vlans(index, old.vlans, want.vlans, itself=True)
@@ -350,14 +350,27 @@ def index_of(indices: Indices, name: str) -> int:
     return indices[name]
 
 
-def _bridge(want: Bridge) -> list[bytes]:
-    # The kernel refuses a change of the default PVID while it filters; it begins with none.
-    return [
-        attribute(_BR_STP_STATE, _u32(want.stp)),
-        *([attribute(_BR_VLAN_DEFAULT_PVID, _u16(0))] if want.vlan_aware else []),
-        _u8(_BR_VLAN_FILTERING, want.vlan_aware),
-        _u8(_BR_MCAST_SNOOPING, want.multicast_snooping),
-    ]
+def _bridge(want: Bridge, fields: Collection[str]) -> list[bytes]:
+    parts: list[bytes] = []
+    if "stp" in fields:
+        parts.append(attribute(_BR_STP_STATE, _u32(want.stp)))
+    if "multicast_snooping" in fields:
+        parts.append(_u8(_BR_MCAST_SNOOPING, want.multicast_snooping))
+    # A kernel without VLAN filtering refuses the very words.
+    if "vlan_aware" in fields or "default_pvid" in fields:
+        pvid = 0 if want.vlan_aware else 1
+        parts += [attribute(_BR_VLAN_DEFAULT_PVID, _u16(pvid)), _u8(_BR_VLAN_FILTERING, want.vlan_aware)]
+    return parts
+
+
+def _unlike_a_new_one(want: Bridge) -> set[str]:
+    """The fields in which a bridge differs from what the kernel makes unasked."""
+    given = {
+        "stp": want.stp,
+        "multicast_snooping": not want.multicast_snooping,
+        "vlan_aware": want.vlan_aware,
+    }
+    return {field for field, differs in given.items() if differs}
 
 
 def _vxlan(want: Vxlan, indices: Indices) -> list[bytes]:

@@ -11,6 +11,7 @@ from smartxd.planes.kernel.observe import observe_fdb
 from smartxd.planes.kernel.observed import KernelObserved
 from smartxd.planes.kernel.rtnl import Rtnl
 from smartxd.planes.kernel.state import PLANE, Address, Bridge, KernelState, Vlan
+from smartxd.planes.kernel.sysctl import Sysctls
 from smartxd.planes.kernel.view import View
 from smartxd.reconcile.plan import Ownership, Plan, Result
 from smartxd.report import BridgeReport, TunnelReport
@@ -25,7 +26,7 @@ class KernelPlane:
     name = PLANE
 
     def __init__(self) -> None:
-        self._rtnl = Rtnl()
+        self._rtnl, self._sysctls = Rtnl(), Sysctls()
         self.view = View(self._rtnl)
 
     def has_leftovers(self) -> bool:
@@ -49,7 +50,7 @@ class KernelPlane:
         made = [action.new for action in plan.actions]
         links = {o.link if isinstance(o, Address) else o.name for o in made if isinstance(o, _WITH_ADDRESSES)}
         try:
-            yield from apply(self._rtnl, plan, observed)
+            yield from apply(self._rtnl, self._sysctls, plan, observed)
         finally:
             self.view.doubt(links)
 
@@ -63,4 +64,5 @@ class KernelPlane:
     def close(self) -> None:
         """Give the sockets back. The network stays as it is."""
         self.view.close()
+        self._sysctls.close()
         self._rtnl.close()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from socket import AF_INET, AF_INET6
 from sys import byteorder
+from typing import NamedTuple
 
 from smartxd.planes.kernel.decode.wire import attributes, ip, text, u32
 from smartxd.planes.kernel.observed import ObservedBridge, ObservedLink, ObservedPort, ObservedVxlan
@@ -58,10 +59,20 @@ def is_up(payload: bytes) -> bool:
     return bool(_IFINFOMSG.unpack_from(payload)[3] & IFF_UP)
 
 
-def basics(payload: bytes) -> tuple[int, str, int]:
-    """The link's index, alias and group."""
+class Basics(NamedTuple):
+    """What tells whose a link is."""
+
+    index: int
+    alias: str
+    group: int
+    mac: str
+
+
+def basics(payload: bytes) -> Basics:
+    """The link's index, alias, group and MAC address."""
     found = attributes(payload, _IFINFOMSG.size)
-    return index_of(payload), text(found.get(_IFALIAS, b"")), u32(found.get(_GROUP))
+    alias, mac = text(found.get(_IFALIAS, b"")), found.get(_ADDRESS, b"").hex(":")
+    return Basics(index_of(payload), alias, u32(found.get(_GROUP)), mac)
 
 
 def name_of(payload: bytes) -> str:
