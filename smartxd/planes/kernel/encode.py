@@ -119,10 +119,10 @@ def marking(index: int, owner: ObjectRef) -> Request:
 
 
 def finish(index: int, mac: str, want: Link, indices: Indices) -> list[Request]:
-    """Brings a link that has just been made with some MAC, and marked, into shape; a bridge before its ports."""
+    """Brings a link that was just made, with some MAC, and marked into shape; a bridge before its ports."""
     if not isinstance(want, Vxlan):
-        # A bridge keeps an MTU, and a MAC, that is set after its creation when ports come and go. Otherwise it
-        # takes the lowest of theirs, and each time its hosts lose their gateway and it its neighbours.
+        # A bridge keeps an MTU, and a MAC, that is set after its creation when ports come and go. Otherwise
+        # it takes the lowest of theirs, and each time its hosts lose their gateway and it its neighbours.
         pinned = attribute(_IFLA_ADDRESS, _mac(want.mac or mac))
         done = [_set(index, pinned + keep_secondaries() + _mtu(want), up=True)]
         if isinstance(want, Bridge):

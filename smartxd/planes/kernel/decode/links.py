@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from socket import AF_INET, AF_INET6
 from sys import byteorder
-from typing import NamedTuple
 
 from smartxd.planes.kernel.decode.wire import attributes, ip, text, u32
 from smartxd.planes.kernel.observed import ObservedBridge, ObservedLink, ObservedPort, ObservedVxlan
@@ -59,7 +58,8 @@ def is_up(payload: bytes) -> bool:
     return bool(_IFINFOMSG.unpack_from(payload)[3] & IFF_UP)
 
 
-class Basics(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Basics:
     """What tells whose a link is."""
 
     index: int
