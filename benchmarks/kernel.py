@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import statistics
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
+from benchmarks import ifstate
 from benchmarks.table import Row
 from smartxd.errors import LabError
 from smartxd.lab import namespace
@@ -25,6 +28,7 @@ MORE = 4_000
 FEW = 100
 """For what costs iproute2 a minute: deleting one by one."""
 SEVERAL = 300
+IFSTATE = 200
 
 SHOW = "ip -d -j link show"
 
@@ -33,7 +37,7 @@ def run() -> list[Row]:
     """The rows."""
     # No namespace goes before all is measured: the kernel holds its locks for minutes while it clears one.
     with ExitStack() as boxes:
-        rows = [*_at_size(boxes), *_deleted(boxes), *_growth(boxes)]
+        rows = [*_at_size(boxes), *_deleted(boxes), *_against_ifstate(boxes), *_growth(boxes)]
     _settle()
     return rows
 
@@ -184,6 +188,22 @@ def _deleted(boxes: ExitStack) -> list[Row]:
     alone.ip([f"link add b{i} group 7 type bridge" for i in range(FEW)])
     bridges = alone.ip(["link del group 7"])
     return [*rows, Row(f"the kernel deletes a group of {FEW} bridges", bridges * 1e3, "ms")]
+
+
+def _against_ifstate(boxes: ExitStack) -> list[Row]:
+    state = tunnels(IFSTATE)
+    with tempfile.TemporaryDirectory() as folder:
+        peer_made, peer_again = ifstate.times(state, Path(folder))
+    ours = boxes.enter_context(box())
+    made = ours.converge(state, KernelState())
+    rest = median(lambda: ours.converge(state, state))
+    many, name = f"{IFSTATE} tunnels", f"ifstate {ifstate.VERSION}"
+    return [
+        Row(f"make {many}, against ifstate", made / peer_made, "x", 1 / 50, name, 1),
+        Row(f"make {many}", made * 1e3, "ms", None, name, peer_made * 1e3),
+        Row(f"find no change in {many}, against ifstate", rest / peer_again, "x", 1 / 50, name, 1),
+        Row(f"find no change in {many}", rest * 1e3, "ms", None, name, peer_again * 1e3),
+    ]
 
 
 def _growth(boxes: ExitStack) -> list[Row]:
