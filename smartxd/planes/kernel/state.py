@@ -193,7 +193,7 @@ class Plug:
 
     @property
     def id(self) -> str:
-        """The plane's name for it: the link is somebody else's, so that the bridge is all that is smartxd's."""
+        """The plane's name for it: it says where smartxd plugged the link in, which bears no mark."""
         return f"port {self.link} in {self.bridge}"
 
 
