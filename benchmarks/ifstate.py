@@ -1,4 +1,4 @@
-"""ifstate, a peer of the kernel plane: the same objects from its own configuration, in namespaces of its own."""
+"""ifstate, a peer of the kernel plane: the same objects from its own configuration, in its own namespaces."""
 
 from __future__ import annotations
 

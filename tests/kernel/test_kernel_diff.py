@@ -148,7 +148,7 @@ def test_a_link_whose_making_was_interrupted_is_finished(inventory: Ownership) -
 
 
 def test_a_bridge_with_the_name_of_our_vxlan_is_replaced_only_if_it_is_ours() -> None:
-    wrong = ObservedLink("vx100", 7, "bridge", alias=mark(SEG))
+    wrong = seen(replace(BRIDGE, name="vx100"))
     assert [a.verb for a in plan(STATE, observed(wrong), ALL_OURS).actions] == [
         Verb.CREATE,
         Verb.RECREATE,

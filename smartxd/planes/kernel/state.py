@@ -105,7 +105,7 @@ class Bridge:
     stp: bool = False
     multicast_snooping: bool = True
     link_local: bool = False
-    """Whether it has IPv6, and with it a link-local address: a switch that is no router needs none."""
+    """Whether it has an IPv6 link-local address: a switch that is no router needs none."""
     forwarding4: bool = False
     """Whether IPv4 packets that come in by it are routed."""
     forwarding6: bool = False
@@ -193,7 +193,7 @@ class Plug:
 
     @property
     def id(self) -> str:
-        """The plane's name for it: the link is somebody else's, its place in the bridge is smartxd's."""
+        """The plane's name for it: it says where smartxd plugged the link in, which bears no mark."""
         return f"port {self.link} in {self.bridge}"
 
 

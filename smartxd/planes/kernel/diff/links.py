@@ -105,8 +105,11 @@ class Links:
         whose = _whose(have, want.owner, recorded)
         if whose is _Whose.FOREIGN and not _unfit(want, changes) and want.owner in scene.desired.adopt:
             whose = _Whose.ADOPTABLE
-        elsewhere = whose is _Whose.ADOPTABLE and any(c.field == "kind" for c in changes)
-        if whose is _Whose.FOREIGN or elsewhere:
+        other = any(c.field == "kind" for c in changes)
+        # A link of a kind that smartxd never makes is somebody else's, whatever it is marked as.
+        if whose is _Whose.FOREIGN or (
+            other and (whose is _Whose.ADOPTABLE or have.as_state(want.owner) is None)
+        ):
             self._foreign(want, have, changes)
             return False
         self._had[want.name] = whose, changes

@@ -88,7 +88,9 @@ class Ports:
             moved = Disruption.FLAP if have.master else Disruption.NONE
             scene.actions.append(action(Verb.CREATE, None, want, disruption=moved))
         elif master == rule.bridge:
-            changes += scene.entry(want.id, want.owner)
+            # Plugged in by hand and just as the rule says, it stays the hand's.
+            if changes or want.id in scene.recorded:
+                changes += scene.entry(want.id, want.owner)
             if changes:
                 effect = disruption(changes, moved=False)
                 scene.actions.append(action(Verb.UPDATE, old, want, changes, effect))
