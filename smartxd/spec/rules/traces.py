@@ -129,12 +129,8 @@ def names_of_smartxd_are_there(fleet: Fleet) -> Iterator[Finding]:
 
 
 def _made(fleet: Fleet, box: str) -> Iterator[str]:
-    for tunnel in fleet.on("Tunnel", box):
-        yield tunnel.spec.link_name
-        if tunnel.spec.own_bridge is not None:
-            yield tunnel.spec.own_bridge
-    for bridge in fleet.on("Bridge", box):
-        yield bridge.spec.interface
+    for obj in (*fleet.on("Tunnel", box), *fleet.on("Bridge", box)):
+        yield from fleet.made_by(obj)
 
 
 _OF_MODE = {
