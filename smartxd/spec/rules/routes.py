@@ -10,6 +10,7 @@ from smartxd.spec.finding import Finding, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
 from smartxd.spec.kinds.route import NextHop, RouteSpec
 from smartxd.spec.places import Path
+from smartxd.spec.ways import MAIN_TABLE
 
 NEXT_HOP_SELF = Rule(
     "SX711",
@@ -38,8 +39,10 @@ OWN_SUBNET = Rule(
     "route-to-own-subnet",
     "A Route does not lead to a subnet that the box is on.",
     "The kernel has a route to each subnet of its links already. A second one to the same prefix takes"
-    " its packets to a router, or drops them, as soon as its metric is lower.",
+    " its packets to a router, or drops them, as soon as its metric is lower. One that waits for the link to"
+    " go has a `metric` above the kernel's own, which is 0 for IPv4 and 256 for IPv6.",
 )
+_CONNECTED_METRIC = {4: 0, 6: 256}
 
 
 def routes_lead_somewhere(fleet: Fleet) -> Iterator[Finding]:
@@ -55,8 +58,10 @@ def routes_lead_somewhere(fleet: Fleet) -> Iterator[Finding]:
 
 def _of_box(fleet: Fleet, route: Object[RouteSpec], box: str) -> Iterator[tuple[Path, Finding]]:
     links = fleet.links_of(box)
-    for link in links:
-        if link.segment != "loopback" and link.address.network == route.spec.destination:
+    spec = route.spec
+    wins = spec.table == MAIN_TABLE and spec.metric <= _CONNECTED_METRIC[spec.destination.version]
+    for link in links if wins else ():
+        if link.segment != "loopback" and link.address.network == spec.destination:
             at = link.by.at(*link.path)
             message = f"{box} is on {link.address.network} itself: {link.by.ref} ({at})"
             path: Path = ("destination",)
@@ -72,7 +77,7 @@ def _of_box(fleet: Fleet, route: Object[RouteSpec], box: str) -> Iterator[tuple[
 
 def _wrong(links: tuple[Link, ...], hop: NextHop) -> tuple[Rule, str, Any] | None:
     """What is wrong with a next hop, as seen from a box with these links."""
-    if hop.address is None:
+    if hop.address is None or (hop.address.version == 6 and hop.address.is_link_local):
         return None
     own = next((link for link in links if link.address.ip == hop.address), None)
     if own is not None:
