@@ -222,6 +222,19 @@ class Fleet:
         own, gateway = obj.spec.own_bridge, self.gateway_interface(obj) if has_gateways else None
         return tuple(dict.fromkeys(name for name in (obj.spec.link_name, own, gateway) if name))
 
+    def made_on(self, box: str) -> Mapping[str, Object[Any]]:
+        """What the interfaces of Tunnels and Bridges on a box are made of, in the order of their names."""
+        return self._made_on.get(box, {})
+
+    @cached_property
+    def _made_on(self) -> dict[str, dict[str, Object[Any]]]:
+        made: dict[str, dict[str, Object[Any]]] = {}
+        for obj in (*self.tunnels.values(), *self.bridges.values()):
+            for name in self.made_by(obj):
+                for box in self.members(obj):
+                    made.setdefault(box, {}).setdefault(name, obj)
+        return {box: dict(sorted(names.items())) for box, names in made.items()}
+
     def router_of(self, box: str) -> Object[BGPRouterSpec] | None:
         """The BGP speaker of a box, if one is declared; the first, where a fleet has more."""
         return self._routers_by_box.get(box)

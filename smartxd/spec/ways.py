@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from smartxd.spec.addresses import Address, Network
 from smartxd.spec.envelope import Object
@@ -14,6 +14,37 @@ from smartxd.spec.kinds.route import NextHop
 from smartxd.spec.places import Path
 
 MAIN_TABLE = 254
+_V = TypeVar("_V")
+
+
+class Prefixes(Generic[_V]):
+    """Values by prefix; what holds an address is a look-up for each length, the longest first."""
+
+    def __init__(self) -> None:
+        self._values: dict[Network, _V] = {}
+        self._lengths: dict[int, set[int]] = {4: set(), 6: set()}
+
+    def add(self, prefix: Network, value: _V) -> None:
+        """Set the value of a prefix that has none."""
+        self._values.setdefault(prefix, value)
+        self._lengths[prefix.version].add(prefix.prefixlen)
+
+    def at(self, prefix: Network) -> _V | None:
+        """The value of a prefix itself."""
+        return self._values.get(prefix)
+
+    def holding(self, target: Network | Address) -> _V | None:
+        """The value of the longest prefix that holds the whole of another one, or an address."""
+        prefix = ip_network(target)
+        for length in sorted(self._lengths[prefix.version], reverse=True):
+            if length <= prefix.prefixlen:
+                value = self._values.get(prefix.supernet(new_prefix=length))
+                if value is not None:
+                    return value
+        return None
+
+    def __iter__(self) -> Iterator[_V]:
+        return iter(self._values.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,53 +60,27 @@ class Way:
     """Whether some of the packets enter a tunnel or a virtual switch."""
 
 
-class Ways:
-    """The main table of a box, as far as the specs tell; of two routes to one prefix the one that wins."""
-
-    def __init__(self, fleet: Fleet, box: str) -> None:
-        self._ways: dict[Network, Way] = {}
-        links = [link for link in fleet.links_of(box) if link.segment != "loopback"]
-        for link in links:
+def ways(fleet: Fleet, box: str) -> Prefixes[Way]:
+    """The ways of a box, as far as the specs tell; of two to one prefix the one that wins."""
+    found: Prefixes[Way] = Prefixes()
+    for link in fleet.links_of(box):
+        if link.segment != "loopback":
             network, out = link.address.network, frozenset({link.interface})
-            self._ways.setdefault(network, Way(network, link.by, link.path, out, link.overlay))
-        self._lengths = self._by_version()
-        switches = {
-            name
-            for kind in ("Tunnel", "Bridge")
-            for obj in fleet.on(kind, box)
-            for name in fleet.made_by(obj)
-        }
-        routes = [route for route in fleet.on("Route", box) if route.spec.table == MAIN_TABLE]
-        static = []
-        for route in sorted(routes, key=lambda route: route.spec.metric):
-            out = frozenset(map(self._leaves_by, route.spec.via))
-            to = route.spec.destination
-            static.append(Way(to, route, ("destination",), out, not out.isdisjoint(switches)))
-        for way in static:
-            self._ways.setdefault(way.to, way)
-        self._lengths = self._by_version()
+            found.add(network, Way(network, link.by, link.path, out, link.overlay))
+    switches = fleet.made_on(box).keys()
+    static = []
+    routes = (route for route in fleet.on("Route", box) if route.spec.table == MAIN_TABLE)
+    for route in sorted(routes, key=lambda route: route.spec.metric):
+        out = frozenset(_leaves_by(found, hop) for hop in route.spec.via)
+        overlay = not out.isdisjoint(switches)
+        static.append(Way(route.spec.destination, route, ("destination",), out, overlay))
+    for way in static:  # a next hop is on a link, not behind another router
+        found.add(way.to, way)
+    return found
 
-    def __iter__(self) -> Iterator[Way]:
-        return iter(self._ways.values())
 
-    def _by_version(self) -> dict[int, list[int]]:
-        lengths: dict[int, set[int]] = {4: set(), 6: set()}
-        for network in self._ways:
-            lengths[network.version].add(network.prefixlen)
-        return {version: sorted(found, reverse=True) for version, found in lengths.items()}
-
-    def to(self, target: Network | Address) -> Way | None:
-        """The most specific way that holds a whole prefix or an address; None where the specs tell none."""
-        prefix = ip_network(target)
-        for length in self._lengths[prefix.version]:
-            if length <= prefix.prefixlen:
-                way = self._ways.get(prefix.supernet(new_prefix=length))
-                if way is not None:
-                    return way
-        return None
-
-    def _leaves_by(self, hop: NextHop) -> str:
-        if hop.interface is not None or hop.address is None:
-            return hop.interface or ""
-        way = self.to(hop.address)
-        return next(iter(way.out)) if way is not None else ""
+def _leaves_by(links: Prefixes[Way], hop: NextHop) -> str:
+    if hop.interface is not None or hop.address is None:
+        return hop.interface or ""
+    way = links.holding(hop.address)
+    return next(iter(way.out)) if way is not None else ""

@@ -8,7 +8,7 @@ import pytest
 
 from smartxd.spec.fleet import Fleet
 from smartxd.spec.load import judge
-from smartxd.spec.ways import Ways
+from smartxd.spec.ways import ways
 
 HEAD = "apiVersion: smartx.io/v1alpha1\n"
 
@@ -76,7 +76,7 @@ def test_different_tunnels_may_plug_into_one_bridge_on_boxes_apart() -> None:
 
 
 def test_the_most_specific_way_wins_and_of_one_prefix_that_with_the_lowest_metric() -> None:
-    ways = Ways(
+    found = ways(
         fleet(
             tunnel("t", 100, "gateways: {a: 10.0.0.1/24}"),
             doc("Route", "far", "boxes: {names: [a]}, destination: 10.0.0.0/8, via: [{address: 10.0.0.2}]"),
@@ -84,9 +84,9 @@ def test_the_most_specific_way_wins_and_of_one_prefix_that_with_the_lowest_metri
         ),
         "a",
     )
-    near, far = ways.to(ip_address("10.0.0.77")), ways.to(ip_network("10.1.0.0/16"))
+    near, far = found.holding(ip_address("10.0.0.77")), found.holding(ip_network("10.1.0.0/16"))
     assert near is not None
     assert far is not None
     assert (str(near.by.ref), str(far.by.ref)) == ("Tunnel/t", "Route/far")
-    assert (far.out, far.overlay) == ({"br100"}, True)
-    assert ways.to(ip_address("198.51.100.1")) is None
+    assert (far.out, far.overlay) == (frozenset({"br100"}), True)
+    assert found.holding(ip_address("198.51.100.1")) is None

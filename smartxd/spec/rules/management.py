@@ -13,7 +13,7 @@ from smartxd.spec.fleet import Fleet, Link
 from smartxd.spec.kinds.box import BoxSpec
 from smartxd.spec.names import both_match
 from smartxd.spec.places import Path
-from smartxd.spec.ways import Way, Ways
+from smartxd.spec.ways import Prefixes, Way, ways
 
 MANAGEMENT_TAKEN = Rule(
     "SX701",
@@ -86,7 +86,7 @@ def nothing_diverts_management(fleet: Fleet) -> Iterator[Finding]:
         management = box.spec.management
         if management is None or not management.networks:
             continue
-        ways = Ways(fleet, name)
+        ways_of_box = ways(fleet, name)
         for i, network in enumerate(management.networks):
             at = box.at("management", "networks", i)
             where = f"{network}, from where {box.ref} is managed ({at})"
@@ -94,21 +94,21 @@ def nothing_diverts_management(fleet: Fleet) -> Iterator[Finding]:
                 if link.overlay and _overlap(link.address.network, network):
                     message = f"{link.address.network} overlaps {where}"
                     yield link.by.finding(MANAGEMENT_DIVERTED, link.path, message, other=at)
-            for way in _lead_away(ways, box.spec, network):
+            for way in _lead_away(ways_of_box, box.spec, network):
                 message = f"{way.to} covers or is part of {where}"
                 yield way.by.finding(MANAGEMENT_DIVERTED, way.path, message, other=at)
 
 
-def _lead_away(ways: Ways, box: BoxSpec, network: Network) -> Iterator[Way]:
+def _lead_away(ways_of_box: Prefixes[Way], box: BoxSpec, network: Network) -> Iterator[Way]:
     """The Routes that take packets for a management network off the management links."""
     kept = frozenset(box.management.interfaces if box.management is not None else ())
-    for way in ways:
+    for way in ways_of_box:
         if way.by.ref.kind != "Route" or not _overlap(way.to, network) or (way.out and way.out <= kept):
             continue
         # A wider one, as a default route, comes after the subnets of the management links and what the box
         # had before. Of those the specs know nothing, unless the underlay is the management link.
         known = "" not in way.out and kept == {box.underlay.interface}
-        wide = ways.to(network) is way and (not way.out or way.overlay or known)
+        wide = ways_of_box.holding(network) is way and (not way.out or way.overlay or known)
         if way.to.prefixlen >= network.prefixlen or wide:
             yield way
 
@@ -118,11 +118,11 @@ def nothing_diverts_the_underlay(fleet: Fleet) -> Iterator[Finding]:
     vteps = _VTEPs(fleet)
     said: set[tuple[int, Path]] = set()
     for box in fleet.boxes:
-        ways = Ways(fleet, box)
-        for way in ways:
+        ways_of_box = ways(fleet, box)
+        for way in ways_of_box:
             if (way.out and not way.overlay) or (id(way.by), way.path) in said:
                 continue
-            if (found := vteps.reached_by(way, ways, box)) is not None:
+            if (found := vteps.reached_by(way, ways_of_box, box)) is not None:
                 said.add((id(way.by), way.path))
                 at = found.by.at(*found.path)
                 vtep = f"{found.address.ip}, the VTEP of {found.by.ref} ({at}),"
@@ -140,12 +140,12 @@ class _VTEPs:
         )
         self._order = [_order(link.address.ip) for link in self._links]
 
-    def reached_by(self, way: Way, ways: Ways, box: str) -> Link | None:
+    def reached_by(self, way: Way, ways_of_box: Prefixes[Way], box: str) -> Link | None:
         """The first VTEP of another box for which a box takes this one of its ways."""
         i = bisect_left(self._order, _order(way.to.network_address))
         last = bisect_right(self._order, _order(way.to.broadcast_address))
         while i < last:
-            taken = ways.to(self._links[i].address.ip) or way
+            taken = ways_of_box.holding(self._links[i].address.ip) or way
             if taken is not way:  # a narrower one takes all that it holds
                 i = bisect_right(self._order, _order(taken.to.broadcast_address))
             elif self._links[i].box == box:

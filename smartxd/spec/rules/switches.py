@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -137,22 +139,28 @@ def _shared(earlier: Object[PortSpec], later: Object[PortSpec]) -> Iterator[Find
 
 def ports_leave_links_of_smartxd(fleet: Fleet) -> Iterator[Finding]:
     """No pattern of a Port matches an interface that smartxd makes on one of its boxes."""
+    names = {box: list(fleet.made_on(box)) for box in fleet.boxes}
     for port in fleet.ports.values():
         for i, pattern in enumerate(port.spec.interfaces):
-            taken = next(_taken(fleet, port, pattern), None)
+            taken = next(
+                ((n, box) for box in fleet.members(port) for n in _matching(names[box], pattern)), None
+            )
             if taken is not None:
-                name, owner, box = taken
+                name, box = taken
+                owner = fleet.made_on(box)[name]
                 at = owner.at()
                 message = f"{pattern} matches {name} of {owner.ref} on {box} ({at})"
                 yield port.finding(PORT_TAKES_OWN, ("interfaces", i), message, other=at)
 
 
-def _taken(fleet: Fleet, port: Object[PortSpec], pattern: str) -> Iterator[tuple[str, Object[Any], str]]:
-    for box in fleet.members(port):
-        for obj in (*fleet.on("Tunnel", box), *fleet.on("Bridge", box)):
-            for name in fleet.made_by(obj):
-                if both_match(pattern, name):
-                    yield name, obj, box
+def _matching(names: Sequence[str], pattern: str) -> Iterator[str]:
+    """The names, of sorted ones, that a pattern matches: they begin as it does."""
+    stem = re.split(r"[*?]", pattern, maxsplit=1)[0]
+    for i in range(bisect_left(names, stem), len(names)):
+        if not names[i].startswith(stem):
+            break
+        if both_match(pattern, names[i]):
+            yield names[i]
 
 
 RULES: tuple[Rule, ...] = (VLAN_UNAWARE, TRUNK_OVERLAP, PORT_TWICE, PORT_TAKES_OWN, VLAN_LINK_NAME)
