@@ -267,6 +267,8 @@ class KernelState:
     addresses: tuple[Address, ...] = ()
     routes: tuple[Route, ...] = ()
     forwarding: tuple[Forwarding, ...] = ()
+    adopt: frozenset[ObjectRef] = frozenset()
+    """Whose links may be taken over where somebody else has made them just so: by annotation."""
 
     def objects(self) -> frozenset[OwnedObject]:
         """Every object of the state, as the inventory knows it; which links ports take is not known yet."""

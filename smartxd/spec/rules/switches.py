@@ -51,6 +51,14 @@ VLAN_LINK_NAME = Rule(
     " the kernel's names end at 15 bytes. Make `interface` of the Bridge shorter.",
     fixed=True,
 )
+GATEWAY_OF_OTHERS = Rule(
+    "SX336",
+    "gateway-of-others",
+    "A tunnel that plugs into an external Bridge has no gateways.",
+    "Its addresses, its MAC address and its VLANs would be changed, and smartxd never changes an external"
+    " bridge. Give the bridge its addresses where it is made, or declare a managed one.",
+    fixed=True,
+)
 _NAME_BYTES_MAX = 15
 
 
@@ -95,6 +103,19 @@ def links_in_vlans_have_names(fleet: Fleet) -> Iterator[Finding]:
                 message = f"its gateways are on {name}, of more than {_NAME_BYTES_MAX} bytes; shorten"
                 message += f" {bridge.spec.interface} of {bridge.ref} ({at})"
                 yield tunnel.finding(VLAN_LINK_NAME, ("vlan",), message, other=at)
+
+
+def external_bridges_have_no_gateways(fleet: Fleet) -> Iterator[Finding]:
+    """Nothing is asked of an external Bridge but to take a tunnel."""
+    for tunnel in fleet.tunnels.values():
+        bridge = fleet.bridges.get(tunnel.spec.bridge_ref or "")
+        if bridge is None or bridge.spec.mode != "external":
+            continue
+        given = {"gateways": tunnel.spec.gateways, "anycastGateway": tunnel.spec.anycast_gateway}
+        for field in (name for name, value in given.items() if value):
+            at = bridge.at("mode")
+            message = f"{bridge.ref} is external ({at}); smartxd gives it no addresses"
+            yield tunnel.finding(GATEWAY_OF_OTHERS, (field,), message, other=at)
 
 
 def trunks_name_a_vlan_once(fleet: Fleet) -> Iterator[Finding]:
@@ -163,10 +184,18 @@ def _matching(names: Sequence[str], pattern: str) -> Iterator[str]:
             yield names[i]
 
 
-RULES: tuple[Rule, ...] = (VLAN_UNAWARE, TRUNK_OVERLAP, PORT_TWICE, PORT_TAKES_OWN, VLAN_LINK_NAME)
+RULES: tuple[Rule, ...] = (
+    VLAN_UNAWARE,
+    TRUNK_OVERLAP,
+    PORT_TWICE,
+    PORT_TAKES_OWN,
+    VLAN_LINK_NAME,
+    GATEWAY_OF_OTHERS,
+)
 CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     vlans_are_known,
     links_in_vlans_have_names,
+    external_bridges_have_no_gateways,
     trunks_name_a_vlan_once,
     ports_match_apart,
     ports_leave_links_of_smartxd,
