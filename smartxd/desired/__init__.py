@@ -28,7 +28,7 @@ def desire(fleet: Fleet, box: str) -> Desired:
     me = fleet.boxes[box]
     router = fleet.router_of(box)
     others = [
-        *(o.ref for o in fleet.on("Tunnel", box)),
+        *(o.ref for kind in ("Tunnel", "Bridge", "Port", "Route") for o in fleet.on(kind, box)),
         *([router.ref] if router is not None else []),
         *(o.ref for o in fleet.peers_of(box)),
         *(o.ref for o in fleet.on("TracePolicy", box)),

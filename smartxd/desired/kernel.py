@@ -1,61 +1,81 @@
-"""Box and Tunnel specs to the kernel state of one box."""
+"""Box, Tunnel, Bridge, Port and Route specs to the kernel state of one box."""
 
 from __future__ import annotations
 
-from smartxd.planes.kernel.state import Address, Bridge, KernelState, Vxlan
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from smartxd.desired.ports import port_rule
+from smartxd.desired.switches import switches
+from smartxd.objects import ObjectRef
+from smartxd.planes.kernel.state import Address, Forwarding, KernelState, NextHop, Route
+from smartxd.spec.addresses import family_of
 from smartxd.spec.envelope import Object
 from smartxd.spec.fleet import Fleet
-from smartxd.spec.kinds.box import BoxSpec
-from smartxd.spec.kinds.tunnel import MulticastFlood, TunnelSpec
+from smartxd.spec.kinds.route import RouteSpec
+
+ADOPT = "smartx.io/adopt"
+"""The annotation by which an object may take over links that somebody else has made just as it says."""
+
+_METRIC6 = 1024
+"""What the kernel takes a metric of 0 for, in IPv6."""
 
 
 def lower(fleet: Fleet, box: str) -> KernelState:
-    """The links and addresses that the specs ask of ``box``."""
-    me = fleet.boxes[box]
-    tunnels: tuple[Object[TunnelSpec], ...] = fleet.on("Tunnel", box)
-    bridges = sorted((_bridge(t, me) for t in tunnels), key=lambda link: link.name)
-    vxlans = sorted((_vxlan(t, me) for t in tunnels), key=lambda link: link.name)
-    addresses = [
-        Address(t.ref, _bridge_name(t), str(gateway))
-        for t in tunnels
-        for gateway in t.spec.gateways.get(box, ())
-    ]
-    if me.spec.loopback is not None:
-        addresses.append(Address(me.ref, "lo", f"{me.spec.loopback}/32"))
-    return KernelState((*bridges, *vxlans), tuple(sorted(addresses, key=lambda a: a.id)))
-
-
-def _bridge_name(tunnel: Object[TunnelSpec]) -> str:
-    name = tunnel.spec.own_bridge
-    if name is None:
-        raise ValueError(f"{tunnel.ref}: not a checked fleet")
-    return name
-
-
-def _mtu(tunnel: Object[TunnelSpec], box: Object[BoxSpec]) -> int:
-    if isinstance(tunnel.spec.mtu, int):
-        return tunnel.spec.mtu
-    return box.spec.underlay.mtu - tunnel.spec.overhead_bytes
-
-
-def _bridge(tunnel: Object[TunnelSpec], box: Object[BoxSpec]) -> Bridge:
-    return Bridge(tunnel.ref, _bridge_name(tunnel), _mtu(tunnel, box))
-
-
-def _vxlan(tunnel: Object[TunnelSpec], box: Object[BoxSpec]) -> Vxlan:
-    spec, underlay = tunnel.spec, box.spec.underlay
-    local = box.spec.underlay_address(spec.underlay)
-    if not isinstance(spec.flood, MulticastFlood) or local is None:
-        raise ValueError(f"{tunnel.ref}: not a checked fleet")
-    return Vxlan(
-        owner=tunnel.ref,
-        name=spec.link_name,
-        vni=spec.vni,
-        group=str(spec.flood.group),
-        local=str(local.ip),
-        underlay=underlay.interface,
-        bridge=_bridge_name(tunnel),
-        mtu=_mtu(tunnel, box),
-        port=spec.port,
-        ttl=spec.ttl,
+    """The links, ports, addresses and routes that the specs ask of ``box``."""
+    return KernelState(
+        links=switches(fleet, box),
+        ports=tuple(port_rule(fleet, port) for port in fleet.on("Port", box)),
+        addresses=tuple(sorted(_addresses(fleet, box), key=lambda a: a.id)),
+        routes=tuple(sorted((_route(route) for route in fleet.on("Route", box)), key=lambda r: r.id)),
+        forwarding=tuple(sorted(_forwarding(fleet, box), key=lambda f: f.id)),
+        adopt=frozenset(o.ref for o in _objects(fleet, box) if o.metadata.annotations.get(ADOPT) == "true"),
     )
+
+
+def _objects(fleet: Fleet, box: str) -> Iterator[Object[Any]]:
+    """The objects that make something in the kernel of a box."""
+    yield fleet.boxes[box]
+    for kind in ("Tunnel", "Bridge", "Port", "Route"):
+        yield from fleet.on(kind, box)
+
+
+def _addresses(fleet: Fleet, box: str) -> Iterable[Address]:
+    """Those of loopbacks, gateways and bridges; the underlay has its own already."""
+    links = [link for link in fleet.links_of(box) if link.segment != "underlay"]
+    found = [Address(link.by.ref, link.interface, str(link.address)) for link in links]
+    return {address.id: address for address in reversed(found)}.values()
+
+
+def _route(route: Object[RouteSpec]) -> Route:
+    spec = route.spec
+    hops = [
+        NextHop(str(hop.address) if hop.address is not None else "", hop.interface or "", hop.weight)
+        for hop in spec.via
+    ]
+    ipv6 = spec.destination.version == 6
+    return Route(
+        owner=route.ref,
+        destination=str(spec.destination),
+        hops=tuple(sorted(hops, key=lambda hop: (hop.address, hop.link, hop.weight))),
+        metric=spec.metric or (_METRIC6 if ipv6 else 0),
+        table=spec.table,
+    )
+
+
+def _forwarding(fleet: Fleet, box: str) -> Iterator[Forwarding]:
+    """A box is a router towards its underlay once BGP or a Route leads its nodes there, or others to them."""
+    if (owner := _router(fleet, box)) is None:
+        return
+    underlay = fleet.boxes[box].spec.underlay
+    for address in (underlay.address, underlay.address6):
+        if address is not None:
+            yield Forwarding(owner, underlay.interface, family_of(address))
+
+
+def _router(fleet: Fleet, box: str) -> ObjectRef | None:
+    """What makes a box a router: its BGPRouter, or the box itself where it has gateways and Routes."""
+    if (speaker := fleet.router_of(box)) is not None:
+        return speaker.ref
+    has_gateways = any(link.overlay for link in fleet.links_of(box))
+    return fleet.boxes[box].ref if has_gateways and fleet.on("Route", box) else None

@@ -72,19 +72,19 @@ def _of_version(value: Any, version: int | None) -> Address:
     return address
 
 
-def _unicast(address: Address) -> None:
+def _unicast(address: Address, *, link_local: bool = False) -> None:
     if address.is_multicast or address.is_unspecified or address == IPv4Address("255.255.255.255"):
         raise ValueError("not the address of a host")
-    if address.version == 6 and address.is_link_local:
+    if address.version == 6 and address.is_link_local and not link_local:
         raise ValueError("link-local addresses are the kernel's; give a global or unique local one")
 
 
-def _host(version: int | None) -> Callable[[Any], Address]:
+def _host(version: int | None, *, link_local: bool = False) -> Callable[[Any], Address]:
     def check(value: Any) -> Address:
         address = _of_version(value, version)
         if address.is_loopback:
             raise ValueError(f"{'127.0.0.0/8' if address.version == 4 else address} means each box itself")
-        _unicast(address)
+        _unicast(address, link_local=link_local)
         return address
 
     return check
@@ -161,6 +161,8 @@ _ANY = _shaped(f"{_V4}|{_V6}", "192.0.2.1", "2001:db8::1")
 _ANY_LINK = _shaped(f"{_V4_LINK}|{_V6_LINK}", "192.0.2.1/24", "2001:db8::1/64")
 
 HostAddress = Annotated[Address, PlainValidator(_host(None)), _ANY]
+RouterAddress = Annotated[Address, PlainValidator(_host(None, link_local=True)), _ANY]
+"""Of the next router, which IPv6 often knows by its link-local address."""
 HostAddress4 = Annotated[IPv4Address, PlainValidator(_host(4)), _shaped(_V4, "192.0.2.1")]
 HostAddress6 = Annotated[IPv6Address, PlainValidator(_host(6)), _shaped(_V6, "2001:db8::1")]
 LinkAddress = Annotated[Interface, PlainValidator(_link(None)), _ANY_LINK]

@@ -66,7 +66,10 @@ class Metadata(SpecModel):
     labels: Labels = Field(default_factory=dict, description="what selectors choose boxes by")
     annotations: Labels = Field(
         default_factory=dict,
-        description="for people and tools; check.smartx.io/<rule>: <reason> silences a rule for this object",
+        description=(
+            "for people and tools; check.smartx.io/<rule>: <reason> silences a rule for this object,"
+            " smartx.io/adopt: 'true' lets it take over links that somebody else has made just as it says"
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from smartxd.spec.kinds.aspathlist import ASPathListSpec
 from smartxd.spec.kinds.bgppeer import BGPPeerSpec, BoxEnd, OutsideEnd
 from smartxd.spec.kinds.bgprouter import BGPRouterSpec
 from smartxd.spec.kinds.box import BoxSpec
-from smartxd.spec.kinds.bridge import BridgeSpec
+from smartxd.spec.kinds.bridge import NATIVE_VLAN, BridgeSpec
 from smartxd.spec.kinds.checkpolicy import CheckPolicySpec
 from smartxd.spec.kinds.communitylist import CommunityListSpec
 from smartxd.spec.kinds.port import PortSpec
@@ -37,7 +37,8 @@ class Link:
 
     box: str
     segment: str
-    """What the link is part of: ``underlay``, ``Tunnel/NAME``, ``Bridge/NAME``, or ``loopback``."""
+    """The broadcast domain that the link is part of: ``underlay``, ``loopback``, ``Tunnel/NAME`` for whatever
+    the tunnel joins, or ``Bridge/NAME on BOX`` for a switch that no tunnel joins with others."""
     interface: str
     address: Interface
     by: Object[Any]
@@ -45,6 +46,11 @@ class Link:
 
     def __str__(self) -> str:
         return f"{self.address} ({self.segment})"
+
+    @property
+    def overlay(self) -> bool:
+        """Whether it is of a switch of the specs, not of what the box had before."""
+        return self.segment not in ("underlay", "loopback")
 
     def reaches(self, other: Link) -> bool:
         """Whether two ends see each other without a router between them."""
@@ -175,12 +181,59 @@ class Fleet:
                     found.setdefault((kind, box), []).append(obj)
         return {key: tuple(objects) for key, objects in found.items()}
 
-    def bridge_name(self, tunnel: Object[TunnelSpec]) -> str | None:
-        """Name of the virtual switch of a tunnel, its own or the Bridge's; None without such a Bridge."""
+    def vlan_of(self, tunnel: Object[TunnelSpec]) -> int:
+        """The VLAN that a tunnel carries; a switch that knows none is all in the native one."""
+        bridge = self.bridges.get(tunnel.spec.bridge_ref or "")
+        aware = bridge is not None and bridge.spec.vlan_aware
+        return (tunnel.spec.vlan if aware else None) or NATIVE_VLAN
+
+    def gateway_interface(self, tunnel: Object[TunnelSpec]) -> str | None:
+        """Name of the link that has a tunnel's gateways: its switch, or that switch's link in its VLAN.
+
+        None where the Bridge is not declared.
+        """
         if (own := tunnel.spec.own_bridge) is not None:
             return own
         bridge = self.bridges.get(tunnel.spec.bridge_ref or "")
-        return bridge.spec.interface if bridge is not None else None
+        if bridge is None:
+            return None
+        vlan = self.vlan_of(tunnel)
+        return bridge.spec.interface if vlan == NATIVE_VLAN else f"{bridge.spec.interface}.{vlan}"
+
+    def carrier(self, bridge: Object[BridgeSpec], vlan: int, box: str) -> Object[TunnelSpec] | None:
+        """The tunnel that joins a VLAN of a Bridge on a box with others; the first, where there are more."""
+        return self._carriers.get((bridge.ref.name, vlan, box))
+
+    @cached_property
+    def _carriers(self) -> dict[tuple[str, int, str], Object[TunnelSpec]]:
+        first: dict[tuple[str, int, str], Object[TunnelSpec]] = {}
+        for tunnel in self.tunnels.values():
+            if (bridge := tunnel.spec.bridge_ref) is not None:
+                vlan = self.vlan_of(tunnel)
+                for box in self.members(tunnel):
+                    first.setdefault((bridge, vlan, box), tunnel)
+        return first
+
+    def made_by(self, obj: Object[Any]) -> tuple[str, ...]:
+        """Names of the interfaces that a Tunnel or a Bridge stands for on its boxes."""
+        if isinstance(obj.spec, BridgeSpec):
+            return (obj.spec.interface,)
+        has_gateways = bool(obj.spec.gateways) or obj.spec.anycast_gateway is not None
+        own, gateway = obj.spec.own_bridge, self.gateway_interface(obj) if has_gateways else None
+        return tuple(dict.fromkeys(name for name in (obj.spec.link_name, own, gateway) if name))
+
+    def made_on(self, box: str) -> Mapping[str, Object[Any]]:
+        """What the interfaces of Tunnels and Bridges on a box are made of, in the order of their names."""
+        return self._made_on.get(box, {})
+
+    @cached_property
+    def _made_on(self) -> dict[str, dict[str, Object[Any]]]:
+        made: dict[str, dict[str, Object[Any]]] = {}
+        for obj in (*self.tunnels.values(), *self.bridges.values()):
+            for name in self.made_by(obj):
+                for box in self.members(obj):
+                    made.setdefault(box, {}).setdefault(name, obj)
+        return {box: dict(sorted(names.items())) for box, names in made.items()}
 
     def router_of(self, box: str) -> Object[BGPRouterSpec] | None:
         """The BGP speaker of a box, if one is declared; the first, where a fleet has more."""
@@ -240,11 +293,35 @@ class Fleet:
     @cached_property
     def _links_by_box(self) -> dict[str, tuple[Link, ...]]:
         found: dict[str, list[Link]] = {}
-        for link in self._links():
+        for link in self._links:
             found.setdefault(link.box, []).append(link)
         return {box: tuple(links) for box, links in found.items()}
 
-    def _links(self) -> Iterator[Link]:
+    def links_by(self, obj: Object[Any]) -> tuple[Link, ...]:
+        """The addresses that an object gives boxes, in the order in which it says them."""
+        return self._links_by_object.get(obj.ref, ())
+
+    @cached_property
+    def _links_by_object(self) -> dict[ObjectRef, tuple[Link, ...]]:
+        found: dict[ObjectRef, list[Link]] = {}
+        for link in self._links:
+            found.setdefault(link.by.ref, []).append(link)
+        return {ref: tuple(links) for ref, links in found.items()}
+
+    @cached_property
+    def overlays(self) -> Mapping[str, tuple[Link, ...]]:
+        """The links of each segment that is an overlay or a switch."""
+        found: dict[str, list[Link]] = {}
+        for link in self._links:
+            if link.overlay:
+                found.setdefault(link.segment, []).append(link)
+        return {segment: tuple(links) for segment, links in found.items()}
+
+    @cached_property
+    def _links(self) -> tuple[Link, ...]:
+        return tuple(self._addresses())
+
+    def _addresses(self) -> Iterator[Link]:
         for name, box in self.boxes.items():
             under, spec = box.spec.underlay, box.spec
             for key, address in (("address", under.address), ("address6", under.address6)):
@@ -254,16 +331,19 @@ class Fleet:
                 if loopback is not None:
                     yield Link(name, "loopback", "lo", ip_interface(loopback), box, (key,))
         for tunnel in self.tunnels.values():
-            bridge = self.bridge_name(tunnel) or ""
+            interface = self.gateway_interface(tunnel) or ""
             anycast = tunnel.spec.anycast_gateway is not None
-            for name in self.members(tunnel):
+            joined = self.members(tunnel)
+            for name in joined if anycast else filter(set(joined).__contains__, tunnel.spec.gateways):
                 base: Path = ("anycastGateway", "addresses") if anycast else ("gateways", name)
                 for i, gateway in enumerate(tunnel.spec.gateway_addresses(name)):
-                    yield Link(name, str(tunnel.ref), bridge, gateway, tunnel, (*base, i))
+                    yield Link(name, str(tunnel.ref), interface, gateway, tunnel, (*base, i))
         for obj in self.bridges.values():
             members = set(self.members(obj))
             for name, addresses in obj.spec.addresses.items():
-                if name in members:
-                    for i, address in enumerate(addresses):
-                        path: Path = ("addresses", name, i)
-                        yield Link(name, str(obj.ref), obj.spec.interface, address, obj, path)
+                if name not in members:
+                    continue
+                carrier = self.carrier(obj, NATIVE_VLAN, name)
+                segment = f"{obj.ref} on {name}" if carrier is None else str(carrier.ref)
+                for i, address in enumerate(addresses):
+                    yield Link(name, segment, obj.spec.interface, address, obj, ("addresses", name, i))

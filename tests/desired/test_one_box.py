@@ -21,8 +21,8 @@ TUNNEL = ObjectRef("Tunnel", "koren-l2")
 def test_a_tunnel_becomes_a_bridge_a_vtep_and_a_gateway() -> None:
     kernel = desire(load(FILES), "gist1").kernel
     assert kernel.links == (
-        Bridge(TUNNEL, "br-koren", 1450),
-        Vxlan(TUNNEL, "vx100", 100, "239.1.1.100", "203.0.113.1", "wan0", "br-koren", 1450),
+        Bridge(TUNNEL, "br-koren", 1450, forwarding4=True),
+        Vxlan(TUNNEL, "vx100", 100, "203.0.113.1", "br-koren", 1450, "239.1.1.100", "wan0"),
     )
     assert Address(TUNNEL, "br-koren", "10.10.0.1/24") in kernel.addresses
     assert Address(ObjectRef("Box", "gist1"), "lo", "10.255.0.1/32") in kernel.addresses

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from smartxd.spec.fields import MTU, BoxSelector, Name, NewInterfaceName, SpecModel, wrong_field
 from smartxd.spec.kinds.tunnel import Addresses
 
+NATIVE_VLAN = 1
+"""The VLAN of what a VLAN-aware bridge itself sends and takes untagged, as the kernel has it by default."""
+
 
 class BridgeSpec(SpecModel):
     """A virtual switch that several tunnels and ports plug into."""
@@ -30,7 +33,11 @@ class BridgeSpec(SpecModel):
         default=None, description="auto: the smallest of what plugs into it, as if not given"
     )
     addresses: dict[Name, Addresses] = Field(
-        default_factory=dict, description="its addresses with prefix length, by box: one or a list each"
+        default_factory=dict,
+        description=(
+            "its addresses with prefix length, by box: one or a list each;"
+            f" untagged, which is VLAN {NATIVE_VLAN} of a VLAN-aware one"
+        ),
     )
 
     @model_validator(mode="after")

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from smartxd.spec.addresses import HostAddress, Prefix, family_of
+from smartxd.spec.addresses import Prefix, RouterAddress, family_of
 from smartxd.spec.fields import BoxSelector, InterfaceName, SpecModel, Whole, wrong_field
 
 
 class NextHop(SpecModel):
     """Where packets go next: an address, an interface, or an address on an interface."""
 
-    address: HostAddress | None = Field(default=None, description="the next router, of the route's family")
+    address: RouterAddress | None = Field(
+        default=None, description="the next router, of the route's family; link-local ones need the interface"
+    )
     interface: InterfaceName | None = Field(default=None, description="the link to it; found if not given")
     weight: Whole = Field(default=1, ge=1, le=256, description="its share among several next hops")
 
     @model_validator(mode="after")
     def _somewhere(self) -> NextHop:
-        if self.address is None and self.interface is None:
+        if self.interface is not None:
+            return self
+        if self.address is None:
             raise ValueError("give address, interface or both")
+        if self.address.version == 6 and self.address.is_link_local:
+            raise wrong_field("a link-local address is on each link; give interface too", "address")
         return self
 
 

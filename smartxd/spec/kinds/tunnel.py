@@ -99,7 +99,10 @@ class TunnelSpec(SpecModel):
     )
     gateways: dict[Name, Addresses] = Field(
         default_factory=dict,
-        description="addresses of the bridge with prefix length, by box: one or a list each",
+        description=(
+            "addresses of the bridge with prefix length, by box: one or a list each;"
+            " in a VLAN of a Bridge they are those of its link <interface>.<vlan>"
+        ),
     )
     anycast_gateway: AnycastGateway | None = Field(
         default=None, description="one gateway for all boxes instead of gateways"

@@ -62,8 +62,10 @@ NEIGHBOR = Rule(
 VLAN = Rule(
     "SX207",
     "vlan-twice",
-    "A VLAN of a Bridge is carried by one tunnel.",
-    "Two tunnels in one VLAN of one switch are one segment: frames go in circles between their boxes.",
+    "A VLAN of a Bridge, or a Bridge that knows no VLANs, is carried by one tunnel.",
+    "Two tunnels in one VLAN of one switch are one segment: frames go in circles between their boxes. A"
+    " Bridge without `vlanAware` is all one VLAN. To have several tunnels on one switch make it VLAN-aware,"
+    " and give each tunnel a `vlan` of its own.",
 )
 ROUTE = Rule(
     "SX208",
@@ -112,9 +114,8 @@ def nothing_is_claimed_twice(fleet: Fleet) -> Iterator[Finding]:
 
 def _of_boxes(fleet: Fleet) -> Iterator[Claim]:
     for name, box in fleet.boxes.items():
-        for link in fleet.links_of(name):
-            if link.by is box:
-                yield Claim(ADDRESS, box, link.path, "address", link.address.ip)
+        for link in fleet.links_by(box):
+            yield Claim(ADDRESS, box, link.path, "address", link.address.ip)
         underlay, management = box.spec.underlay, box.spec.management
         yield Claim(INTERFACE, box, ("underlay", "interface"), "interface", underlay.interface, name)
         for i, interface in enumerate(management.interfaces if management is not None else ()):
@@ -132,14 +133,33 @@ def _of_tunnels(fleet: Fleet) -> Iterator[Claim]:
             yield Claim(INTERFACE, tunnel, ("vni",), "interface", spec.link_name, box)
             if spec.own_bridge is not None:
                 yield Claim(INTERFACE, tunnel, path, "interface", spec.own_bridge, box)
-            elif spec.vlan is not None:
-                yield Claim(VLAN, tunnel, ("vlan",), f"VLAN of Bridge/{spec.bridge_ref}", spec.vlan, box)
-            for link in fleet.links_of(box):
-                if link.by is not tunnel:
-                    continue
-                # Segments apart may use the same private subnet: on other boxes it is another address.
-                yield Claim(ADDRESS, tunnel, link.path, "address", link.address.ip, box)
-                yield Claim(ADDRESS, tunnel, link.path, f"address in {tunnel.ref}", link.address.ip)
+        yield from _of_plug(fleet, tunnel)
+        yield from _of_links(fleet, tunnel)
+
+
+def _of_plug(fleet: Fleet, tunnel: Object[Any]) -> Iterator[Claim]:
+    """What a tunnel takes of the Bridge that it plugs into."""
+    bridge = fleet.bridges.get(tunnel.spec.bridge_ref or "")
+    vlan = fleet.vlan_of(tunnel)
+    if bridge is None:
+        return
+    for box in fleet.members(tunnel):
+        if not bridge.spec.vlan_aware:
+            yield Claim(VLAN, tunnel, ("bridgeRef",), "plain switch", bridge.ref, box)
+        elif tunnel.spec.vlan is not None:
+            yield Claim(VLAN, tunnel, ("vlan",), f"VLAN of {bridge.ref}", vlan, box)
+    for link in fleet.links_by(tunnel):
+        # A second tunnel in the VLAN has been told so.
+        if link.interface != bridge.spec.interface and fleet.carrier(bridge, vlan, link.box) is tunnel:
+            yield Claim(INTERFACE, tunnel, ("vlan",), "interface", link.interface, link.box)
+
+
+def _of_links(fleet: Fleet, obj: Object[Any]) -> Iterator[Claim]:
+    """The addresses that a Tunnel or a Bridge gives boxes."""
+    for link in fleet.links_by(obj):
+        # Segments apart may use the same private subnet: on other boxes it is another address.
+        yield Claim(ADDRESS, obj, link.path, "address", link.address.ip, link.box)
+        yield Claim(ADDRESS, obj, link.path, f"address in {link.segment}", link.address.ip)
 
 
 def _of_hosts(fleet: Fleet) -> Iterator[Claim]:
@@ -158,9 +178,7 @@ def _of_bridges(fleet: Fleet) -> Iterator[Claim]:
     for bridge in fleet.bridges.values():
         for box in fleet.members(bridge):
             yield Claim(INTERFACE, bridge, ("interface",), "interface", bridge.spec.interface, box)
-            for link in fleet.links_of(box):
-                if link.by is bridge:
-                    yield Claim(ADDRESS, bridge, link.path, "address", link.address.ip, box)
+        yield from _of_links(fleet, bridge)
 
 
 def _of_routers(fleet: Fleet) -> Iterator[Claim]:

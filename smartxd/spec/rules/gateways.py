@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from itertools import groupby
 
-from smartxd.spec.envelope import Object
+from smartxd.spec.addresses import Network
 from smartxd.spec.finding import Finding, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
-from smartxd.spec.kinds.tunnel import TunnelSpec
 
 GATEWAY_SUBNET = Rule(
     "SX301",
     "gateway-subnet",
-    "The gateways of a tunnel are of one subnet in each family.",
-    "A tunnel is one L2 segment, and its hosts take the whole subnet for their neighbours. A gateway of"
-    " another subnet is reached by nobody on the segment.",
+    "The boxes of a segment are gateways of its subnets together.",
+    "A tunnel, and the Bridge that it plugs into, is one L2 segment, whose hosts take their whole subnet for"
+    " neighbours. A box with a subnet of its own that lacks one of the others is mostly a slip in a number or"
+    " a prefix length, and reached by nobody. Secondary subnets are lawful: give the box an address of each"
+    " subnet that the others share.",
 )
 SUBNETS_OVERLAP = Rule(
     "SX302",
@@ -43,26 +44,34 @@ HOST_OUTSIDE = Rule(
 )
 
 
-def gateways_are_in_one_subnet(fleet: Fleet) -> Iterator[Finding]:
-    """The gateways of a tunnel are, in each family, of the subnet of the first."""
-    for tunnel in fleet.tunnels.values():
-        first: dict[int, Link] = {}
-        for link in _gateways(fleet, tunnel):
-            known = first.setdefault(link.address.version, link)
-            if link.address.network != known.address.network:
-                at = tunnel.at(*known.path)
-                message = (
-                    f"{link.address} is not in {known.address.network} ({at}); an L2 segment is one subnet"
-                )
-                yield tunnel.finding(GATEWAY_SUBNET, link.path, message, other=at)
+def gateways_share_subnets(fleet: Fleet) -> Iterator[Finding]:
+    """No box of a segment has, in a family, a subnet of its own where it lacks one of the others."""
+    for links in fleet.overlays.values():
+        by_family = sorted(links, key=lambda link: link.address.version)
+        for _, alike in groupby(by_family, key=lambda link: link.address.version):
+            yield from _slips(list(alike))
 
 
-def _gateways(fleet: Fleet, tunnel: Object[TunnelSpec]) -> Iterator[Link]:
-    """The gateways of a tunnel in the order in which they are given; an anycast gateway once."""
-    members = fleet.members(tunnel)
-    named = [name for name in tunnel.spec.gateways if name in members]
-    for box in named or members[:1]:
-        yield from (link for link in fleet.links_of(box) if link.by is tunnel)
+def _slips(links: Sequence[Link]) -> Iterator[Finding]:
+    """Of the gateways of a segment and a family those whose subnet no other box has."""
+    boxes: dict[Network, set[str]] = {}
+    subnets: dict[str, set[Network]] = {}
+    first: dict[Network, Link] = {}
+    for link in links:
+        boxes.setdefault(link.address.network, set()).add(link.box)
+        subnets.setdefault(link.box, set()).add(link.address.network)
+        first.setdefault(link.address.network, link)
+    # What most boxes share is right; of subnets that nobody shares the one that is given first.
+    ranked = sorted(boxes, key=lambda subnet: -len(boxes[subnet]))
+    rank = {subnet: i for i, subnet in enumerate(ranked)}
+    for link in links:
+        own = link.address.network
+        lacking = next((subnet for subnet in ranked if subnet not in subnets[link.box]), None)
+        if len(boxes[own]) == 1 and lacking is not None and rank[lacking] < rank[own]:
+            usual = first[lacking]
+            at = usual.by.at(*usual.path)
+            message = f"{link.address} is in no subnet of another gateway; {usual.box} is in {lacking} ({at})"
+            yield link.by.finding(GATEWAY_SUBNET, link.path, message, other=at)
 
 
 def subnets_do_not_overlap(fleet: Fleet) -> Iterator[Finding]:
@@ -107,12 +116,12 @@ def announced_segments_are_apart(fleet: Fleet) -> Iterator[Finding]:
         everything = any(entry.source == "connected" for entry in router.spec.redistribute)
         networks = set(router.spec.networks)
         for link in fleet.links_of(name):
-            if link.segment not in ("underlay", "loopback") and (
-                everything or link.address.network in networks
-            ):
+            if link.overlay and (everything or link.address.network in networks):
                 announced.setdefault(f"{link.segment} {link.address.network}", link)
+    boxes = {segment: {link.box for link in links} for segment, links in fleet.overlays.items()}
     for first, second in _overlaps(list(announced.values())):
-        if not _meet(fleet, first.by, second.by):  # what meets on a box is told there
+        # What meets on a box is told there.
+        if boxes[first.segment].isdisjoint(boxes[second.segment]):
             at = first.by.at(*first.path)
             message = (
                 f"{second.address.network} overlaps {first.address.network} of {first.by.ref} ({at}), "
@@ -121,34 +130,27 @@ def announced_segments_are_apart(fleet: Fleet) -> Iterator[Finding]:
             yield second.by.finding(SEGMENTS_OVERLAP, second.path, message, other=at)
 
 
-def _meet(fleet: Fleet, one: Object[Any], other: Object[Any]) -> bool:
-    """Whether a box has addresses of both."""
-    mine, theirs = ({b for b in fleet.members(o) if _has(fleet, b, o)} for o in (one, other))
-    return bool(mine & theirs)
-
-
-def _has(fleet: Fleet, box: str, obj: Object[Any]) -> bool:
-    return any(link.by is obj for link in fleet.links_of(box))
-
-
 def hosts_are_inside(fleet: Fleet) -> Iterator[Finding]:
     """The addresses of hosts are in the subnets of their segment, where it has any of their family."""
     for tunnel in fleet.tunnels.values():
         if not tunnel.spec.hosts:
             continue
-        subnets = {link.address.network: link for link in _gateways(fleet, tunnel)}
+        subnets: dict[Network, Link] = {}
+        for link in fleet.overlays.get(str(tunnel.ref), ()):
+            subnets.setdefault(link.address.network, link)
         for i, host in enumerate(tunnel.spec.hosts):
             for j, address in enumerate(host.addresses):
                 known = [subnet for subnet in subnets if subnet.version == address.version]
                 if known and not any(address in subnet for subnet in known):
-                    at = tunnel.at(*subnets[known[0]].path)
+                    gateway = subnets[known[0]]
+                    at = gateway.by.at(*gateway.path)
                     message = f"{address} is not in {known[0]}, the subnet of the gateways ({at})"
                     yield tunnel.finding(HOST_OUTSIDE, ("hosts", i, "addresses", j), message, other=at)
 
 
 RULES: tuple[Rule, ...] = (GATEWAY_SUBNET, SUBNETS_OVERLAP, SEGMENTS_OVERLAP, HOST_OUTSIDE)
 CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
-    gateways_are_in_one_subnet,
+    gateways_share_subnets,
     subnets_do_not_overlap,
     announced_segments_are_apart,
     hosts_are_inside,

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from ipaddress import ip_network
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from smartxd.spec.addresses import Network
+from smartxd.spec.addresses import Address, Network
 from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
 from smartxd.spec.kinds.box import BoxSpec
-from smartxd.spec.kinds.route import NextHop
 from smartxd.spec.names import both_match
 from smartxd.spec.places import Path
+from smartxd.spec.ways import Prefixes, Way, ways
 
 MANAGEMENT_TAKEN = Rule(
     "SX701",
@@ -28,8 +27,10 @@ MANAGEMENT_DIVERTED = Rule(
     "management-diverted",
     "No route or address of the specs leads the way to a box elsewhere.",
     "Answers to operators and to the repo would leave by another link, and the box is out of reach. A"
-    " Route that covers a network of `management.networks` goes out by a management interface, or not at"
-    " all; no segment uses its addresses.",
+    " Route to a network of `management.networks`, or to part of one, goes out by a management interface, and"
+    " no segment uses its addresses. A wider Route, as a default route, comes after the subnets of the"
+    " management links; it is wrong where it drops, where it leads into an overlay, and where the underlay is"
+    " the only way in and it leads elsewhere, unless a narrower Route goes out by a management interface.",
 )
 UNDERLAY_TAKEN = Rule(
     "SX703",
@@ -41,10 +42,10 @@ UNDERLAY_TAKEN = Rule(
 UNDERLAY_DIVERTED = Rule(
     "SX704",
     "underlay-diverted",
-    "No route sends the packets of tunnels into a tunnel.",
-    "The outer packets to another VTEP would take the route into the overlay, be wrapped once more, and"
-    " so on: the segment is dead. Make the prefix of the Route narrower, or its next hop one of the"
-    " underlay.",
+    "No Route and no segment takes the packets of tunnels into a tunnel, or nowhere.",
+    "The outer packets to another VTEP would take the way into the overlay, be wrapped once more, and so on,"
+    " or be dropped: the segment is dead. Make the prefix of the Route narrower, or its next hop one of the"
+    " underlay; give the segment a subnet that holds no VTEP; or lead the VTEPs out by a narrower Route.",
 )
 MANAGEMENT_WITHDRAWN = Rule(
     "SX705",
@@ -83,79 +84,79 @@ def nothing_diverts_management(fleet: Fleet) -> Iterator[Finding]:
     """No Route and no segment of a box has a network from which it is managed."""
     for name, box in fleet.boxes.items():
         management = box.spec.management
-        if management is None:
+        if management is None or not management.networks:
             continue
-        interfaces = management.interfaces
+        ways_of_box = ways(fleet, name)
         for i, network in enumerate(management.networks):
             at = box.at("management", "networks", i)
             where = f"{network}, from where {box.ref} is managed ({at})"
             for link in fleet.links_of(name):
-                if link.segment not in ("underlay", "loopback") and _overlap(link.address.network, network):
+                if link.overlay and _overlap(link.address.network, network):
                     message = f"{link.address.network} overlaps {where}"
                     yield link.by.finding(MANAGEMENT_DIVERTED, link.path, message, other=at)
-            for route in fleet.on("Route", name):
-                spec = route.spec
-                kept = spec.via and all(_leaves_by(fleet, name, hop) in interfaces for hop in spec.via)
-                # Another table is looked up by rules of which the specs know nothing.
-                if not kept and spec.table == 254 and _overlap(spec.destination, network):
-                    message = f"{spec.destination} covers or is part of {where}"
-                    yield route.finding(MANAGEMENT_DIVERTED, ("destination",), message, other=at)
+            for way in _lead_away(ways_of_box, box.spec, network):
+                message = f"{way.to} covers or is part of {where}"
+                yield way.by.finding(MANAGEMENT_DIVERTED, way.path, message, other=at)
 
 
-def _leaves_by(fleet: Fleet, box: str, hop: NextHop) -> str:
-    """The interface of a box by which a next hop is reached; empty where the specs do not tell."""
-    if hop.interface is not None or hop.address is None:
-        return hop.interface or ""
-    links = (link for link in fleet.links_of(box) if link.address.version == hop.address.version)
-    return next((link.interface for link in links if hop.address in link.address.network), "")
+def _lead_away(ways_of_box: Prefixes[Way], box: BoxSpec, network: Network) -> Iterator[Way]:
+    """The Routes that take packets for a management network off the management links."""
+    kept = frozenset(box.management.interfaces if box.management is not None else ())
+    for way in ways_of_box:
+        if way.by.ref.kind != "Route" or not _overlap(way.to, network) or (way.out and way.out <= kept):
+            continue
+        # A wider one, as a default route, comes after the subnets of the management links and what the box
+        # had before. Of those the specs know nothing, unless the underlay is the management link.
+        known = "" not in way.out and kept == {box.underlay.interface}
+        wide = ways_of_box.holding(network) is way and (not way.out or way.overlay or known)
+        if way.to.prefixlen >= network.prefixlen or wide:
+            yield way
 
 
 def nothing_diverts_the_underlay(fleet: Fleet) -> Iterator[Finding]:
-    """No Route into an overlay covers the VTEP address of another box."""
-    vteps = sorted(
-        (link for name in fleet.boxes for link in fleet.links_of(name) if link.segment == "underlay"),
-        key=_by_address,
-    )
-    for route in fleet.routes.values():
-        if route.spec.table != 254:
-            continue
-        for box in fleet.members(route):
-            if any(_into_overlay(fleet, box, hop) for hop in route.spec.via):
-                found = next(_diverted(fleet, box, route.spec.destination, vteps), None)
-                if found is not None:
-                    at = found.by.at(*found.path)
-                    vtep = f"{found.address.ip}, the VTEP of {found.by.ref} ({at}),"
-                    message = f"{route.spec.destination} sends packets for {vtep} into an overlay"
-                    yield route.finding(UNDERLAY_DIVERTED, ("destination",), message, other=at)
-                    break
+    """No way into an overlay or to nowhere is the one that a box has to the VTEP of another."""
+    vteps = _VTEPs(fleet)
+    said: set[tuple[int, Path]] = set()
+    for box in fleet.boxes:
+        ways_of_box = ways(fleet, box)
+        for way in ways_of_box:
+            if (way.out and not way.overlay) or (id(way.by), way.path) in said:
+                continue
+            if (found := vteps.reached_by(way, ways_of_box, box)) is not None:
+                said.add((id(way.by), way.path))
+                at = found.by.at(*found.path)
+                vtep = f"{found.address.ip}, the VTEP of {found.by.ref} ({at}),"
+                message = f"{way.to} sends packets for {vtep} {'into an overlay' if way.out else 'nowhere'}"
+                yield way.by.finding(UNDERLAY_DIVERTED, way.path, message, other=at)
 
 
-def _by_address(link: Link) -> tuple[int, int]:
-    return int(link.address.version), int(link.address.ip)
+class _VTEPs:
+    """The VTEPs of a fleet in the order of their addresses."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        links = [link for box in fleet.boxes.values() for link in fleet.links_by(box)]
+        self._links = sorted(
+            (k for k in links if k.segment == "underlay"), key=lambda k: _order(k.address.ip)
+        )
+        self._order = [_order(link.address.ip) for link in self._links]
+
+    def reached_by(self, way: Way, ways_of_box: Prefixes[Way], box: str) -> Link | None:
+        """The first VTEP of another box for which a box takes this one of its ways."""
+        i = bisect_left(self._order, _order(way.to.network_address))
+        last = bisect_right(self._order, _order(way.to.broadcast_address))
+        while i < last:
+            taken = ways_of_box.holding(self._links[i].address.ip) or way
+            if taken is not way:  # a narrower one takes all that it holds
+                i = bisect_right(self._order, _order(taken.to.broadcast_address))
+            elif self._links[i].box == box:
+                i += 1
+            else:
+                return self._links[i]
+        return None
 
 
-def _diverted(fleet: Fleet, box: str, destination: Network, vteps: Sequence[Link]) -> Iterator[Link]:
-    """The VTEPs of other boxes for which the route is taken: no connected subnet is more specific."""
-    own = [link.address.network for link in fleet.links_of(box) if link.segment == "underlay"]
-    kept = [subnet for subnet in own if subnet.prefixlen >= destination.prefixlen]
-    version = int(destination.version)
-    first = bisect_left(vteps, (version, int(destination[0])), key=_by_address)
-    last = bisect_right(vteps, (version, int(destination[-1])), key=_by_address)
-    for vtep in vteps[first:last]:
-        if vtep.box != box and not any(_overlap(subnet, ip_network(vtep.address.ip)) for subnet in kept):
-            yield vtep
-
-
-def _into_overlay(fleet: Fleet, box: str, hop: NextHop) -> bool:
-    overlays = [link for link in fleet.links_of(box) if link.segment not in ("underlay", "loopback")]
-    if hop.interface is not None:
-        names = {link.interface for link in overlays}
-        return hop.interface in names | {t.spec.link_name for t in fleet.on("Tunnel", box)}
-    return any(
-        hop.address.version == link.address.version and hop.address in link.address.network
-        for link in overlays
-        if hop.address is not None
-    )
+def _order(address: Address) -> tuple[int, int]:
+    return address.version, int(address)
 
 
 def _overlap(one: Network, other: Network) -> bool:

@@ -15,7 +15,7 @@ from smartxd.spec.fields import SpecModel
 from smartxd.spec.finding import Finding, Rule
 from smartxd.spec.fleet import Fleet
 from smartxd.spec.kinds.bgppeer import BGPPeerSpec, BoxEnd
-from smartxd.spec.kinds.tunnel import MulticastFlood
+from smartxd.spec.kinds.tunnel import EVPNFlood
 from smartxd.spec.places import Path
 
 NOT_YET = Rule(
@@ -29,11 +29,9 @@ NOT_YET = Rule(
     fixed=True,
 )
 
-_KINDS = ("Bridge", "Port", "PrefixList", "RouteMap", "CommunityList", "ASPathList", "Route")
+_KINDS = ("PrefixList", "RouteMap", "CommunityList", "ASPathList")
 
 _FIELDS: dict[str, tuple[str, ...]] = {
-    "Box": ("loopback6",),
-    "Tunnel": ("underlay", "bridgeRef", "anycastGateway", "hosts"),
     "BGPRouter": ("families", "redistribute", "multipath", "evpn", "clusterId"),
     "BGPPeer": (
         *("between.*.interface", "between.*.in", "between.*.out", "between.*.maxPrefixes"),
@@ -72,12 +70,9 @@ def nothing_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
 def no_value_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
     """Each field of which a plane knows some values has one of those."""
     for tunnel in fleet.tunnels.values():
-        if not isinstance(tunnel.spec.flood, MulticastFlood):
-            message = f"this release does not do {tunnel.spec.flood.mode} yet, only multicast"
+        if isinstance(tunnel.spec.flood, EVPNFlood):
+            message = "this release does not do evpn yet, only multicast and static"
             yield tunnel.finding(NOT_YET, ("flood", "mode"), message)
-        for box, addresses in tunnel.spec.gateways.items():
-            if any(family_of(address) == "ipv6" for address in addresses):
-                yield tunnel.finding(NOT_YET, ("gateways", box), "this release does not do IPv6 gateways yet")
     for router in fleet.routers.values():
         for i, network in enumerate(router.spec.networks):
             if family_of(network) == "ipv6":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from smartxd.spec.addresses import Address
 from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
 from smartxd.spec.kinds.route import NextHop, RouteSpec
 from smartxd.spec.places import Path
+from smartxd.spec.ways import MAIN_TABLE, Prefixes
 
 NEXT_HOP_SELF = Rule(
     "SX711",
@@ -38,31 +40,49 @@ OWN_SUBNET = Rule(
     "route-to-own-subnet",
     "A Route does not lead to a subnet that the box is on.",
     "The kernel has a route to each subnet of its links already. A second one to the same prefix takes"
-    " its packets to a router, or drops them, as soon as its metric is lower.",
+    " its packets to a router, or drops them, as soon as its metric is lower. One that waits for the link to"
+    " go has a `metric` above the kernel's own, which is 0 for IPv4 and 256 for IPv6.",
 )
+_CONNECTED_METRIC = {4: 0, 6: 256}
+
+
+class _Links:
+    """The links of a box by what is asked of them."""
+
+    def __init__(self, links: Iterable[Link]) -> None:
+        self.own: dict[Address, Link] = {}
+        self.subnets: Prefixes[Link] = Prefixes()
+        self.of: dict[tuple[str, int], list[Link]] = {}
+        """By interface and family."""
+        for link in links:
+            self.own.setdefault(link.address.ip, link)
+            if link.segment != "loopback":
+                self.subnets.add(link.address.network, link)
+                self.of.setdefault((link.interface, link.address.version), []).append(link)
 
 
 def routes_lead_somewhere(fleet: Fleet) -> Iterator[Finding]:
     """Each next hop of a Route can be reached from each of its boxes."""
+    links = {box: _Links(fleet.links_of(box)) for box in fleet.boxes}
     for route in fleet.routes.values():
         said: set[Path] = set()
         for box in fleet.members(route):
-            for finding_path, finding in _of_box(fleet, route, box):
+            for finding_path, finding in _of_box(route, box, links[box]):
                 if finding_path not in said:
                     said.add(finding_path)
                     yield finding
 
 
-def _of_box(fleet: Fleet, route: Object[RouteSpec], box: str) -> Iterator[tuple[Path, Finding]]:
-    links = fleet.links_of(box)
-    for link in links:
-        if link.segment != "loopback" and link.address.network == route.spec.destination:
-            at = link.by.at(*link.path)
-            message = f"{box} is on {link.address.network} itself: {link.by.ref} ({at})"
-            path: Path = ("destination",)
-            yield path, route.finding(OWN_SUBNET, path, message, other=at)
-            break
-    for i, hop in enumerate(route.spec.via):
+def _of_box(route: Object[RouteSpec], box: str, links: _Links) -> Iterator[tuple[Path, Finding]]:
+    spec = route.spec
+    link = links.subnets.at(spec.destination)
+    wins = spec.table == MAIN_TABLE and spec.metric <= _CONNECTED_METRIC[spec.destination.version]
+    if link is not None and wins:
+        at = link.by.at(*link.path)
+        message = f"{box} is on {link.address.network} itself: {link.by.ref} ({at})"
+        path: Path = ("destination",)
+        yield path, route.finding(OWN_SUBNET, path, message, other=at)
+    for i, hop in enumerate(spec.via):
         path = ("via", i, "address")
         wrong = _wrong(links, hop)
         if wrong is not None:
@@ -70,26 +90,23 @@ def _of_box(fleet: Fleet, route: Object[RouteSpec], box: str) -> Iterator[tuple[
             yield path, route.finding(rule, path, message.format(box=box), other=at)
 
 
-def _wrong(links: tuple[Link, ...], hop: NextHop) -> tuple[Rule, str, Any] | None:
+def _wrong(links: _Links, hop: NextHop) -> tuple[Rule, str, Any] | None:
     """What is wrong with a next hop, as seen from a box with these links."""
-    if hop.address is None:
+    if hop.address is None or (hop.address.version == 6 and hop.address.is_link_local):
         return None
-    own = next((link for link in links if link.address.ip == hop.address), None)
+    own = links.own.get(hop.address)
     if own is not None:
         at = own.by.at(*own.path)
         return NEXT_HOP_SELF, f"{hop.address} is {{box}} itself: {own.by.ref} ({at})", at
-    near = [
-        link for link in links if link.segment != "loopback" and link.address.version == hop.address.version
-    ]
     if hop.interface is not None:
-        near = [link for link in near if link.interface == hop.interface]
+        near = links.of.get((hop.interface, hop.address.version), ())
         if near and not any(hop.address in link.address.network for link in near):
             at = near[0].by.at(*near[0].path)
             message = (
                 f"{hop.address} is not in {near[0].address.network}, which {hop.interface} of {{box}} is on"
             )
             return NEXT_HOP_OFF_LINK, f"{message} ({at})", at
-    elif not any(hop.address in link.address.network for link in near):
+    elif links.subnets.holding(hop.address) is None:
         return (
             NEXT_HOP_UNKNOWN,
             f"{hop.address} is in no subnet that the specs give {{box}}; name its interface",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -41,6 +43,23 @@ PORT_TAKES_OWN = Rule(
     "The VXLAN links and switches of tunnels and Bridges have their places already; a pattern that"
     " matches one would move it to another switch.",
 )
+VLAN_LINK_NAME = Rule(
+    "SX335",
+    "vlan-link-name",
+    "The name of a Bridge leaves room for its links in VLANs.",
+    "The gateways of a tunnel in a VLAN are on a link of the Bridge in that VLAN, `<interface>.<vlan>`, and"
+    " the kernel's names end at 15 bytes. Make `interface` of the Bridge shorter.",
+    fixed=True,
+)
+GATEWAY_OF_OTHERS = Rule(
+    "SX336",
+    "gateway-of-others",
+    "A tunnel that plugs into an external Bridge has no gateways.",
+    "Its addresses, its MAC address and its VLANs would be changed, and smartxd never changes an external"
+    " bridge. Give the bridge its addresses where it is made, or declare a managed one.",
+    fixed=True,
+)
+_NAME_BYTES_MAX = 15
 
 
 def vlans_are_known(fleet: Fleet) -> Iterator[Finding]:
@@ -72,6 +91,31 @@ def _vlan(obj: Object[Any], bridge: Object[Any], field: str, given: str) -> Iter
         wanted = "vlan" if obj.ref.kind == "Tunnel" else "access or trunk"
         message = f"{bridge.ref} is VLAN-aware ({at}); give {wanted}"
         yield obj.finding(VLAN_UNAWARE, (field,), message, other=at)
+
+
+def links_in_vlans_have_names(fleet: Fleet) -> Iterator[Finding]:
+    """The link that has a tunnel's gateways has a name that the kernel takes."""
+    for tunnel in fleet.tunnels.values():
+        bridge = fleet.bridges.get(tunnel.spec.bridge_ref or "")
+        for name in fleet.made_by(tunnel):
+            if bridge is not None and len(name.encode()) > _NAME_BYTES_MAX:
+                at = bridge.at("interface")
+                message = f"its gateways are on {name}, of more than {_NAME_BYTES_MAX} bytes; shorten"
+                message += f" {bridge.spec.interface} of {bridge.ref} ({at})"
+                yield tunnel.finding(VLAN_LINK_NAME, ("vlan",), message, other=at)
+
+
+def external_bridges_have_no_gateways(fleet: Fleet) -> Iterator[Finding]:
+    """Nothing is asked of an external Bridge but to take a tunnel."""
+    for tunnel in fleet.tunnels.values():
+        bridge = fleet.bridges.get(tunnel.spec.bridge_ref or "")
+        if bridge is None or bridge.spec.mode != "external":
+            continue
+        given = {"gateways": tunnel.spec.gateways, "anycastGateway": tunnel.spec.anycast_gateway}
+        for field in (name for name, value in given.items() if value):
+            at = bridge.at("mode")
+            message = f"{bridge.ref} is external ({at}); smartxd gives it no addresses"
+            yield tunnel.finding(GATEWAY_OF_OTHERS, (field,), message, other=at)
 
 
 def trunks_name_a_vlan_once(fleet: Fleet) -> Iterator[Finding]:
@@ -116,30 +160,42 @@ def _shared(earlier: Object[PortSpec], later: Object[PortSpec]) -> Iterator[Find
 
 def ports_leave_links_of_smartxd(fleet: Fleet) -> Iterator[Finding]:
     """No pattern of a Port matches an interface that smartxd makes on one of its boxes."""
+    names = {box: list(fleet.made_on(box)) for box in fleet.boxes}
     for port in fleet.ports.values():
         for i, pattern in enumerate(port.spec.interfaces):
-            taken = next(_taken(fleet, port, pattern), None)
+            taken = next(
+                ((n, box) for box in fleet.members(port) for n in _matching(names[box], pattern)), None
+            )
             if taken is not None:
-                name, owner, box = taken
+                name, box = taken
+                owner = fleet.made_on(box)[name]
                 at = owner.at()
                 message = f"{pattern} matches {name} of {owner.ref} on {box} ({at})"
                 yield port.finding(PORT_TAKES_OWN, ("interfaces", i), message, other=at)
 
 
-def _taken(fleet: Fleet, port: Object[PortSpec], pattern: str) -> Iterator[tuple[str, Object[Any], str]]:
-    for box in fleet.members(port):
-        for tunnel in fleet.on("Tunnel", box):
-            for name in (tunnel.spec.link_name, tunnel.spec.own_bridge):
-                if name is not None and both_match(pattern, name):
-                    yield name, tunnel, box
-        for bridge in fleet.on("Bridge", box):
-            if both_match(pattern, bridge.spec.interface):
-                yield bridge.spec.interface, bridge, box
+def _matching(names: Sequence[str], pattern: str) -> Iterator[str]:
+    """The names, of sorted ones, that a pattern matches: they begin as it does."""
+    stem = re.split(r"[*?]", pattern, maxsplit=1)[0]
+    for i in range(bisect_left(names, stem), len(names)):
+        if not names[i].startswith(stem):
+            break
+        if both_match(pattern, names[i]):
+            yield names[i]
 
 
-RULES: tuple[Rule, ...] = (VLAN_UNAWARE, TRUNK_OVERLAP, PORT_TWICE, PORT_TAKES_OWN)
+RULES: tuple[Rule, ...] = (
+    VLAN_UNAWARE,
+    TRUNK_OVERLAP,
+    PORT_TWICE,
+    PORT_TAKES_OWN,
+    VLAN_LINK_NAME,
+    GATEWAY_OF_OTHERS,
+)
 CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     vlans_are_known,
+    links_in_vlans_have_names,
+    external_bridges_have_no_gateways,
     trunks_name_a_vlan_once,
     ports_match_apart,
     ports_leave_links_of_smartxd,

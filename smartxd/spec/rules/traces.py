@@ -117,24 +117,15 @@ _MADE = re.compile(r"(vx|br)[1-9][0-9]{0,7}")
 
 def names_of_smartxd_are_there(fleet: Fleet) -> Iterator[Finding]:
     """An interface that bears a name of smartxd's is made on one of the policy's boxes."""
-    made_anywhere = {name for box in fleet.boxes for name in _made(fleet, box)}
+    made_anywhere = {name for box in fleet.boxes for name in fleet.made_on(box)}
     for policy in fleet.policies.values():
-        made = {name for box in fleet.members(policy) for name in _made(fleet, box)}
+        made = {name for box in fleet.members(policy) for name in fleet.made_on(box)}
         for i, point in enumerate(policy.spec.interfaces):
             name = point.name
             if name is None or name in made or not (name in made_anywhere or _MADE.fullmatch(name)):
                 continue
             message = f"no tunnel or bridge of the policy's boxes makes {name}"
             yield policy.finding(NO_INTERFACE, ("interfaces", i, "name"), message)
-
-
-def _made(fleet: Fleet, box: str) -> Iterator[str]:
-    for tunnel in fleet.on("Tunnel", box):
-        yield tunnel.spec.link_name
-        if tunnel.spec.own_bridge is not None:
-            yield tunnel.spec.own_bridge
-    for bridge in fleet.on("Bridge", box):
-        yield bridge.spec.interface
 
 
 _OF_MODE = {
