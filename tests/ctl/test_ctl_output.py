@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "koren-two-site"
+from smartxd.ctl import verb
+from smartxd.ctl.main import main
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "koren-two-site"
+BAD = sorted(path for path in (ROOT / "tests" / "specs" / "bad").iterdir() if path.is_dir())
 COMMAND = [str(Path(sys.executable).parent / "smartxctl")]
 
 
@@ -60,3 +70,49 @@ def test_without_git_there_is_a_hint(tmp_path: Path) -> None:
     assert done.stderr.startswith(b"error: git cannot be run: ")
     assert b"\nhint: install git" in done.stderr
     assert ran("validate", str(EXAMPLE)).returncode == 0
+
+
+@pytest.mark.parametrize("repo", BAD, ids=lambda path: path.name)
+def test_json_is_as_its_schema_in_the_repo_says(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["validate", str(repo), "--format", "json"])
+    made = json.loads((ROOT / "specs" / "schema" / "validation.json").read_text())
+    Draft202012Validator(made).validate(json.loads(capsys.readouterr().out))
+
+
+def test_a_plan_is_as_its_schema_in_the_repo_says(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["plan", str(EXAMPLE), "--box", "gist1", "-o", "json"])
+    made = json.loads((ROOT / "specs" / "schema" / "plan.json").read_text())
+    Draft202012Validator(made).validate(json.loads(capsys.readouterr().out))
+
+
+@pytest.mark.parametrize("verb", [["validate", str(BAD[0])], ["plan", str(EXAMPLE), "--box", "gist1"]])
+def test_only_a_terminal_gets_colours(verb: list[str]) -> None:
+    reader, writer = pty.openpty()
+    ran(*verb, out=writer, TERM="xterm-256color")
+    os.close(writer)
+    assert b"\x1b[" in os.read(reader, 1 << 16)
+    os.close(reader)
+    assert b"\x1b" not in ran(*verb, TERM="xterm-256color").stdout
+
+
+class Terminal(io.StringIO):
+    """What is printed to it."""
+
+    def __init__(self, there: bool) -> None:
+        super().__init__()
+        self._there = there
+
+    def isatty(self) -> bool:
+        return self._there
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_who_waits_at_a_terminal_is_told(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    err = Terminal(terminal)
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setattr(verb, "PATIENCE_S", 0.0)
+    end = time.monotonic() + (10 if terminal else 0.2)
+    with verb.said_to_go_on():
+        while time.monotonic() < end and not err.getvalue():
+            time.sleep(0.01)
+    assert err.getvalue() == "note: judging goes on; large repos take a while\n" * terminal
