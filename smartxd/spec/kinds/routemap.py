@@ -19,7 +19,7 @@ def _delta(value: object) -> object:
     """A number, or one to add or to take away, as '+10'."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0xFFFFFFFF:
         return value
-    if isinstance(value, str) and re.fullmatch("[+-][0-9]{1,10}", value):
+    if isinstance(value, str) and re.fullmatch("[+-][0-9]{1,10}", value) and int(value[1:]) <= 0xFFFFFFFF:
         return f"{value[0]}{int(value[1:])}"
     raise wanted("a number, or a change of it in quotes, as '+10'")
 
@@ -28,7 +28,12 @@ MetricChange = Annotated[
     int | str,
     PlainValidator(_delta),
     WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[+-][0-9]{1,10}$"}]}
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": 0xFFFFFFFF},
+                {"type": "string", "pattern": "^[+-][0-9]{1,10}$"},
+            ]
+        }
     ),
 ]
 
