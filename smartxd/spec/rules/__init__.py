@@ -16,6 +16,7 @@ from smartxd.spec.fleet import Fleet
 from smartxd.spec.rules import (
     claims,
     evpn,
+    facing,
     gateways,
     management,
     policies,
@@ -51,6 +52,7 @@ _MODULES: tuple[_Rules, ...] = (
     switches,
     speakers,
     sessions,
+    facing,
     policies,
     traces,
     release,
