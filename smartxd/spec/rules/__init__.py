@@ -28,6 +28,7 @@ from smartxd.spec.rules import (
     switches,
     traces,
     underlays,
+    unnumbered,
 )
 
 Check = Callable[[Fleet], Iterator[Finding]]
@@ -53,6 +54,7 @@ _MODULES: tuple[_Rules, ...] = (
     speakers,
     sessions,
     facing,
+    unnumbered,
     policies,
     traces,
     release,
