@@ -132,6 +132,8 @@ class RouteMapEntry(SpecModel):
     def _consistent(self) -> RouteMapEntry:
         if self.action == "deny" and self.set != Set():
             raise wrong_field("an entry that denies has nothing to set", "set")
+        if self.action == "deny" and self.on_match is not None:
+            raise wrong_field("an entry that denies ends the map; leave onMatch out", "onMatch")
         if isinstance(self.on_match, int) and self.on_match <= self.seq:
             raise wrong_field(f"onMatch {self.on_match} must be more than its own seq {self.seq}", "onMatch")
         return self
