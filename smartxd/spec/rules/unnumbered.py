@@ -45,7 +45,8 @@ def links_can_carry_sessions(fleet: Fleet) -> Iterator[Finding]:
                 message = "lo leads to no other box; give both ends their loopbacks as address"
                 yield peer.finding(LINK, ("between", i, "interface"), message)
             elif (tunnel := tunnels.get(end.interface)) is not None:
-                switch = fleet.bridge_name(tunnel) or "its switch"
+                bridge = fleet.bridges.get(tunnel.spec.bridge_ref or "")
+                switch = tunnel.spec.own_bridge or (bridge.spec.interface if bridge else "its switch")
                 message = f"{end.interface} is the VXLAN link of {tunnel.ref}, a port of {switch}; name that"
                 yield peer.finding(LINK, ("between", i, "interface"), message, other=tunnel.at("vni"))
             elif makers and not any(end.box in fleet.members(maker) for maker in makers):
