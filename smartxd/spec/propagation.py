@@ -21,7 +21,7 @@ from smartxd.spec.kinds.bgprouter import AddressFamily
 OUTSIDE = "the outside"
 """All speakers outside the repo, as one box: of them nothing is known, so they pass on all to all."""
 
-STEPS_MAX = 1_000_000
+STEPS_MAX = 200_000
 """Boxes that are visited for all questions together: what is not found by then is taken for reached, so that
 a fleet of any size and shape is judged in seconds."""
 
