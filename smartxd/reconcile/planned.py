@@ -145,7 +145,8 @@ def _values(action: Action) -> Iterator[tuple[str, object, object]]:
         if name == "owner":
             continue
         for part, said in _flat(name, value):
-            if said not in ("", (), None, frozenset()):
+            # What is empty or off is left out; 0 is neither.
+            if said is not False and said not in ("", (), None, frozenset()):
                 yield (part, said, None) if action.verb is Verb.DELETE else (part, None, said)
 
 
