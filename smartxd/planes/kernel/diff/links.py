@@ -11,7 +11,7 @@ from smartxd.planes.kernel.diff.compare import IMMUTABLE, differences, disruptio
 from smartxd.planes.kernel.diff.scene import Scene, action, ip
 from smartxd.planes.kernel.diff.segments import refused, segment
 from smartxd.planes.kernel.observed import ObservedLink
-from smartxd.planes.kernel.state import Bridge, Link, PortSettings, Vlan, Vxlan
+from smartxd.planes.kernel.state import Bridge, Link, Vlan, Vxlan
 from smartxd.reconcile.plan import Action, Change, Disruption, Verb
 
 ADOPT = 'smartx.io/adopt: "true"'
@@ -73,14 +73,12 @@ class Links:
             if self._available(bridge):
                 self._link(bridge)
         for vlan in (link for link in by_name if isinstance(link, Vlan)):
-            if self._available(vlan) and self._plugs_in(vlan):
+            if self._available(vlan) and self._placed(vlan):
                 self._link(vlan)
         self._vxlans([link for link in by_name if isinstance(link, Vxlan)])
 
     def _vxlans(self, wanted: list[Vxlan]) -> None:
-        possible = {
-            w.name: w for w in wanted if self._available(w) and self._carried(w) and self._plugs_in(w)
-        }
+        possible = {w.name: w for w in wanted if self._available(w) and self._carried(w) and self._placed(w)}
         taken = refused(self.scene, {name: w for name, w in possible.items() if self._seeks(w)})
         for name, holder in taken.items():
             want = possible.pop(name)
@@ -132,15 +130,15 @@ class Links:
         text = f"{want.id}: a {kind} of that name {whose} and is left alone"
         self.scene.problem(want.owner, "ForeignObject", text, hint, permanent=True)
 
-    def _plugs_in(self, want: Vlan | Vxlan) -> bool:
-        settings = want.settings if isinstance(want, Vxlan) else PortSettings()
+    def _placed(self, want: Vlan | Vxlan) -> bool:
+        """Whether there is a bridge for it: to be a port of, or to be a VLAN of."""
         scene = self.scene
-        if isinstance(want, Vlan):  # on the bridge, not a port of it
+        if isinstance(want, Vxlan):
+            fit = scene.plugs_in(want.owner, want.id, want.bridge, want.settings)
+        else:
             fit = scene.there(want.bridge)
             if not fit:
                 scene.waits(want.owner, want.id, want.bridge)
-        else:
-            fit = scene.plugs_in(want.owner, want.id, want.bridge, settings)
         if not fit:
             scene.lost.add(want.name)
         return fit
