@@ -26,9 +26,6 @@ class _Whose(Enum):
     FOREIGN = auto()
 
 
-_SETTLED: tuple[_Whose, tuple[Change, ...]] = _Whose.OURS, ()
-
-
 @dataclass
 class Links:
     """Plans the links, each after what it is on."""
@@ -36,6 +33,8 @@ class Links:
     scene: Scene
     _had: dict[str, tuple[_Whose, tuple[Change, ...]]] = field(default_factory=dict)
     """Of the links that are there but not as wanted by both keys: whose they are, and what differs."""
+    _settled: set[str] = field(default_factory=set)
+    """Names of the links that are there as wanted by both keys: most of them, most of the time."""
 
     def deletions(self) -> list[Action]:
         """Links that the inventory has, the specs no longer ask for, and the kernel still holds marked.
@@ -99,6 +98,7 @@ class Links:
         changes = differences(want, have, aware=self._aware(want))
         recorded = scene.recorded.get(want.id)
         if not changes and recorded == want.owner:
+            self._settled.add(want.name)
             return True
         whose = _whose(have, want.owner, recorded)
         if whose is _Whose.FOREIGN and not _unfit(want, changes) and want.owner in scene.desired.adopt:
@@ -155,10 +155,12 @@ class Links:
 
     def _seeks(self, want: Vxlan) -> bool:
         """Whether it is to be made or made anew, with a VNI that it must get."""
+        if want.name in self._settled:
+            return False
         have = self.scene.observed.links.get(want.name)
         if have is None or have.vxlan is None:
             return True
-        whose, _ = self._had.get(want.name, _SETTLED)
+        whose, _ = self._had[want.name]
         return whose is _Whose.OURS and segment(have.vxlan) != segment(want)
 
     def _warn(self, wanted: Iterable[Vxlan]) -> None:
@@ -176,13 +178,16 @@ class Links:
 
     def _link(self, want: Link) -> None:
         scene = self.scene
+        settled = want.name in self._settled
+        if settled and not scene.made and not scene.going:
+            return
         have = scene.observed.links.get(want.name)
         if have is None:
             self._make(action(Verb.CREATE, None, want))
             return
-        whose, changes = self._had.get(want.name, _SETTLED)
+        whose, changes = self._had.get(want.name, (_Whose.OURS, ()))
         falls, unplugged = scene.falls(have), bool(have.master) and not scene.master(have)
-        if want.name not in self._had and not falls and not unplugged:
+        if settled and not falls and not unplugged:
             return
         old = have.as_state(want.owner)
         if falls:
