@@ -27,6 +27,7 @@ PLAN_OF_GIST1 = """\
 + create  kernel  link vx100                         Tunnel/koren-l2    none
 + create  kernel  address 10.10.0.1/24 dev br-koren  Tunnel/koren-l2    none
 + create  kernel  address 10.255.0.1/32 dev lo       Box/gist1          none
++ create  kernel  ipv4 forwarding dev wan0           BGPRouter/gist1    none
 + create  frr     router bgp 65001                   BGPRouter/gist1    none
 + create  frr     network 10.255.0.1/32              BGPRouter/gist1    none
 + create  frr     neighbor 203.0.113.2               BGPPeer/koren-wan  none
@@ -96,7 +97,7 @@ def test_the_plan_is_the_same_for_programs(plan: Run) -> None:
     code, out, _ = plan(EXAMPLE, "--box", "gist2", "-o", "json")
     found = PlanReport.model_validate_json(out)
     assert code == 0
-    assert (found.box, found.problems, len(found.actions)) == ("gist2", (), 8)
+    assert (found.box, found.problems, len(found.actions)) == ("gist2", (), 9)
     assert (found.basis, found.base, found.commit) == ("nothing", "", "")
     neighbor = next(a for a in json.loads(out)["actions"] if a["id"] == "neighbor 203.0.113.1")
     assert (neighbor["plane"], neighbor["verb"], neighbor["owner"]) == ("frr", "create", "BGPPeer/koren-wan")
