@@ -160,7 +160,11 @@ def _tunnel(draw: st.DrawFn, name: str, vni: int, group: int, boxes: list[str]) 
     }
     if draw(st.booleans()):
         spec["hosts"] = [
-            {"mac": f"02:00:00:00:{group:02x}:0{box[-1]}", "box": box, "addresses": [f"10.{net}.0.1{box[-1]}"]}
+            {
+                "mac": f"02:00:00:00:{group:02x}:0{box[-1]}",
+                "box": box,
+                "addresses": [f"10.{net}.0.1{box[-1]}"],
+            }
             for box in members
         ]
     if not with_gateway and draw(st.booleans()):
