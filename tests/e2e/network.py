@@ -24,9 +24,11 @@ _COMMANDS = (
     ("bridge", "-j", "vlan"),
 )
 _VOLATILE = frozenset(
-    "hello_timer tcn_timer topology_change_timer gc_timer hold_timer message_age_timer forward_delay_timer"
-    " topology_change used confirmed updated refcnt expires valid_life_time preferred_life_time stats"
-    " stats64".split()
+    (
+        *("hello_timer", "tcn_timer", "topology_change_timer", "gc_timer", "hold_timer"),
+        *("message_age_timer", "forward_delay_timer", "topology_change", "used", "confirmed", "updated"),
+        *("refcnt", "expires", "valid_life_time", "preferred_life_time", "stats", "stats64"),
+    )
 )
 """Timers and counters."""
 _SETTINGS = """

@@ -80,12 +80,11 @@ def _some(names: list[str]) -> st.SearchStrategy[list[str]]:
 @st.composite
 def _bridge(draw: st.DrawFn, boxes: list[str]) -> dict[str, Any]:
     """A switch on all boxes, managed or not, for one tunnel or for one in each of its VLANs."""
-    spec: dict[str, Any] = {
-        "boxes": {"names": boxes},
-        "interface": draw(st.sampled_from(["br-campus", "br-lab"])),
-        "vlanAware": draw(st.booleans()),
-    }
-    if draw(st.booleans()):
+    aware, external = draw(st.booleans()), draw(st.booleans())
+    # One that is somebody else's has a name by which it is always so.
+    name = f"br-theirs{int(aware)}" if external else draw(st.sampled_from(["br-campus", "br-lab"]))
+    spec: dict[str, Any] = {"boxes": {"names": boxes}, "interface": name, "vlanAware": aware}
+    if external:
         return document("Bridge", "campus", mode="external", **spec)
     spec["stp"] = draw(st.booleans())
     spec["multicastSnooping"] = draw(st.booleans())
