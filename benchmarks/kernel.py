@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import statistics
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
+from benchmarks import ifstate
 from benchmarks.table import Row
 from smartxd.errors import LabError
 from smartxd.lab import namespace
@@ -24,6 +27,8 @@ TUNNELS = 1_000
 MORE = 4_000
 FEW = 100
 """For what costs iproute2 a minute: deleting one by one."""
+SEVERAL = 300
+IFSTATE = 200
 
 SHOW = "ip -d -j link show"
 
@@ -32,22 +37,32 @@ def run() -> list[Row]:
     """The rows."""
     # No namespace goes before all is measured: the kernel holds its locks for minutes while it clears one.
     with ExitStack() as boxes:
-        rows = [*_at_size(boxes), *_deleted(boxes), *_growth(boxes)]
+        rows = [*_at_size(boxes), *_deleted(boxes), *_against_ifstate(boxes), *_growth(boxes)]
     _settle()
     return rows
 
 
 def tunnels(count: int, mtu: int = 1450) -> KernelState:
-    """So many tunnels; ``mtu`` is that of the first."""
+    """So many tunnels, each flooding to one other VTEP; ``mtu`` is that of the first."""
     owners = [ObjectRef("Tunnel", f"t{i}") for i in range(count)]
     sizes = [mtu, *[1450] * (count - 1)]
     bridges = [Bridge(o, f"br{i}", size) for i, (o, size) in enumerate(zip(owners, sizes, strict=True), 1)]
     vxlans = [
-        Vxlan(o, f"vx{i}", i, "239.1.1.1", "192.0.2.1", "wan0", f"br{i}", size)
+        Vxlan(o, f"vx{i}", i, "192.0.2.1", f"br{i}", size, remotes=frozenset({"192.0.2.2"}))
         for i, (o, size) in enumerate(zip(owners, sizes, strict=True), 1)
     ]
     addresses = [Address(o, f"br{i}", f"10.{i >> 8}.{i & 255}.1/24") for i, o in enumerate(owners, 1)]
-    return KernelState((*bridges, *vxlans), tuple(addresses))
+    return KernelState((*bridges, *vxlans), addresses=tuple(addresses))
+
+
+def shared(count: int) -> KernelState:
+    """So many VXLAN links in one bridge."""
+    owner = ObjectRef("Bridge", "all")
+    vxlans = [
+        Vxlan(ObjectRef("Tunnel", f"t{i}"), f"vx{i}", i, "192.0.2.1", "br0", 1450)
+        for i in range(1, count + 1)
+    ]
+    return KernelState((Bridge(owner, "br0", 1450), *vxlans))
 
 
 def lines(state: KernelState) -> list[str]:
@@ -56,10 +71,11 @@ def lines(state: KernelState) -> list[str]:
     for link in state.links:
         if isinstance(link, Bridge):
             made.append(f"link add {link.name} mtu {link.mtu} type bridge")
-        else:
+        elif isinstance(link, Vxlan):
+            remote = f"remote {next(iter(link.remotes))} " if link.remotes else ""
             made.append(
-                f"link add {link.name} mtu {link.mtu} type vxlan id {link.vni} group {link.group} "
-                f"local {link.local} dev {link.underlay} dstport {link.port} ttl {link.ttl}"
+                f"link add {link.name} mtu {link.mtu} type vxlan id {link.vni} {remote}"
+                f"local {link.local} dstport {link.port} ttl {link.ttl}"
             )
             made.append(f"link set {link.name} master {link.bridge}")
         made.append(f"link set {link.name} alias {mark(link.owner)} up")
@@ -153,24 +169,40 @@ def _at_size(boxes: ExitStack) -> list[Row]:
 
 
 def _deleted(boxes: ExitStack) -> list[Row]:
-    state, nothing = tunnels(FEW), KernelState()
-    theirs, ours = boxes.enter_context(box()), boxes.enter_context(box())
-    theirs.ip(lines(state))
-    peer = theirs.ip([f"link del {link.name}" for link in reversed(state.links)])
-    ours.converge(state, nothing)
-    took = ours.converge(nothing, state)
+    rows = []
+    for what, state in (
+        (f"{FEW} tunnels", tunnels(FEW)),
+        (f"{SEVERAL} tunnels of one Bridge", shared(SEVERAL)),
+    ):
+        theirs, ours = boxes.enter_context(box()), boxes.enter_context(box())
+        theirs.ip(lines(state))
+        peer = theirs.ip([f"link del {link.name}" for link in reversed(state.links)])
+        ours.converge(state, KernelState())
+        took = ours.converge(KernelState(), state)
+        rows += [
+            Row(f"delete {what}, against ip -batch", took / peer, "x", 1 / 15, "ip -batch", 1),
+            Row(f"delete {what}", took * 1e3, "ms", None, "ip -batch", peer * 1e3),
+        ]
     # What no tool can avoid: the kernel alone, with one message for a group of nothing but bridges.
-    ours.ip([f"link add b{i} group 7 type bridge" for i in range(FEW)])
-    bridges = ours.ip(["link del group 7"])
-    made = (f"link add v{i} group 7 type vxlan id {i} dstport 4789 dev wan0" for i in range(1, FEW + 1))
-    ours.ip([*made])
-    vxlans = ours.ip(["link del group 7"])
-    peers = "ip -batch"
+    alone = boxes.enter_context(box())
+    alone.ip([f"link add b{i} group 7 type bridge" for i in range(FEW)])
+    bridges = alone.ip(["link del group 7"])
+    return [*rows, Row(f"the kernel deletes a group of {FEW} bridges", bridges * 1e3, "ms")]
+
+
+def _against_ifstate(boxes: ExitStack) -> list[Row]:
+    state = tunnels(IFSTATE)
+    with tempfile.TemporaryDirectory() as folder:
+        peer_made, peer_again = ifstate.times(state, Path(folder))
+    ours = boxes.enter_context(box())
+    made = ours.converge(state, KernelState())
+    rest = median(lambda: ours.converge(state, state))
+    many, name = f"{IFSTATE} tunnels", f"ifstate {ifstate.VERSION}"
     return [
-        Row(f"delete {FEW} tunnels, against ip -batch", took / peer, "x", 1 / 15, peers, 1),
-        Row(f"delete {FEW} tunnels", took * 1e3, "ms", None, peers, peer * 1e3),
-        Row(f"the kernel deletes a group of {FEW} bridges", bridges * 1e3, "ms"),
-        Row(f"the kernel deletes a group of {FEW} VXLAN links", vxlans * 1e3, "ms"),
+        Row(f"make {many}, against ifstate", made / peer_made, "x", 1 / 50, name, 1),
+        Row(f"make {many}", made * 1e3, "ms", None, name, peer_made * 1e3),
+        Row(f"find no change in {many}, against ifstate", rest / peer_again, "x", 1 / 50, name, 1),
+        Row(f"find no change in {many}", rest * 1e3, "ms", None, name, peer_again * 1e3),
     ]
 
 

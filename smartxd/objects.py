@@ -33,6 +33,7 @@ class ConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     DRIFTED = "Drifted"
+    CONTESTED = "Contested"
     SOURCE_VERIFIED = "SourceVerified"
 
 
@@ -69,5 +70,5 @@ class Event:
     commit: str
     object: ObjectRef
     kind: str
-    """``Applied``, ``Failed``, ``Drift``, ``CommitAccepted``, ``CommitRefused``, ``FetchFailed``."""
+    """``Applied``, ``Failed``, ``Drift``, ``Contested``, ``CommitAccepted``, ``CommitRefused``, …"""
     message: str

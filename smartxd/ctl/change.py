@@ -49,18 +49,18 @@ class Change:
 
 
 def sides(path: Path, revisions: str) -> Sides:
-    """The files of ``BASE..HEAD``, or of ``BASE`` and the working tree.
+    """The files of ``BASE..HEAD``, or of ``BASE`` and the working tree; ``BASE..`` is to HEAD, as in Git.
 
     SourceError when git has no such commit, or there are no specs after the change.
     """
-    base, _, head = revisions.partition("..")
+    base, range_, head = revisions.partition("..")
     with Checkout.around(path) as checkout:
         start = checkout.resolve(base)
-        end = checkout.resolve(head) if head else ""
+        end = checkout.resolve(head or "HEAD") if range_ else ""
         after = checkout.files(end) if end else folder.read(path)
         if not after:
             raise SourceError(
-                f"{path}: no spec files at {shown(head)}", "name the folder that holds the specs"
+                f"{path}: no spec files at {shown(head or 'HEAD')}", "name the folder that holds the specs"
             )
         return Sides(checkout.files(start), after, start, end)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,6 +31,25 @@ def parser(wanted: Sequence[str] = VERBS) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb: 0 done, 1 a finding or a failure, 2 wrong usage."""
     given = sys.argv[1:] if argv is None else argv
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # An encoding that has no arrows, as in a bare environment, must not end the output.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            return _run(given)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _hush()  # who reads has had enough
+        return 1
+    except OSError as err:
+        _hush()
+        return _fail(SmartxError(": ".join(map(str, filter(None, (err.filename, err.strerror or err))))))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(given: Sequence[str]) -> int:
     verb = next((argument for argument in given if not argument.startswith("-")), "")
     args = parser([verb] if verb in VERBS else VERBS).parse_args(given)
     try:
@@ -39,11 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(err)
     except SmartxError as err:
         return _fail(err)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
-    except KeyboardInterrupt:
-        return 130
+
+
+def _hush() -> None:
+    """What is left to print goes nowhere, so that Python does not try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(err: SmartxError) -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from smartxd.ctl import live, plantext
 from smartxd.ctl.offline import NOTHING, plans
-from smartxd.ctl.verb import add_config, add_output, add_verb
+from smartxd.ctl.verb import add_config, add_output, add_verb, said_to_go_on, say
 from smartxd.desired import desire
 from smartxd.errors import SmartxError, SpecError
 from smartxd.objects import ObjectRef
@@ -63,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     if args.live or args.path is None:
         found = live.fetch(args.config, args.path)
     else:
-        found = _offline(args.path, args.box, args.base, args.to)
+        with said_to_go_on():
+            found = _offline(args.path, args.box, args.base, args.to)
     if args.output == "json":
         print_json(found)
     else:
@@ -75,7 +75,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _misuse(args: argparse.Namespace) -> str:
     """What is wrong with how the options go together, and what to do; empty when nothing is."""
-    given = [option for option in ("box", "from", "to") if getattr(args, option.replace("from", "base"))]
+    options = {"box": args.box, "from": args.base, "to": args.to}
+    given = [option for option, value in options.items() if value is not None]
+    if empty := [option for option in given if not options[option]]:
+        return f"--{empty[0]} is empty: leave it out, or give its value"
     if given and args.path is None:
         return f"--{given[0]} needs PATH: name the folder that holds the specs"
     if given and args.live:
@@ -83,7 +86,7 @@ def _misuse(args: argparse.Namespace) -> str:
         return f"--{given[0]} and --live exclude each other: the daemon {knows}"
     if args.path is not None and not args.live and args.box is None:
         return "PATH needs --box NAME, or --live to ask the daemon of this box"
-    if args.to and not args.base:
+    if args.to is not None and args.base is None:
         return "--to needs --from REV: the commit to plan from"
     return ""
 
@@ -95,12 +98,12 @@ def _offline(path: Path, box: str, base: str | None, to: str | None) -> PlanRepo
     from smartxd.source.checkout import Checkout  # noqa: PLC0415 (Git is slow to import)
 
     with Checkout.around(path) as checkout:
-        start, end = checkout.resolve(base), checkout.resolve(to) if to else ""
+        start, end = checkout.resolve(base), "" if to is None else checkout.resolve(to)
         before = _side(checkout.files(start), f"the specs at {base}, which the plan starts from,")
         files = checkout.files(end) if end else folder.read(path)
         after = _side(files, f"the specs {f'at {to}' if to else f'in {path}'}, which the plan leads to,")
     if box not in before.boxes and box in after.boxes:
-        print(f"note: there is no Box {box} at {base}: this is a plan from nothing", file=sys.stderr)
+        say(f"there is no Box {box} at {base}: this is a plan from nothing")
     return between(before, after, box, base=start, commit=end)
 
 

@@ -10,7 +10,7 @@ from textwrap import TextWrapper
 from pydantic import JsonValue
 
 from smartxd.reconcile.plan import Verb
-from smartxd.reconcile.planned import PlannedAction, PlanReport, PlanSummary
+from smartxd.reconcile.planned import PlannedAction, PlanReport, PlanSummary, written
 from smartxd.spec.finding import printable
 from smartxd.tables import fitted, folded
 
@@ -94,24 +94,8 @@ def _fields(action: PlannedAction) -> Iterator[str]:
 
 
 def _text(value: JsonValue) -> str:
-    text = _whole(value)
-    return text if len(text) <= VALUE_MAX else f"{text[: VALUE_MAX - 1]}…"
-
-
-def _whole(value: JsonValue) -> str:
-    match value:
-        case None:
-            return "-"
-        case bool():
-            return "true" if value else "false"
-        case list():
-            return ",".join(map(_whole, value)) or "[]"
-        case dict():
-            return ",".join(f"{name}={_whole(item)}" for name, item in value.items()) or "{}"
-        case str() if value.split() != [value]:
-            return f'"{value}"'
-        case _:
-            return str(value)
+    whole = written(value)
+    return whole if len(whole) <= VALUE_MAX else f"{whole[: VALUE_MAX - 1]}…"
 
 
 def _numbers(report: PlanReport) -> str:

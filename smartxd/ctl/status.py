@@ -141,7 +141,9 @@ def _objects(conditions: Sequence[ConditionReport], now: datetime) -> Iterator[t
             state = "Ready" if c.status else "NOT READY"
             yield c.object, state, age(c.since, now), c.reason, c.message if not c.status else ""
     for c in conditions:
-        wrong = (c.type == "SourceVerified" and not c.status) or (c.type == "Stalled" and c.status)
+        wrong = (
+            c.status if c.type in ("Stalled", "Contested") else c.type == "SourceVerified" and not c.status
+        )
         if wrong or c.type == "Drifted":
             state = c.type if c.status or c.type == "Drifted" else f"not {c.type}"
             yield c.object, state, age(c.since, now), c.reason, c.message

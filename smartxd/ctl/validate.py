@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from smartxd.ctl import findings
-from smartxd.ctl.verb import add_verb
+from smartxd.ctl.verb import add_verb, said_to_go_on, say
+from smartxd.errors import SourceError
 from smartxd.source import folder
 from smartxd.spec.document import Content
-from smartxd.spec.finding import Severity, did_you_mean, printable
+from smartxd.spec.finding import Severity, did_you_mean
 from smartxd.spec.load import RULES, Verdict, judge
 from smartxd.tables import print_json
 
@@ -36,7 +35,6 @@ examples:
 """
 
 _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "cyan", None: "dim"}
-_PATIENCE_S = 2.0
 
 
 def add_parser(verbs: Any) -> None:
@@ -63,14 +61,19 @@ def run(args: argparse.Namespace) -> int:
             args.refuse(f"--ignore: there is no rule {rule}{did_you_mean(rule, RULES)}")
     if args.diff is not None and len(paths) != 1:
         args.refuse("--diff compares one PATH: name the folder that holds all specs")
-    if args.diff is not None and (args.diff.startswith("..") or "..." in args.diff):
+    if args.diff is not None and not _is_change(args.diff):
         args.refuse("--diff needs BASE or BASE..HEAD: two commits, as in origin/main..HEAD")
-    with _said_to_go_on():
+    with said_to_go_on():
         verdict, changed = _judged(paths, args.diff, args.ignore)
     _FORMATS[args.format](verdict, changed)
-    # What was cut may be anything.
-    wrong = verdict.cut or any(finding.severity is not Severity.NOTE for finding in verdict.open)
-    return 1 if wrong else 0
+    # What is cut is told last: where all that is told are notes, it is notes too.
+    return 1 if any(finding.severity is not Severity.NOTE for finding in verdict.open) else 0
+
+
+def _is_change(revisions: str) -> bool:
+    """Whether it is BASE or BASE..HEAD; three dots mean something else to git, and no name holds two."""
+    base, *more = revisions.split("..")
+    return bool(base) and len(more) <= 1 and "..." not in revisions
 
 
 def _judged(
@@ -78,31 +81,28 @@ def _judged(
 ) -> tuple[Verdict, Change | None]:
     """The verdict, and what the change does where there is one and both of its sides are valid."""
     if revisions is None:
-        return judge(_files(paths), ignore), None
+        return _declaring(judge(_files(paths), ignore), paths), None
     from smartxd.ctl import change  # noqa: PLC0415 (Git and the planes are slow to import)
 
     sides = change.sides(paths[0], revisions)
-    before, after = judge(sides.before), judge(sides.after)
+    before, after = judge(sides.before, ignore), _declaring(judge(sides.after, ignore), paths)
     for name, side in (("BASE", before), ("HEAD" if sides.head else "the working tree", after)):
-        if side.errors or side.cut:
+        if side.errors or not side.derivable:
             # What cannot be read would be told as removed.
-            _say(f"{revisions}: the specs of {name} are not valid, so what the change does cannot be told")
-            return judge(sides.after, ignore) if ignore else after, None
+            say(f"{revisions}: the specs of {name} are not valid, so what the change does cannot be told")
+            return after, None
     verdict = judge(sides.after, ignore, before=before.fleet)
     return verdict, change.change(before.fleet, verdict.fleet, sides.base, sides.head)
 
 
-@contextmanager
-def _said_to_go_on() -> Iterator[None]:
-    """Tells who waits at a terminal that nothing hangs, once it takes long."""
-    timer = Timer(_PATIENCE_S, _say, ["judging goes on; large repos take a while"])
-    timer.daemon = True
-    if sys.stderr.isatty():
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def _declaring(verdict: Verdict, paths: Sequence[Path]) -> Verdict:
+    """The verdict; SourceError where there is nothing to judge: a green check would be taken for one."""
+    if verdict.derivable and not verdict.fleet.refs():
+        raise SourceError(
+            f"{', '.join(map(str, paths))}: no spec in any file; empty documents declare nothing",
+            "name the folder that holds the specs",
+        )
+    return verdict
 
 
 def _files(paths: Sequence[Path]) -> dict[str, Content]:
@@ -116,10 +116,6 @@ def _files(paths: Sequence[Path]) -> dict[str, Content]:
                 seen.add(real)
                 files[name] = content
     return files
-
-
-def _say(text: str) -> None:
-    print(printable(f"note: {text}"), file=sys.stderr)
 
 
 def _text(verdict: Verdict, changed: Change | None) -> None:

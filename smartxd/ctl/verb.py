@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from smartxd import config
+from smartxd.spec.finding import printable
+
+PATIENCE_S = 2.0
+"""After so long who waits at a terminal is told that nothing hangs."""
 
 
 def add_verb(verbs: Any, name: str, text: str, examples: str) -> argparse.ArgumentParser:
@@ -31,3 +39,21 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """The option that asks for JSON."""
     text = "for a person, or for a program (%(default)s)"
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help=text)
+
+
+def say(text: str) -> None:
+    """Tell the operator something beside the results."""
+    print(printable(f"note: {text}"), file=sys.stderr)
+
+
+@contextmanager
+def said_to_go_on() -> Iterator[None]:
+    """Tells who waits at a terminal that judging takes a while, once it does."""
+    timer = Timer(PATIENCE_S, say, ["judging goes on; large repos take a while"])
+    timer.daemon = True
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -19,6 +20,7 @@ from smartxd.planes.kernel.plane import KernelPlane
 from smartxd.planes.trace.plane import TracePlane
 from smartxd.reconcile.backoff import Backoff
 from smartxd.reconcile.conditions import Judge, Key
+from smartxd.reconcile.contest import Contests, drift, drifted
 from smartxd.reconcile.converge import Round, State, converge
 from smartxd.reconcile.plan import Action, Ownership, Plan, Problem, Result
 from smartxd.store.control import ControlStore
@@ -56,6 +58,7 @@ class Converger:
     _backoff: dict[str, Backoff] = field(init=False)
     _problems: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
     _previous: dict[Key, Condition] = field(init=False)
+    _contests: Contests = field(default_factory=Contests)
     _seen_whole: set[ObjectRef] = field(default_factory=set)
     """Objects that this process has seen as the spec says: what changes on them now is someone's doing."""
     _saved: tuple[tuple[Condition, ...], str] | None = None
@@ -79,12 +82,16 @@ class Converger:
 
     def retries(self) -> dict[str, float]:
         """When the next try of something that failed is due, by plane, on the monotonic clock."""
-        return {plane: backoff.next() for plane, backoff in self._backoff.items()}
+        return {
+            plane: min(backoff.next(), self._contests.next(plane) if self.reachable(plane) else math.inf)
+            for plane, backoff in self._backoff.items()
+        }
 
     def adopt(self) -> None:
         """A new commit: whatever failed before may be cured, and whatever differs now is our own doing."""
         for backoff in self._backoff.values():
             backoff.reset()
+        self._contests.reset()
         self._seen_whole.clear()
 
     def hasten(self, plane: str) -> None:
@@ -97,28 +104,46 @@ class Converger:
 
     def converge(self, target: Target, dirty: Collection[str], events: list[Event]) -> None:
         """Converge the dirty planes on the target; ``events`` and the conditions say what came of it."""
-        repaired: dict[ObjectRef, list[str]] = {}
+        repaired: dict[ObjectRef, list[Action]] = {}
+        fought: set[ObjectRef] = set()
         links_remade = False
         for plane in PLANES:
             if plane not in dirty:
                 continue
             done = self._round(plane, target.desired)
-            self._problems[plane] = (*done.failures, *done.obstacles)
-            for result in done.results:
-                events.append(_event(result, target.commit))
-                owner = result.action.owner
-                # A tracer that follows a link made anew was not changed by anyone.
-                if owner in self._seen_whole and not (plane == "trace" and links_remade):
-                    repaired.setdefault(owner, []).append(result.action.id)
+            self._problems[plane] = (*done.failures, *done.obstacles, *map(_resting, done.held))
+            events += [_event(result, target.commit) for result in done.results]
+            # A tracer that follows a link made anew was not changed by anyone.
+            changed = [] if plane == "trace" and links_remade else self._drift(done)
+            for action in changed:
+                repaired.setdefault(action.owner, []).append(action)
+            fought |= self._contests.note(plane, changed, done.held, time.monotonic())
             links_remade = links_remade or (plane == "kernel" and bool(done.results))
         if "trace" in dirty:
             self._publish(target.commit)
         now = datetime.now(UTC)
         events += [
-            Event(now, target.commit, owner, "Drift", f"changed by someone else: {', '.join(ids)}")
-            for owner, ids in repaired.items()
+            Event(now, target.commit, owner, "Drift", drifted(actions)) for owner, actions in repaired.items()
+        ]
+        said = self._contests.messages()
+        events += [
+            Event(now, target.commit, owner, "Contested", "; ".join(said.get(owner, ())))
+            for owner in sorted(fought)
         ]
         self._judge(target, repaired, now)
+
+    def _drift(self, done: Round) -> list[Action]:
+        """What of a round's actions puts right what somebody else has changed.
+
+        Not what was not made before, as the port of a VM that has just started, nor what only the inventory
+        lacked; and nothing on an owner that has not been whole yet, unless the object is fought about.
+        """
+        return [
+            action
+            for action in (result.action for result in done.results)
+            if action.owned in done.known
+            and (action.owner in self._seen_whole or self._contests.contested(action.plane, action.id))
+        ]
 
     def plan(self, desired: Desired, *, again: bool) -> tuple[Plan, ...]:
         """What a round would do now to become ``desired``, plane by plane; nothing is done or noted.
@@ -169,6 +194,7 @@ class Converger:
         """
         results: list[Result] = []
         problems: list[Problem] = []
+        self._contests.reset()
         for plane in reversed(PLANES):
             done = self._round(plane, Desired())
             results += done.results
@@ -191,11 +217,12 @@ class Converger:
         waiting = backoff.waiting(now)
         if whole in waiting:
             return Round(plane, obstacles=self._problems.get(plane, ()))
+        resting = self._contests.resting(plane, now)
         try:
             if not self._concerned(plane, desired):
                 backoff.reset()
                 return Round(plane)
-            done = converge(driver, state, self.store, waiting)
+            done = converge(driver, state, self.store, waiting, resting)
         except (PlaneError, StoreError) as err:
             problem = _unreachable(plane, err)
             backoff.note([whole], [problem], waiting, now)
@@ -243,13 +270,17 @@ class Converger:
             problem = Problem(self.box, "ManifestFailed", f"{self.config.manifest}: {err}")
             self._problems["trace"] = (*self._problems.get("trace", ()), problem)
 
-    def _judge(self, target: Target, repaired: Mapping[ObjectRef, list[str]], now: datetime) -> None:
+    def _judge(self, target: Target, repaired: Mapping[ObjectRef, list[Action]], now: datetime) -> None:
         judge = Judge(target.commit, now, self._previous)
         by_owner: dict[ObjectRef, list[Problem]] = {}
         for problem in (p for problems in self._problems.values() for p in problems):
             by_owner.setdefault(problem.owner, []).append(problem)
         objects = dict.fromkeys((*target.desired.objects, *sorted(by_owner)))
-        made = {ref: judge.object(ref, by_owner.get(ref, ()), repaired.get(ref, ())) for ref in objects}
+        contested = self._contests.messages()
+        made = {
+            ref: judge.object(ref, by_owner.get(ref, ()), repaired.get(ref, ()), contested.get(ref, ()))
+            for ref in objects
+        }
         self._seen_whole = set(target.desired.objects) - by_owner.keys()
         own = made.pop(self.box, [])
         others = [c for conditions in made.values() for c in conditions]
@@ -271,6 +302,11 @@ def _unreachable(plane: str, err: PlaneError | StoreError) -> Problem:
     """Why nothing can be done on a whole plane."""
     reason = err.reason if isinstance(err, PlaneError) else "StoreFailed"
     return Problem(_whole(plane), reason, f"{err.message}; {err.hint}" if err.hint else err.message)
+
+
+def _resting(action: Action) -> Problem:
+    """What is said of an object that someone keeps changing back, until its next repair."""
+    return Problem(action.owner, "Contested", f"{drift(action)}: someone keeps changing it back")
 
 
 def _event(result: Result, commit: str) -> Event:

@@ -198,6 +198,7 @@ class Loop:
         now = time.monotonic()
         due = {plane for plane, at in self._converger.retries().items() if at <= now}
         if now >= self._resync_at:
+            self._converger.kernel.resync()
             due |= set(PLANES)
             self._resync_at = now + self._config.resync_interval_s
         if now >= self._frr_at:

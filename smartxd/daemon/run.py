@@ -40,7 +40,7 @@ def run(config: Config) -> None:
             gets={"/status": loop.status, "/ready": loop.ready, "/plan": planner.for_target},
             posts={"/plan": planner.for_specs},
         )
-        kernel_watch = KernelWatch(lambda _: loop.mark("kernel"))
+        kernel_watch = KernelWatch(converger.kernel.view, lambda: loop.mark("kernel"))
         frr_watch = FRRWatch(converger.frr.run_dir, lambda: loop.mark("frr"))
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: loop.stop())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from smartxd.objects import Condition, ConditionType, ObjectRef
-from smartxd.reconcile.plan import Problem
+from smartxd.reconcile.contest import drifted
+from smartxd.reconcile.plan import Action, Problem
 
 Key = tuple[ObjectRef, ConditionType]
 
@@ -28,13 +29,19 @@ class Judge:
         since = before.since if before is not None and before.status == status else self.now
         return Condition(object, type, status, reason, message, self.commit, since)
 
-    def object(self, ref: ObjectRef, problems: Iterable[Problem], repaired: Iterable[str]) -> list[Condition]:
-        """Ready, Reconciling, Stalled and Drifted of one object.
+    def object(
+        self,
+        ref: ObjectRef,
+        problems: Iterable[Problem],
+        repaired: Sequence[Action],
+        contested: Sequence[str] = (),
+    ) -> list[Condition]:
+        """Ready, Reconciling, Stalled, Drifted and Contested of one object.
 
-        Stalled means that trying again cannot help; Drifted stays true until the repair has been seen.
+        Stalled means that trying again cannot help; Drifted stays true until the repair has been seen, and
+        Contested until nobody has changed the object for a while.
         """
         found = list(problems)
-        drift = list(repaired)
         first = next((p for p in found if p.permanent), found[0] if found else None)
         if first is None:
             ready = self.condition(ref, ConditionType.READY, True, "Converged", "is as the spec says")
@@ -50,8 +57,8 @@ class Judge:
             self.condition(ref, ConditionType.STALLED, stalled, reason, message if stalled else ""),
         ]
         before = self.previous.get((ref, ConditionType.DRIFTED))
-        if drift:
-            text = f"changed by someone else: {', '.join(drift)}"
+        if repaired:
+            text = drifted(repaired)
             done = first is None
             reason = "Repaired" if done else "Drifted"
             # Repaired within the round: the condition says so, and since when it has been whole again.
@@ -62,7 +69,15 @@ class Judge:
             conditions.append(self.condition(ref, ConditionType.DRIFTED, False, "Repaired", before.message))
         elif before is not None:
             conditions.append(before)
-        return conditions
+        return [*conditions, *self._contested(ref, contested)]
+
+    def _contested(self, ref: ObjectRef, fights: Sequence[str]) -> list[Condition]:
+        before = self.previous.get((ref, ConditionType.CONTESTED))
+        if fights:
+            return [self.condition(ref, ConditionType.CONTESTED, True, "ChangedAgain", "; ".join(fights))]
+        if before is not None:
+            return [self.condition(ref, ConditionType.CONTESTED, False, "Quiet", before.message)]
+        return []
 
     def box(self, ref: ObjectRef, objects: Iterable[Condition], own: Iterable[Condition]) -> Condition:
         """Ready of the whole box: its own objects in the planes, and every object on it."""

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from smartxd.errors import StoreError
 from smartxd.objects import ObjectRef, OwnedObject
-from smartxd.reconcile.plan import Ownership, Plan, Plane, Problem, Result, Verb
+from smartxd.reconcile.plan import Action, Ownership, Plan, Plane, Problem, Result, Verb
 
 
 class Inventory(Protocol):
@@ -48,6 +48,10 @@ class Round:
     """What nothing was tried against: the next look finds out whether it is gone."""
     deferred: frozenset[ObjectRef] = frozenset()
     """Owners with something left to do whose next try is not due: what was wrong with them still is."""
+    held: tuple[Action, ...] = ()
+    """What is left to do on objects that rest."""
+    known: frozenset[OwnedObject] = frozenset()
+    """What the inventory had before: only what smartxd had made already can have been changed by another."""
 
 
 DesiredT = TypeVar("DesiredT", bound=State)
@@ -55,25 +59,33 @@ ObservedT = TypeVar("ObservedT")
 
 
 def converge(
-    plane: Plane[DesiredT, ObservedT], desired: DesiredT, inventory: Inventory, waiting: Collection[ObjectRef]
+    plane: Plane[DesiredT, ObservedT],
+    desired: DesiredT,
+    inventory: Inventory,
+    waiting: Collection[ObjectRef],
+    resting: Collection[str] = (),
 ) -> Round:
     """Bring a plane to ``desired`` as far as it goes; PlaneError when it cannot be observed.
 
-    Objects of the owners in ``waiting`` are left for their next try. Each object's entry in the inventory is
+    Objects of the owners in ``waiting``, and those in ``resting`` by the plane's names for them, are left for
+    their next try. Each object's entry in the inventory is
     written before the object is made and struck after it is gone, so that a crash at any point leaves an
     entry too many, never one too few.
     """
     observed = plane.observe()
-    found = plane.plan(desired, observed, Ownership(inventory.owned()))
-    plan, results = _claim(inventory, found.without(waiting))
+    known = inventory.owned()
+    found = plane.plan(desired, observed, Ownership(known))
+    plan, results = _claim(inventory, found.without(waiting, resting))
     rest = found
     if plan:
         results += tuple(plane.apply(plan, observed))
         rest = plane.plan(desired, plane.observe(), Ownership(inventory.owned()))
     _forget(plane.name, desired, inventory, rest)
     deferred = frozenset(a.owner for a in rest.actions if a.owner in waiting)
+    held = tuple(a for a in rest.actions if a.id in resting)
     obstacles = tuple(dict.fromkeys(rest.problems))
-    return Round(plane.name, results, _failures(results, rest, deferred), obstacles, deferred)
+    failures = _failures(results, rest.without((), resting), deferred)
+    return Round(plane.name, results, failures, obstacles, deferred, held, known)
 
 
 def _claim(inventory: Inventory, plan: Plan) -> tuple[Plan, tuple[Result, ...]]:
@@ -95,7 +107,7 @@ def _claim(inventory: Inventory, plan: Plan) -> tuple[Plan, tuple[Result, ...]]:
 
 def _forget(plane: str, desired: State, inventory: Inventory, rest: Plan) -> None:
     """Strike what is neither wanted nor still to be deleted: it is gone, or its mark says it is not ours."""
-    keep = {o.id for o in desired.objects()} | {a.id for a in rest.actions}
+    keep = {o.id for o in desired.objects()} | {a.id for a in rest.actions} | rest.held
     gone = [o for o in inventory.owned() if o.plane == plane and o.id not in keep]
     with contextlib.suppress(StoreError):  # an entry too many is struck by the next round
         inventory.release(gone)

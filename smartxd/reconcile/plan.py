@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
@@ -74,13 +74,17 @@ class Plan:
 
     actions: tuple[Action, ...] = ()
     problems: tuple[Problem, ...] = ()
+    held: frozenset[str] = frozenset()
+    """Ids whose entries stay in the inventory although the desired state cannot name them: links of others
+    that a rule has plugged in."""
 
     def __bool__(self) -> bool:
         return bool(self.actions)
 
-    def without(self, owners: Collection[ObjectRef]) -> Plan:
-        """The plan less the actions of ``owners`` (those that wait for their next try)."""
-        return Plan(tuple(a for a in self.actions if a.owner not in owners), self.problems)
+    def without(self, owners: Collection[ObjectRef], ids: Collection[str] = ()) -> Plan:
+        """The plan less the actions of ``owners`` and on ``ids`` (those that wait for their next try)."""
+        left = tuple(a for a in self.actions if a.owner not in owners and a.id not in ids)
+        return replace(self, actions=left)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,12 +142,46 @@ def _values(action: Action) -> Iterator[tuple[str, object, object]]:
     some = action.old if action.verb is Verb.DELETE else action.new
     for name in (f.name for f in fields(some)) if is_dataclass(some) else ():
         value = getattr(some, name)
-        if name != "owner" and value not in ("", (), None):
-            yield (name, value, None) if action.verb is Verb.DELETE else (name, None, value)
+        if name == "owner":
+            continue
+        for part, said in _flat(name, value):
+            # What is empty or off is left out; 0 is neither.
+            if said is not False and said not in ("", (), None, frozenset()):
+                yield (part, said, None) if action.verb is Verb.DELETE else (part, None, said)
+
+
+def _flat(name: str, value: object) -> Iterator[tuple[str, object]]:
+    """What is nested, as the settings of a port, field by field."""
+    if is_dataclass(value) and not isinstance(value, type) and not _has_words(value):
+        yield from ((f"{name}.{f.name}", getattr(value, f.name)) for f in fields(value) if f.repr)
+    else:
+        yield name, value
+
+
+def _has_words(value: object) -> bool:
+    """Whether its class says how it is written."""
+    return type(value).__str__ is not object.__str__
 
 
 def _hidden(state: object) -> frozenset[str]:
     return frozenset(f.name for f in fields(state) if not f.repr) if is_dataclass(state) else frozenset()
+
+
+def written(value: JsonValue) -> str:
+    """The value as a person reads it, on one line."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "true" if value else "false"
+        case list():
+            return ",".join(map(written, value)) or "[]"
+        case dict():
+            return ",".join(f"{name}={written(item)}" for name, item in value.items()) or "{}"
+        case str() if value.split() != [value]:
+            return f'"{value}"'
+        case _:
+            return str(value)
 
 
 def plain(value: object) -> JsonValue:  # noqa: PLR0911 (a line per type)
@@ -165,7 +199,7 @@ def plain(value: object) -> JsonValue:  # noqa: PLR0911 (a line per type)
             return [plain(item) for item in sorted(value)]
         case Mapping():
             return {str(key): plain(item) for key, item in value.items()}
-        case _ if is_dataclass(value):
+        case _ if is_dataclass(value) and not _has_words(value):
             return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.repr}
         case _:
             return str(value)

@@ -28,6 +28,9 @@ Family = Literal["ipv4", "ipv6"]
 PREFIX_BITS_MIN: dict[int, int] = {4: 8, 6: 32}
 """The shortest prefix of a link's subnet, by IP version: a shorter one takes over most routes of a box."""
 
+_LENGTH = re.compile(r"0|[1-9][0-9]{0,2}")
+_SOURCE_SPECIFIC = IPv4Network("232.0.0.0/8")
+
 _T = TypeVar("_T")
 
 
@@ -67,12 +70,18 @@ def _of_version(value: Any, version: int | None) -> Address:
     address = _parsed(value, ip_address, what)
     if version not in (None, address.version):
         raise wanted(what)
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        raise ValueError("an IPv4 address written as IPv6; write it as IPv4")
     return address
 
 
+def _not_mapped(address: Address) -> None:
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        raise ValueError("an IPv4 address written as IPv6; write it as IPv4")
+
+
 def _unicast(address: Address, *, link_local: bool = False) -> None:
+    if address.is_loopback:
+        raise ValueError(f"{'127.0.0.0/8' if address.version == 4 else address} means each box itself")
+    _not_mapped(address)
     if address.is_multicast or address.is_unspecified or address == IPv4Address("255.255.255.255"):
         raise ValueError("not the address of a host")
     if address.version == 6 and address.is_link_local and not link_local:
@@ -82,8 +91,6 @@ def _unicast(address: Address, *, link_local: bool = False) -> None:
 def _host(version: int | None, *, link_local: bool = False) -> Callable[[Any], Address]:
     def check(value: Any) -> Address:
         address = _of_version(value, version)
-        if address.is_loopback:
-            raise ValueError(f"{'127.0.0.0/8' if address.version == 4 else address} means each box itself")
         _unicast(address, link_local=link_local)
         return address
 
@@ -96,7 +103,7 @@ def _link(version: int | None) -> Callable[[Any], Interface]:
     def check(value: Any) -> Interface:
         if "/" not in _written(value, what):
             raise ValueError(f"give the prefix length too, as in {_EXAMPLES[version][1]}")
-        given = _parsed(value, ip_interface, what)
+        given = _parsed(value, _with_length, what)
         if version not in (None, given.version):
             raise wanted(what)
         network, shortest = given.network, PREFIX_BITS_MIN[given.version]
@@ -114,11 +121,18 @@ def _link(version: int | None) -> Callable[[Any], Interface]:
     return check
 
 
+def _with_length(text: str) -> Interface:
+    """An address with its prefix length; not with a mask, which ipaddress takes for one too."""
+    if not _LENGTH.fullmatch(text.partition("/")[2]):
+        raise ValueError(text)
+    return ip_interface(text)
+
+
 def _prefix(value: Any) -> Network:
     what = "a prefix, as 192.0.2.0/24 or 2001:db8::/32"
-    given = _parsed(value, ip_interface, what)
-    if "/" not in str(value):
-        raise ValueError(f"give the prefix length too, as in {given.network}")
+    if "/" not in _written(value, what):
+        raise ValueError(f"give the prefix length too, as in {_parsed(value, ip_interface, what).network}")
+    given = _parsed(value, _with_length, what)
     if given.ip != given.network.network_address:
         raise ValueError(f"host bits are set; the prefix is {given.network}")
     return ip_network(given.network)
@@ -131,10 +145,21 @@ def _group(value: Any) -> Address:
         raise ValueError(f"not a multicast group; {advice}")
     if address in IPv4Network("224.0.0.0/24"):
         raise ValueError(f"224.0.0.0/24 belongs to routing protocols; {advice}")
+    if _source_specific(address):
+        which = _SOURCE_SPECIFIC if address.version == 4 else "ff3x::/32"
+        raise ValueError(f"{which} is source-specific, and a VTEP joins a group from all sources; {advice}")
     # RFC 4291, section 2.7: scopes 0 to 2 do not leave a node or a link.
     if isinstance(address, IPv6Address) and address.packed[1] & 0x0F <= 2:
         raise ValueError(f"the scope of {address} ends at the link; {advice}")
     return address
+
+
+def _source_specific(group: Address) -> bool:
+    """Whether routers carry the group for those alone who name the source (RFC 4607, section 1)."""
+    if isinstance(group, IPv4Address):
+        return group in _SOURCE_SPECIFIC
+    # ff3x::/32: any scope, and zeros for the length of a prefix.
+    return group.packed[0] == 0xFF and group.packed[1] >> 4 == 3 and group.packed[2:4] == b"\0\0"
 
 
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
@@ -155,8 +180,8 @@ def _shaped(pattern: str, *examples: str) -> WithJsonSchema:
 _V4 = r"[0-9]{1,3}(\.[0-9]{1,3}){3}"
 _V6 = r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
 
-_V4_LINK = rf"{_V4}/[0-9]{{1,2}}"
-_V6_LINK = rf"{_V6}/[0-9]{{1,3}}"
+_V4_LINK = rf"{_V4}/({_LENGTH.pattern})"
+_V6_LINK = rf"{_V6}/({_LENGTH.pattern})"
 _ANY = _shaped(f"{_V4}|{_V6}", "192.0.2.1", "2001:db8::1")
 _ANY_LINK = _shaped(f"{_V4_LINK}|{_V6_LINK}", "192.0.2.1/24", "2001:db8::1/64")
 
@@ -173,7 +198,9 @@ Prefix = Annotated[
     Network, PlainValidator(_prefix), _shaped(f"{_V4_LINK}|{_V6_LINK}", "192.0.2.0/24", "2001:db8::/32")
 ]
 MulticastGroup = Annotated[
-    Address, PlainValidator(_group), _shaped(f"{_V4}|{_V6}", "239.1.1.100", "ff08::100")
+    Address,
+    PlainValidator(_group),
+    _shaped(rf"(22[4-9]|23[0-9])(\.[0-9]{{1,3}}){{3}}|[Ff]{{2}}{_V6}", "239.1.1.100", "ff08::100"),
 ]
 MAC = Annotated[str, PlainValidator(_mac), _shaped(_MAC.pattern, "02:00:00:00:00:01")]
 """Lower case, with colons; of one host."""

@@ -37,6 +37,9 @@ def wrong_field(message: str, *path: str | int) -> PydanticCustomError:
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _INTERFACE = re.compile(r"[A-Za-z0-9_.-]+")
 _PATTERN = re.compile(r"[A-Za-z0-9_.*?-]+")
+_ASPLAIN = re.compile(r"[1-9][0-9]{0,9}")
+_ASDOT = re.compile(r"(0|[1-9][0-9]{0,4})\.(0|[1-9][0-9]{0,4})")
+_VLANS = re.compile(r"([1-9][0-9]{0,3})(-([1-9][0-9]{0,3}))?")
 
 
 def _name(value: str) -> str:
@@ -98,10 +101,13 @@ def one_of(*words: str) -> PlainValidator:
 
 def _asn(value: Any) -> Any:
     """4-byte AS numbers may be written asdot (RFC 5396): 1.10 is 65546."""
-    if isinstance(value, str) and (m := re.fullmatch(r"([0-9]{1,5})\.([0-9]{1,5})", value)):
-        high, low = int(m[1]), int(m[2])
-        if high <= 0xFFFF and low <= 0xFFFF:
-            return (high << 16) | low
+    if isinstance(value, str):
+        if _ASPLAIN.fullmatch(value):
+            return int(value)
+        if (m := _ASDOT.fullmatch(value)) and int(m[1]) <= 0xFFFF and int(m[2]) <= 0xFFFF:
+            return (int(m[1]) << 16) | int(m[2])
+        # Not left to int(): it takes blanks, signs, '_' and the digits of every script.
+        raise wanted("an AS number, as 65001 or '1.10'")
     if isinstance(value, bool):
         raise PydanticCustomError("int_type", "must be a whole number")
     if isinstance(value, float):
@@ -115,8 +121,8 @@ def _vlans(value: Any) -> Any:
     what = "a VLAN ID from 1 to 4094, or a range of them as '10-20'"
     if isinstance(value, int) and not isinstance(value, bool):
         first = last = value
-    elif isinstance(value, str) and (m := re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", value)):
-        first, last = int(m[1]), int(m[2] or m[1])
+    elif isinstance(value, str) and (m := _VLANS.fullmatch(value)):
+        first, last = int(m[1]), int(m[3] or m[1])
     else:
         raise wanted(what)
     if not 1 <= first <= last <= 4094:
@@ -157,7 +163,7 @@ ASN = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 1, "maximum": 0xFFFFFFFE},
-                {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,5})?$"},
+                {"type": "string", "pattern": f"^({_ASPLAIN.pattern}|{_ASDOT.pattern})$"},
             ]
         }
     ),
@@ -170,7 +176,7 @@ VLANRange = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 1, "maximum": 4094},
-                {"type": "string", "pattern": "^[0-9]{1,4}(-[0-9]{1,4})?$"},
+                {"type": "string", "pattern": f"^{_VLANS.pattern}$"},
             ]
         }
     ),

@@ -15,6 +15,7 @@ from smartxd.spec.fields import SpecModel
 from smartxd.spec.finding import Finding, Location, Rule, Severity
 from smartxd.spec.fleet import Fleet
 from smartxd.spec.rules.management import MANAGEMENT_WITHDRAWN, withdrawn
+from smartxd.spec.rules.release import NOT_YET
 from smartxd.spec.severity import judged
 
 SUFFIXES = (".yaml", ".yml")
@@ -64,6 +65,8 @@ class Verdict:
     """In the order of files, silenced ones too; at most FINDINGS_MAX, errors before all others."""
     cut: bool = False
     """Whether there are more findings than are told."""
+    derivable: bool = True
+    """Whether boxes can be derived from the fleet: it is whole, whatever was to be ignored."""
 
     @property
     def open(self) -> tuple[Finding, ...]:
@@ -98,12 +101,14 @@ def judge(files: Mapping[str, Content], ignore: Collection[str] = (), before: Fl
     # The rules run to their end: what is cut before its severity is known may be the error behind many notes.
     findings += rules.check(fleet, whole=whole)
     if before is not None:
-        findings += withdrawn(before, fleet)
+        findings += withdrawn(before, fleet, whole=whole)
     unasked = () if before is not None else (MANAGEMENT_WITHDRAWN.id,)
     said = judged(findings, reading.objects, RULES, unasked if whole else RULES)
     found = sorted((f for f in said if f.rule not in ignore), key=_weight)
     kept = sorted(found[:FINDINGS_MAX], key=_place)
-    return Verdict(fleet, tuple(kept), cut=len(found) > FINDINGS_MAX)
+    # What this release cannot do yet is left out of a box, and nothing else of it is missing.
+    derivable = not any(RULES[f.rule].fixed and f.rule != NOT_YET.id for f in said)
+    return Verdict(fleet, tuple(kept), len(found) > FINDINGS_MAX, derivable)
 
 
 def _weight(finding: Finding) -> tuple[bool, int, tuple[Location, str, str, str, str]]:

@@ -49,6 +49,7 @@ class ControlStore:
         A damaged file is set aside: what it said of ownership is found again by the marks.
         """
         self._path = path
+        self._owned: frozenset[OwnedObject] | None = None
         with self._named():
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -106,10 +107,14 @@ class ControlStore:
         self._connection.close()
 
     def owned(self) -> frozenset[OwnedObject]:
-        """The inventory."""
-        with self._named():
-            rows = self._connection.execute("select plane, id, owner from owned").fetchall()
-        return frozenset(OwnedObject(plane, id, ObjectRef.parse(owner)) for plane, id, owner in rows)
+        """The inventory; read from the file once, because this process alone writes it."""
+        if self._owned is None:
+            with self._named():
+                rows = self._connection.execute("select plane, id, owner from owned").fetchall()
+            self._owned = frozenset(
+                OwnedObject(plane, id, ObjectRef.parse(owner)) for plane, id, owner in rows
+            )
+        return self._owned
 
     def claim(self, objects: Iterable[OwnedObject]) -> None:
         """Enter objects in the inventory, before they are made."""
@@ -117,6 +122,7 @@ class ControlStore:
         if rows:
             with self._transaction() as db:
                 db.executemany("insert or replace into owned values (?, ?, ?)", rows)
+            self._owned = None
 
     def release(self, objects: Iterable[OwnedObject]) -> None:
         """Strike objects from the inventory, after they are gone."""
@@ -124,6 +130,7 @@ class ControlStore:
         if rows:
             with self._transaction() as db:
                 db.executemany("delete from owned where plane = ? and id = ?", rows)
+            self._owned = None
 
     def conditions(self) -> tuple[Condition, ...]:
         """All conditions as last saved, sorted by object and type."""

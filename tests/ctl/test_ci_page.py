@@ -35,6 +35,7 @@ def test_every_snippet_of_the_page_is_yaml() -> None:
 def test_the_hook_runs_in_a_repo_of_specs(tmp_path: Path) -> None:
     (hook,) = HOOKS
     assert (hook["id"], hook["language"], hook["pass_filenames"]) == ("smartx-validate", "python", False)
+    assert hook["always_run"]  # a commit that only deletes files has none to match
     for file in (ROOT / "examples" / "koren-two-site").glob("*.yaml"):
         shutil.copy(file, tmp_path)
     program, *arguments = shlex.split(hook["entry"])

@@ -253,6 +253,11 @@ def test_outside_of_a_repo_there_is_no_commit_to_plan_from(plan: Run, tmp_path: 
             (".", "--live", "--from", "HEAD"),
             "--from and --live exclude each other: the daemon starts from what is",
         ),
+        ((".", "--box", ""), "--box is empty: leave it out, or give its value"),
+        (
+            (".", "--box", "gist1", "--from", "HEAD", "--to", ""),
+            "--to is empty: leave it out, or give its value",
+        ),
         ((".", "--box", "gist1", "--to", "HEAD"), "--to needs --from REV: the commit to plan from"),
     ],
 )

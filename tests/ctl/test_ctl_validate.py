@@ -142,6 +142,9 @@ def test_a_rule_can_be_left_out(validate: Run) -> None:
         (["--ignore", "SX31"], "--ignore: there is no rule SX31; did you mean SX314?"),
         (["a", "b", "--diff", "x..y"], "--diff compares one PATH: name the folder that holds all specs"),
         (["--diff", "..HEAD"], "--diff needs BASE or BASE..HEAD: two commits, as in origin/main..HEAD"),
+        (["--diff", "v1...v2"], "--diff needs BASE or BASE..HEAD: two commits, as in origin/main..HEAD"),
+        (["--diff", "a..b..c"], "--diff needs BASE or BASE..HEAD: two commits, as in origin/main..HEAD"),
+        (["--diff", ""], "--diff needs BASE or BASE..HEAD: two commits, as in origin/main..HEAD"),
         (["--format", "xml"], "choose from 'text', 'json', 'sarif', 'github'"),
     ],
 )
@@ -254,8 +257,8 @@ def test_boxes_come_and_go(validate: Run, repo: Path) -> None:
     code, out, _ = validate(repo, "--diff", "HEAD..v1")
     assert code == 1  # its daemon goes on with the old commit: somebody should know
     assert (
-        "Box/gist3: spec: the Box is removed; its daemon keeps the last commit that had it [SX705 warning]"
-        in out
+        f"{repo}/boxes.yaml:1:1: Box/gist3: the Box is removed (was at {repo}/boxes.yaml:37:1); its daemon "
+        "keeps the last commit that had it [SX705 warning]" in out
     )
     assert "gist3: removed; its daemon refuses the commit and keeps what it has" in out
 
@@ -302,3 +305,52 @@ def test_a_commit_that_is_not_there_is_an_error_with_a_hint(validate: Run, repo:
     assert code == 1
     assert err.startswith("error: ")
     assert "hint: " in err
+
+
+def test_what_is_ignored_does_not_keep_a_change_from_being_told(validate: Run, repo: Path) -> None:
+    change(repo / "boxes.yaml", "loopback: 10.255.0.1", "loopback: 10.255.0.1\n  loopback6: 2001:db8::1")
+    code, _, err = validate(repo, "--diff", "v1")
+    assert code == 1
+    assert "the specs of the working tree are not valid" in err
+    code, out, err = validate(repo, "--diff", "v1", "--ignore", "SX012")
+    assert (code, err) == (0, "")
+    assert "untouched" in out
+    commit(repo)
+    change(repo / "boxes.yaml", "\n  loopback6: 2001:db8::1", "")
+    assert "untouched" in validate(repo, "--diff", "HEAD", "--ignore", "SX012")[1]
+
+
+def test_a_change_is_not_told_of_what_cannot_be_derived_whatever_is_ignored(
+    validate: Run, repo: Path
+) -> None:
+    change(repo / "l2.yaml", "239.1.1.100", "10.1.1.1")
+    _, out, err = validate(repo, "--diff", "v1", "--ignore", "SX006")
+    assert "the specs of the working tree are not valid" in err
+    assert "untouched" not in out
+
+
+def test_a_range_without_its_end_is_to_head_as_git_has_it(validate: Run, repo: Path) -> None:
+    change(repo / "l2.yaml", "vni: 100", "vni: 101")
+    assert "2 boxes untouched" in validate(repo, "--diff", "v1..")[1]
+    assert "0 boxes untouched" in validate(repo, "--diff", "v1")[1]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n---\n"])
+def test_a_repo_that_declares_nothing_is_not_valid(validate: Run, repo: Path, text: str) -> None:
+    for file in repo.glob("*.yaml"):
+        file.write_text(text)
+    for extra in ((), ("--diff", "v1"), ("--format", "json")):
+        code, out, err = validate(repo, *extra)
+        assert (code, out) == (1, "")
+        assert err.startswith(f"error: {repo}: no spec in any file; ")
+
+
+def test_a_shallow_clone_that_lacks_the_base_is_told_what_to_fetch(
+    validate: Run, repo: Path, tmp_path: Path
+) -> None:
+    change(repo / "l2.yaml", "vni: 100", "vni: 101")
+    commit(repo)
+    git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{repo}", "shallow")
+    code, out, err = validate(tmp_path / "shallow", "--diff", "v1..HEAD")
+    assert (code, out) == (1, "")
+    assert "fetch-depth: 0" in err

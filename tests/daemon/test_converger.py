@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import queue
 import shutil
@@ -20,6 +21,7 @@ from smartxd.daemon.converger import PLANES, Converger, Target
 from smartxd.desired import desire
 from smartxd.errors import StoreError
 from smartxd.objects import Condition, Event, OwnedObject
+from smartxd.reconcile import contest
 from smartxd.spec.load import load
 from smartxd.store.control import ControlStore
 
@@ -161,6 +163,45 @@ def test_what_changed_while_nobody_looked_is_repaired_but_not_called_drift(insid
         bench.ip("link", "del", "vx100")
         kinds = {event.kind for event in bench.converge(bench.target(BOX))}
         assert kinds == {"Applied", "Drift"}
+
+    inside(act)
+
+
+def test_what_someone_keeps_changing_back_is_contested_and_repaired_seldom(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act(bench: Bench) -> None:
+        target = bench.target(BOX)
+        bench.converge(target)
+        for _ in range(contest.REPAIRS):
+            assert bench.converger.retries()["kernel"] == math.inf
+            bench.ip("link", "set", "vx100", "mtu", "1400")
+            events = bench.converge(target)
+        change = "link vx100: mtu 1450 → 1400"
+        assert [e.kind for e in events] == ["Applied", "Drift", "Contested"]
+        assert events[1].message == f"changed by someone else: {change}"
+        contested = bench.condition("Tunnel/t", "Contested")
+        assert (contested.status, contested.message) == (True, events[2].message)
+        assert contested.message.startswith(change)
+        assert bench.condition("Tunnel/t", "Ready").status
+
+        bench.ip("link", "set", "vx100", "mtu", "1300")
+        assert bench.converge(target) == []
+        ready = bench.condition("Tunnel/t", "Ready")
+        assert (ready.status, ready.reason) == (False, "Contested")
+        assert "mtu 1450 → 1300" in ready.message
+        now = time.monotonic()
+        assert now < bench.converger.retries()["kernel"] <= now + contest.PAUSE_S
+
+        monkeypatch.setattr(contest, "PAUSE_S", 0.0)
+        assert [e.kind for e in bench.converge(target)] == ["Applied", "Drift"]
+        assert bench.condition("Tunnel/t", "Ready").status
+        assert bench.condition("Tunnel/t", "Contested").status
+        monkeypatch.setattr(contest, "QUIET_S", 0.0)
+        bench.converge(target)
+        quiet = bench.condition("Tunnel/t", "Contested")
+        assert (quiet.status, quiet.reason) == (False, "Quiet")
+        assert bench.converger.retries()["kernel"] == math.inf
 
     inside(act)
 

@@ -82,7 +82,7 @@ def test_what_was_deleted_by_hand_is_planned_and_still_repaired_as_drift(daemon:
     assert "vx100" in daemon.ip("link", "show", "vx100")
     assert daemon.history("c1")[-2:] == [
         ("Applied", "create link vx100"),
-        ("Drift", "changed by someone else: link vx100"),
+        ("Drift", "changed by someone else: link vx100: removed"),
     ]
     assert steps(daemon.plan()) == []
 
@@ -215,5 +215,5 @@ def test_the_daemon_answers_while_it_goes_on_repairing(tmp_path: Path, namespace
         commit = fetch_status(socket, 5).commit
         subprocess.run([*inside(namespace), "ip", "link", "del", "vx100"], check=True, timeout=10)
         db = tmp_path / "state" / "control.sqlite"
-        await_true(lambda: ("Drift", "changed by someone else: link vx100") in history(db, commit))
+        await_true(lambda: ("Drift", "changed by someone else: link vx100: removed") in history(db, commit))
         assert get(socket, "/status", 5)[0] == get(socket, "/ready", 5)[0] == 200

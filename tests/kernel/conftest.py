@@ -57,9 +57,13 @@ class Namespace:
     def ip(self, arguments: str) -> str:
         return self.run(f"ip {arguments}").stdout
 
-    def batch(self, lines: list[str]) -> None:
-        argv = ["nsenter", f"--net={self.path}", "ip", "-batch", "-"]
-        subprocess.run(argv, input="\n".join(lines), text=True, check=True, timeout=60)
+    def batch(self, lines: list[str], *, force: bool = False) -> None:
+        """Stops at what the kernel refuses, unless by force."""
+        argv = ["nsenter", f"--net={self.path}", "ip", *["-force"] * force, "-batch", "-"]
+        done = subprocess.run(
+            argv, input="\n".join(lines), capture_output=True, text=True, timeout=60, check=False
+        )
+        assert force or done.returncode == 0, done.stderr
 
     def json(self, arguments: str) -> list[dict[str, Any]]:
         return json.loads(self.ip(f"-j -d {arguments}") or "[]")

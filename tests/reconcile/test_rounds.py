@@ -14,7 +14,7 @@ from smartxd.objects import Condition, ConditionType, ObjectRef, OwnedObject
 from smartxd.reconcile.backoff import MAX_S, Backoff
 from smartxd.reconcile.conditions import Judge
 from smartxd.reconcile.converge import converge
-from smartxd.reconcile.plan import Action, Ownership, Plan, Problem, Result, Verb
+from smartxd.reconcile.plan import Action, Change, Ownership, Plan, Problem, Result, Verb
 
 A, B = ObjectRef("Tunnel", "a"), ObjectRef("Tunnel", "b")
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -130,6 +130,29 @@ def test_an_owner_that_waits_is_left_alone() -> None:
     assert plane.world == {"y": 2}
     assert done.deferred == {A}
     assert converge(plane, Things({"y": (B, 2)}), book, {A}).deferred == frozenset()
+
+
+def test_an_object_that_rests_is_left_alone_and_so_said() -> None:
+    book = Book()
+    plane = DictPlane(book)
+    desired = Things({"x": (A, 1), "y": (A, 2)})
+    converge(plane, desired, book, ())
+    plane.world = {"x": 9, "y": 9}
+    done = converge(plane, desired, book, (), {"x"})
+    assert plane.world == {"x": 9, "y": 2}
+    assert [a.id for a in done.held] == ["x"]
+    assert done.failures == ()
+    assert {o.id for o in done.known} == {"x", "y"}
+
+
+def test_what_a_plan_holds_stays_in_the_book() -> None:
+    class Ports(DictPlane):
+        def plan(self, desired: Things, observed: dict[str, int], owned: Ownership) -> Plan:
+            return Plan(held=frozenset({"port"}))
+
+    book = Book({id: OwnedObject("dict", id, A) for id in ("port", "ghost")})
+    converge(Ports(book), Things({}), book, ())
+    assert set(book.entries) == {"port"}
 
 
 def test_what_is_not_ours_is_never_deleted() -> None:
@@ -258,10 +281,11 @@ def test_a_permanent_problem_stalls_and_another_is_tried_again() -> None:
 
 
 def test_drift_is_said_and_remembered_after_the_repair() -> None:
-    repaired = Judge("c", NOW, {}).object(A, [], ["link vx100"])
+    repair = Action("kernel", "link vx100", A, Verb.UPDATE, changes=(Change("mtu", 1400, 1450),))
+    repaired = Judge("c", NOW, {}).object(A, [], [repair])
     drifted = of_type(repaired, ConditionType.DRIFTED)
     assert (drifted.status, drifted.reason) == (False, "Repaired")
-    assert "link vx100" in drifted.message
+    assert drifted.message == "changed by someone else: link vx100: mtu 1450 → 1400"
     later = Judge("c", NOW + timedelta(hours=1), {(c.object, c.type): c for c in repaired}).object(A, [], [])
     assert of_type(later, ConditionType.DRIFTED).since == NOW
 

@@ -99,6 +99,43 @@ def test_paths_of_one_as_or_more_leave_those_of_the_own_as() -> None:
     assert said(document("ASPathList", "l", f"{{entries: {entries}}}")) == []
 
 
+LOCAL = "match: {localPreference: 200}"
+BOTH = "match: {localPreference: 200, metric: 5}"
+
+
+@pytest.mark.parametrize(
+    ("entries", "shadowed"),
+    [
+        ((LOCAL, LOCAL), {1: 0}),
+        ((LOCAL, "match: {metric: 5}", BOTH), {2: 0}),
+        ((BOTH, LOCAL), {}),
+        ((LOCAL, f"{LOCAL}, set: {{metric: 5}}, onMatch: next"), {1: 0}),
+        ((f"{LOCAL}, onMatch: next", LOCAL), {}),
+        ((f"{LOCAL}, call: other", LOCAL), {}),
+        (("onMatch: 25", LOCAL, LOCAL), {}),
+        (("onMatch: 30", LOCAL, LOCAL), {}),
+        (("onMatch: 30", LOCAL, LOCAL, LOCAL), {3: 2}),
+        # What passes the first may be changed by the second to what the third matches.
+        ((LOCAL, "set: {localPreference: 200}, onMatch: next", LOCAL), {}),
+        ((LOCAL, "match: {metric: 5}, onMatch: next", LOCAL), {2: 0}),
+        # Of what stands behind one that takes all the first is told; a jump leads by it.
+        (("description: all", LOCAL, LOCAL), {1: 0}),
+        (("match: {metric: 5}, onMatch: 30", "description: all", LOCAL), {}),
+        (("match: {metric: 5}, onMatch: 40", "description: all", LOCAL, LOCAL), {2: 1}),
+        (("match: {communityList: c, exactCommunities: true}", "match: {communityList: c}"), {}),
+        (("match: {communityList: c}", "match: {communityList: c, exactCommunities: true}"), {1: 0}),
+    ],
+)
+def test_an_entry_of_a_map_is_in_the_shadow_where_an_earlier_one_takes_its_routes(
+    entries: tuple[str, ...], shadowed: dict[int, int]
+) -> None:
+    lines = (f"{{seq: {10 * i}, action: permit, {entry}}}" for i, entry in enumerate(entries, 1))
+    found = said(document("RouteMap", "m", f"{{entries: [{', '.join(lines)}]}}"))
+    told = (line.split("seq ")[1:] for line in found if "SX502" in line)
+    pairs = {int(one.split()[0]) // 10 - 1: int(other.split()[0]) // 10 - 1 for one, other in told}
+    assert pairs == shadowed
+
+
 Entry = tuple[int, int, int, int]
 """The prefix's number among those of its length in 10.0.0.0/28, its length, and the range of lengths."""
 

@@ -41,19 +41,30 @@ def facing(one: str, other: str) -> dict[str, bytes]:
     [
         (
             ", passwordRef: x",
-            ", passwordRef: y",
-            "spec.passwordRef: passwordRef y here, x at the other end, BGPPeer/p (p.yaml:4:65) [SX416]",
+            "",
+            "spec: passwordRef not given here, given at the other end, BGPPeer/p (p.yaml:4:1) [SX416]",
         ),
         (
             ", bfd: {}",
             "",
-            "spec: bfd off here, on at the other end, BGPPeer/p (p.yaml:4:1) [SX416]",
+            "spec: bfd off here, 300/300 ms × 3 at the other end, BGPPeer/p (p.yaml:4:1) [SX421 warning]",
         ),
         (
-            ", multihop: 2, families: [ipv6Unicast]",
+            ", families: [ipv6Unicast]",
             "",
-            "spec: families ipv4Unicast here, ipv6Unicast at the other end;"
-            " multihop not given here, given at the other end, BGPPeer/p (p.yaml:4:1) [SX416]",
+            "spec: families ipv4Unicast here, ipv6Unicast at the other end, BGPPeer/p (p.yaml:4:1) [SX416]",
+        ),
+        (
+            ", multihop: 254",
+            ", ttlSecurity: 1",
+            "spec.ttlSecurity: 1 takes no TTL below 255; the other end, BGPPeer/p (p.yaml:4:65), sends 254"
+            " [SX416]",
+        ),
+        (
+            "",
+            ", ttlSecurity: 254",
+            "spec.ttlSecurity: 254 takes no TTL below 2; the other end, BGPPeer/p (p.yaml:4:1), sends 1"
+            " [SX416]",
         ),
         (
             ", timers: {keepalive: 10, hold: 30}",
@@ -61,8 +72,8 @@ def facing(one: str, other: str) -> dict[str, bytes]:
             "spec: timers 60/180 s here, 10/30 s at the other end, BGPPeer/p (p.yaml:4:1) [SX421 warning]",
         ),
         (
-            ", shutdown: {}, multihop: 2",
-            ", multihop: 2",
+            ", shutdown: {}",
+            "",
             "spec: shutdown not given here, given at the other end, BGPPeer/p (p.yaml:4:1) [SX421 warning]",
         ),
     ],
@@ -78,6 +89,9 @@ def test_sessions_that_face_each_other_and_differ_are_told_in_what(
     ("one", "other"),
     [
         (", multihop: 2", ", multihop: 3"),
+        (", multihop: 2", ""),
+        (", multihop: 255", ", ttlSecurity: 1"),
+        (", passwordRef: to-b", ", passwordRef: to-a"),
         (", ttlSecurity: 1", ", ttlSecurity: 2"),
         (", timers: {connectRetry: 5}", ""),
         (", families: [ipv4Unicast]", ""),
@@ -85,6 +99,19 @@ def test_sessions_that_face_each_other_and_differ_are_told_in_what(
 )
 def test_what_each_end_decides_for_itself_may_differ(one: str, other: str) -> None:
     assert said(facing(one, other)) == []
+
+
+def test_the_ttl_of_sessions_within_an_as_is_enough_for_who_secures_it() -> None:
+    files = facing(", ttlSecurity: 1", "")
+    within = {name: text.replace(b"asn: 65002", b"asn: 65001") for name, text in files.items()}
+    assert said(within, asn=65001) == []
+
+
+def test_boxes_in_a_row_that_reflect_to_each_other_are_mostly_a_slip() -> None:
+    ends = "[{box: a, routeReflectorClient: true}, {box: b, routeReflectorClient: true}]"
+    files = {"p.yaml": document("BGPPeer", "p", f"{{between: {ends}}}")}
+    assert [line.split("[SX")[-1] for line in said(files, asn=65001)] == ["422 warning]"]
+    assert [line.split("[SX")[-1] for line in said(files)] == ["415]", "415]"]
 
 
 def test_a_ttl_may_be_secured_within_an_as() -> None:

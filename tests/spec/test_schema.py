@@ -18,6 +18,7 @@ from smartxd.ctl import main
 from smartxd.reconcile.planned import PlanReport
 from smartxd.source import folder
 from smartxd.spec import describe, schema
+from smartxd.spec.document import parse
 from smartxd.spec.envelope import Envelope
 from smartxd.spec.fields import SpecModel
 from smartxd.spec.kinds import KINDS
@@ -102,6 +103,30 @@ def test_examples_are_right_by_the_schema_that_their_first_line_names(path: Path
     made = json.loads((path.parent / named).read_text())
     for document in documents(path):
         Draft202012Validator(made).validate(document)
+
+
+REPOS = TOP / "tests" / "specs"
+ANY = Draft202012Validator(schema.of_any())
+
+
+def parsed(repo: Path) -> list[dict[str, Any]]:
+    """The documents of a repo, as the loader reads them."""
+    return [d.data for name, content in folder.read(repo).items() for d in parse(name, content)[0]]
+
+
+@pytest.mark.parametrize("repo", sorted((REPOS / "right").iterdir()), ids=lambda path: path.name)
+def test_right_repos_are_right_by_the_schema(repo: Path) -> None:
+    assert [error.message for document in parsed(repo) for error in ANY.iter_errors(document)] == []
+
+
+STRUCTURAL = [
+    path for rule in ("SX004", "SX005", "SX007") for path in sorted((REPOS / "bad").glob(f"{rule}-*"))
+]
+
+
+@pytest.mark.parametrize("repo", STRUCTURAL, ids=lambda path: path.name)
+def test_repos_of_wrong_structure_are_wrong_by_the_schema(repo: Path) -> None:
+    assert not all(map(ANY.is_valid, parsed(repo)))
 
 
 @pytest.mark.parametrize(

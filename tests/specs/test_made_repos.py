@@ -146,10 +146,33 @@ spec: {boxes: {names: [gist1]}, interfaces: [{name: wan0}], filter: arp}
             BOX + MANAGEMENT.replace(", mgmt1", "").replace("192.0.2.0/24", "192.0.2.0/25"),
             "192.0.2.0/24, mgmt1 is no longer part of the way to the box (was at a.yaml:6:3)",
         ),
-        (BOX.replace("gist1", "gist9"), "the Box is removed; its daemon keeps the last commit that had it"),
+        (
+            BOX.replace("gist1", "gist9"),
+            "the Box is removed (was at a.yaml:4:1); its daemon keeps the last commit that had it",
+        ),
     ],
 )
 def test_a_change_that_withdraws_the_way_to_a_box_is_said(after: str, message: str | None) -> None:
-    fleets = [judge({"a.yaml": text.encode()}).fleet for text in (BOX + MANAGEMENT, after)]
-    found = [finding.message for finding in withdrawn(*fleets)]
+    before, now = (judge({"a.yaml": text.encode()}).fleet for text in (BOX + MANAGEMENT, after))
+    found = [finding.message for finding in withdrawn(before, now, whole=True)]
     assert found == ([] if message is None else [message])
+
+
+@pytest.mark.parametrize(
+    ("after", "file"),
+    [
+        ({"a.yaml": BOX.replace("gist1", "gist9")}, "a.yaml"),
+        ({"b.yaml": BOX.replace("gist1", "gist9")}, "b.yaml"),
+    ],
+)
+def test_a_removed_box_is_told_at_a_file_that_is_there(after: dict[str, str], file: str) -> None:
+    before = judge({"a.yaml": BOX.encode()}).fleet
+    (finding,) = judge({name: text.encode() for name, text in after.items()}, before=before).findings
+    assert (finding.rule, str(finding.location), finding.other) == ("SX705", f"{file}:1:1", None)
+    assert "(was at a.yaml:4:1)" in finding.message
+
+
+def test_a_box_that_cannot_be_read_is_not_said_to_be_removed() -> None:
+    before = judge({"a.yaml": BOX.encode()}).fleet
+    after = {"a.yaml": BOX.replace("wan0", "'wan 0'").encode()}
+    assert {finding.rule for finding in judge(after, before=before).findings} == {"SX006"}

@@ -1,89 +1,92 @@
-"""Do what a plan says: one netlink message after the other, and say of each action what became of it."""
+"""Do what a plan says, many messages at once, and say of each action what became of it.
+
+The actions keep the plan's order. Those of one kind that follow each other share the way to the kernel: it
+answers each message, and a refusal stops neither those behind it nor other actions. A link is made in three
+steps, so that it is smartxd's at each moment: it is born in a group of smartxd's, exclusively; it is looked
+up by its name, and left alone if it is not the newborn one; then all that follows goes by its index, the
+mark first.
+"""
 
 from __future__ import annotations
 
 import errno
-import struct
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from ipaddress import ip_interface
-from socket import AF_INET, AF_INET6
-from typing import Any
-
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
 
 from smartxd.errors import PlaneError
-from smartxd.planes.kernel.observe import observe_link_named
-from smartxd.planes.kernel.observed import KernelObserved, ObservedLink
+from smartxd.planes.kernel import encode
+from smartxd.planes.kernel.decode.links import basics
+from smartxd.planes.kernel.encode import Request
+from smartxd.planes.kernel.observed import KernelObserved
 from smartxd.planes.kernel.removal import LostMarkError, remove
-from smartxd.planes.kernel.rtnl import (
-    CHANGE,
-    CREATE,
-    RTM_DELADDR,
-    RTM_NEWADDR,
-    RTM_NEWLINK,
-    Rtnl,
+from smartxd.planes.kernel.rtnl import RTM_GETLINK, Rtnl
+from smartxd.planes.kernel.state import (
+    NEWBORN_GROUP,
+    Address,
+    Bridge,
+    Forwarding,
+    Link,
+    Plug,
+    PortSettings,
+    Route,
+    Vlan,
+    Vxlan,
+    marked_owner,
 )
-from smartxd.planes.kernel.state import ADDRESS_PROTOCOL, NEWBORN_GROUP, Address, Bridge, Link, Vxlan, mark
+from smartxd.planes.kernel.sysctl import Setting, Sysctls
 from smartxd.reconcile.plan import Action, Plan, Problem, Result, Verb
-
-IFF_UP = 0x1
-
-# Attributes of linux/if_link.h and linux/ip.h, one in the other, that pyroute2 has no words for:
-# IFLA_AF_SPEC, AF_INET, IFLA_INET_CONF, IPV4_DEVCONF_PROMOTE_SECONDARIES.
-_PROMOTE_SECONDARIES = struct.pack("=8HI", 20, 26, 16, AF_INET, 12, 1, 8, 20, 1)
-_IFINFOMSG = struct.Struct("=4xi8x")
 
 _HINTS = {
     errno.EADDRINUSE: "another program holds the VXLAN's UDP port: `ss -lun` shows it",
     errno.EBUSY: "something else holds the object; it is tried again",
-    errno.EEXIST: "something else has the name, the address or the VNI; the next look says what",
+    errno.EEXIST: "something else has the name, the address, the VNI or the route; the next look says what",
     errno.EINVAL: "an MTU must fit the underlay's less 50 bytes (70 over IPv6), an address its link",
+    errno.ENETUNREACH: "the next hop is in no subnet of the box, or its link is down; it is tried again",
     errno.ENODEV: "a link has vanished in the meantime; it is tried again",
-    errno.EOPNOTSUPP: "the kernel lacks the feature: `modprobe vxlan`, `modprobe bridge`",
+    errno.EOPNOTSUPP: "the kernel lacks the feature: `modprobe vxlan`, `modprobe bridge`, `modprobe 8021q`",
+    errno.ENOBUFS: "for a multicast group: raise net.ipv4.igmp_max_memberships",
 }
-_GONE = frozenset({errno.ENODEV, errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENOENT})
-
-
 _LEAVING = frozenset({Verb.DELETE, Verb.RECREATE})
+_MADE = frozenset({Verb.CREATE, Verb.RECREATE})
+
+Failures = dict[int, Exception]
+"""Why actions could not be done, by their place in the list that they came in."""
 
 
-def apply(rtnl: Rtnl, plan: Plan, observed: KernelObserved) -> Iterator[Result]:
+def apply(rtnl: Rtnl, sysctls: Sysctls, plan: Plan, observed: KernelObserved) -> Iterator[Result]:
     """Do the actions; PlaneError when this process may not change the network at all."""
-    work = _Work(rtnl, observed)
+    work = _Work(rtnl, sysctls, observed)
     # Links go first and together. What is recreated gives up its VNI before anything is made, so that two
     # tunnels can swap theirs; an address on a link that goes needs no message.
-    leaving = [a for a in plan.actions if a.verb in _LEAVING and not isinstance(a.old, Address)]
-    failed = work.remove(leaving)
+    failed = work.remove([a for a in plan.actions if a.verb in _LEAVING and isinstance(a.old, Link)])
+    rest = [a for a in plan.actions if a.id not in failed and not _only_removed(a)]
+    for _, run in groupby(rest, _kind):
+        actions = list(run)
+        failures = work.make(actions) if _makes_links(actions[0]) else work.change(actions)
+        failed |= {actions[i].id: _problem(actions[i], err) for i, err in failures.items()}
     for action in plan.actions:
-        problem = failed.get(action.id)
-        if problem is None and (action.verb is not Verb.DELETE or isinstance(action.old, Address)):
-            problem = work.try_(action, work.step(action))
-        yield Result(action, problem)
+        yield Result(action, failed.get(action.id))
+
+
+def _only_removed(action: Action) -> bool:
+    return action.verb is Verb.DELETE and isinstance(action.old, Link)
+
+
+def _makes_links(action: Action) -> bool:
+    return action.verb in _MADE and isinstance(action.new, Link)
+
+
+def _kind(action: Action) -> tuple[type, bool]:
+    """What shares the way to the kernel."""
+    return type(action.new or action.old), _makes_links(action)
 
 
 class _Work:
-    def __init__(self, rtnl: Rtnl, observed: KernelObserved) -> None:
-        self._rtnl = rtnl
-        self._observed = observed
+    def __init__(self, rtnl: Rtnl, sysctls: Sysctls, observed: KernelObserved) -> None:
+        self._rtnl, self._sysctls, self._observed = rtnl, sysctls, observed
+        self._macs: dict[str, str] = {}
         self._indices = {link.name: link.index for link in observed.links.values()}
-
-    def try_(self, action: Action, step: Callable[[Action], None]) -> Problem | None:
-        """Do a step; the problem says why it could not be done."""
-        try:
-            step(action)
-        except PermissionError as err:
-            raise _not_permitted() from err
-        except (LostMarkError, OSError) as err:
-            return _problem(action, err)
-        return None
-
-    def step(self, action: Action) -> Callable[[Action], None]:
-        """How an action is done that is not the removal of a link."""
-        if action.verb is Verb.DELETE:
-            return self.delete_address
-        return self.update if action.verb is Verb.UPDATE else self.create
 
     def remove(self, actions: Sequence[Action]) -> dict[str, Problem]:
         """Remove the links of actions: why those that stay do, by the action's id."""
@@ -100,130 +103,174 @@ class _Work:
                 self._indices.pop(action.old.name, None)
         return problems
 
-    def create(self, action: Action) -> None:
-        """Make what the action wants; what is there already is only brought into shape."""
-        want = action.new
-        if isinstance(want, Address):
-            self._add_address(want)
-            return
-        have = self._make(want)
-        self._indices[want.name] = have.index
-        # The mark comes first, so that no failure after it leaves a link that is nobody's.
-        self._set(have.index, _marking(want))
-        if isinstance(want, Bridge):
-            self._keep_secondaries(have.index)
-        port = [("IFLA_MASTER", self._index(want.bridge))] if isinstance(want, Vxlan) else []
-        self._set(have.index, port, up=True)
-        if have.mtu != want.mtu:
-            self._set(have.index, [("IFLA_MTU", want.mtu)])
+    def make(self, actions: Sequence[Action]) -> Failures:
+        """Make links; what is there already is only brought into shape."""
+        wanted: dict[int, Link] = {i: a.new for i, a in enumerate(actions)}
+        refused = self._send({i: partial(self._born_of, w) for i, w in wanted.items()})
+        # That it exists may also be one of smartxd's that a crash has left; what is there says so.
+        failures = {i: err for i, err in refused.items() if not isinstance(err, FileExistsError)}
+        looked = [i for i in wanted if i not in failures]
+        found = self._rtnl.gets(RTM_GETLINK, [encode.link_by_name(wanted[i].name) for i in looked])
+        for i, payload in zip(looked, found, strict=True):
+            err = self._born(wanted[i], payload, refused.get(i))
+            if err is not None:
+                failures[i] = err
+        failures |= self._set({i: _settings(w, None) for i, w in wanted.items() if i not in failures})
+        return failures | self._send(
+            {i: partial(self._shape, w) for i, w in wanted.items() if i not in failures}
+        )
 
-    def _make(self, want: Link) -> ObservedLink:
-        refusal: OSError | None = None
-        try:
-            self._rtnl.request(RTM_NEWLINK, self._new_link(want), CREATE)
-        except FileExistsError as err:
-            refusal = err
-        have = observe_link_named(self._rtnl, want.name)
-        if have is None:
-            raise refusal or OSError(errno.ENODEV, "it vanished as soon as it was made")
-        if not have.newborn and have.owner is None:
-            raise LostMarkError(f"link {want.name} appeared in the meantime and is left alone")
-        return have
+    def _born(self, want: Link, payload: bytes | None, refusal: Exception | None) -> Exception | None:
+        """Take in the index of a link that was made; why it is not smartxd's."""
+        if payload is None:
+            return refusal or OSError(errno.ENODEV, "it vanished as soon as it was made")
+        born = basics(payload)
+        if marked_owner(born.alias) is None and (born.alias or born.group != NEWBORN_GROUP):
+            return LostMarkError(f"link {want.name} appeared in the meantime and is left alone")
+        self._indices[want.name] = born.index
+        self._macs[want.name] = born.mac
+        return None
 
-    def _new_link(self, want: Link) -> Any:
-        info: list[tuple[str, Any]] = [("IFLA_INFO_KIND", "bridge")]
-        attrs: list[tuple[str, Any]] = [("IFLA_IFNAME", want.name), ("IFLA_GROUP", NEWBORN_GROUP)]
-        if isinstance(want, Vxlan):
-            v6 = "6" if ":" in want.local else ""
-            data = [
-                ("IFLA_VXLAN_ID", want.vni),
-                (f"IFLA_VXLAN_GROUP{v6}", want.group),
-                (f"IFLA_VXLAN_LOCAL{v6}", want.local),
-                ("IFLA_VXLAN_LINK", self._index(want.underlay)),
-                ("IFLA_VXLAN_PORT", want.port),
-                ("IFLA_VXLAN_TTL", want.ttl),
-                ("IFLA_VXLAN_LEARNING", int(want.learning)),
-            ]
-            info = [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": data})]
-            attrs.append(("IFLA_MTU", want.mtu))
-        # A bridge keeps the kernel's defaults: no STP, and multicast snooping, which floods as long as nobody
-        # queries. Its MTU is set later: only then does the kernel leave it alone when ports come and go.
-        return _ifinfmsg(0, [*attrs, ("IFLA_LINKINFO", {"attrs": info})])
+    def _born_of(self, want: Link) -> list[Request]:
+        return [encode.new_link(want, self._indices)]
 
-    def update(self, action: Action) -> None:
-        """Set the fields that the action changes."""
+    def _shape(self, want: Link) -> list[Request]:
+        index, mac = self._indices[want.name], self._macs[want.name]
+        return [encode.marking(index, want.owner), *encode.finish(index, mac, want, self._indices)]
+
+    def change(self, actions: Sequence[Action]) -> Failures:
+        """Do actions that make no links."""
+        there = dict(enumerate(actions))
+        failures = self._set({i: found for i, a in there.items() if (found := _settings_of(a))})
+        return failures | self._send(
+            {i: partial(self._requests, a) for i, a in there.items() if i not in failures}
+        )
+
+    def _requests(self, action: Action) -> list[Request]:
+        old, new = action.old, action.new
         fields = {c.field for c in action.changes}
-        want = action.new
-        if isinstance(want, Address) or fields == {"inventory"}:
-            return
-        index = self._index(want.name)
-        if "alias" in fields:
-            self._set(index, _marking(want))
-        attrs: list[tuple[str, Any]] = []
-        if "mtu" in fields:
-            attrs.append(("IFLA_MTU", want.mtu))
-        if isinstance(want, Vxlan):
-            if "bridge" in fields:
-                attrs.append(("IFLA_MASTER", self._index(want.bridge)))
-            if fields & {"ttl", "learning"}:
-                data = [("IFLA_VXLAN_TTL", want.ttl), ("IFLA_VXLAN_LEARNING", int(want.learning))]
-                info = [("IFLA_INFO_KIND", "vxlan"), ("IFLA_INFO_DATA", {"attrs": data})]
-                attrs.append(("IFLA_LINKINFO", {"attrs": info}))
-        if attrs or "up" in fields:
-            self._set(index, attrs, up="up" in fields)
+        if action.verb is Verb.UPDATE and fields == {"inventory"}:
+            return []
+        match new if new is not None else old:
+            case Bridge() | Vlan() | Vxlan():
+                return self._update(old, new, fields)
+            case Plug():
+                return self._plug(old, new)
+            case Address():
+                return self._address(old, new)
+            case Route():
+                gone = new is None
+                return [
+                    encode.delete_route(old) if gone else encode.route(new, self._indices, replace=bool(old))
+                ]
+        return []
 
-    def _add_address(self, want: Address) -> None:
-        message = self._ifaddrmsg(want)
-        message["attrs"].append(("IFA_PROTO", ADDRESS_PROTOCOL))
-        try:
-            self._rtnl.request(RTM_NEWADDR, message, CREATE)
-        except FileExistsError:
-            return
+    def _update(self, old: Link, want: Link, fields: set[str]) -> list[Request]:
+        index = encode.index_of(self._indices, want.name)
+        marking = [encode.marking(index, want.owner)] if "alias" in fields else []
+        names = {field.partition(".")[0] for field in fields}
+        return [*marking, *encode.update(index, old, want, names, self._indices)]
 
-    def delete_address(self, action: Action) -> None:
-        """Delete the action's address; one that went with its link is gone."""
-        old: Address = action.old
-        if old.link not in self._indices:
-            return
+    def _plug(self, old: Plug | None, want: Plug | None) -> list[Request]:
+        if want is None:
+            assert old is not None
+            index = self._indices.get(old.link)
+            return [] if index is None else [encode.unplug(index)]
+        index, bridge = (encode.index_of(self._indices, name) for name in (want.link, want.bridge))
+        join = old is None or old.bridge != want.bridge
+        before = PortSettings() if old is None or join else old.settings
+        return encode.plug(index, bridge, before, want.settings, join=join)
+
+    def _address(self, old: Address | None, want: Address | None) -> list[Request]:
+        if want is not None:
+            return [encode.add_address(encode.index_of(self._indices, want.link), want)]
+        assert old is not None
+        index = self._indices.get(old.link)
+        if index is None:
+            return []
         # A loopback address has no secondaries: it is a subnet of its own. And a link that is not ours is not
         # ours to set up.
         link = self._observed.links.get(old.link)
-        with _unless_gone():
-            if link is not None and link.owner is not None:
-                self._keep_secondaries(link.index)
-            self._rtnl.request(RTM_DELADDR, self._ifaddrmsg(old), CHANGE)
+        ours = link is not None and link.owner is not None
+        return [*([encode.promote(index)] if ours else []), encode.delete_address(index, old)]
 
-    def _keep_secondaries(self, index: int) -> None:
-        """Let the other IPv4 addresses of a subnet, whoever made them, outlive its first one on the link."""
-        self._rtnl.change(RTM_NEWLINK, _IFINFOMSG.pack(index) + _PROMOTE_SECONDARIES)
+    def _set(self, settings: dict[int, list[Setting]]) -> Failures:
+        flat = [(i, setting) for i, found in settings.items() for setting in found]
+        outcomes = self._sysctls.write([setting for _, setting in flat])
+        failures: Failures = {}
+        for (i, setting), err in zip(flat, outcomes, strict=True):
+            # A kernel without IPv6 has none to switch off.
+            needless = setting.name == "disable_ipv6" and isinstance(err, FileNotFoundError)
+            gone = not setting.value and isinstance(err, FileNotFoundError)
+            if err is not None and not needless and not gone:
+                failures.setdefault(i, err)
+        return failures
 
-    def _set(self, index: int, attrs: list[tuple[str, Any]], *, up: bool = False) -> None:
-        self._rtnl.request(RTM_NEWLINK, _ifinfmsg(index, attrs, up=up), CHANGE)
+    def _send(self, made: Mapping[int, Callable[[], list[Request]]]) -> Failures:
+        """Send the requests of each action, in order; of each the first refusal that is one."""
+        failures: Failures = {}
+        flat: list[tuple[int, Request]] = []
+        for i, make in made.items():
+            try:
+                flat += [(i, request) for request in make()]
+            except OSError as missing:
+                failures[i] = missing
+        outcomes = self._rtnl.batch([(r.type, r.flags, r.body) for _, r in flat])
+        for (i, request), err in zip(flat, outcomes, strict=True):
+            if isinstance(err, PermissionError):
+                raise _not_permitted() from err
+            if err is not None and err.errno not in request.fine:
+                failures.setdefault(i, err)
+        return failures
 
-    def _index(self, name: str) -> int:
-        if name not in self._indices:
-            raise OSError(errno.ENODEV, f"link {name} is not there")
-        return self._indices[name]
 
-    def _ifaddrmsg(self, address: Address) -> Any:
-        interface = ip_interface(address.address)
-        message = ifaddrmsg()
-        message["family"] = AF_INET if interface.version == 4 else AF_INET6
-        message["prefixlen"] = interface.network.prefixlen
-        message["index"] = self._index(address.link)
-        message["attrs"] = [("IFA_LOCAL", str(interface.ip)), ("IFA_ADDRESS", str(interface.ip))]
-        return message
+def _settings_of(action: Action) -> list[Setting]:
+    """The settings that a change of a link, or of its forwarding, is made by."""
+    old, new = action.old, action.new
+    if isinstance(new or old, Forwarding):
+        one: Forwarding = new or old
+        return [Setting(one.family, one.link, "forwarding", int(new is not None))]
+    if action.verb is not Verb.UPDATE or not isinstance(new, Link):
+        return []
+    return _settings(new, {c.field for c in action.changes})
+
+
+def _settings(want: Link, fields: set[str] | None) -> list[Setting]:
+    """The settings of a link: those of the named fields, or all that a new link lacks."""
+    if isinstance(want, Vxlan):
+        # A port needs no address, and link-local ones make bringing up many links quadratic.
+        return [Setting("ipv6", want.name, "disable_ipv6", 1)] if fields is None else []
+    found = [
+        ("link_local", Setting("ipv6", want.name, "disable_ipv6", int(not want.link_local)), want.link_local),
+        (
+            "forwarding4",
+            Setting("ipv4", want.name, "forwarding", int(want.forwarding4)),
+            not want.forwarding4,
+        ),
+        (
+            "forwarding6",
+            Setting("ipv6", want.name, "forwarding", int(want.forwarding6)),
+            not want.forwarding6,
+        ),
+    ]
+    # A new link has IPv6; what it forwards is as the box's defaults say, which smartxd does not rely on.
+    return [s for field, s, _ in found if fields is None or field in fields]
 
 
 def _problem(action: Action, err: Exception) -> Problem:
     """Why an action could not be done, and what may be done about it."""
     if not isinstance(err, OSError):
         return Problem(action.owner, "ForeignObject", f"{action.id}: {err}")
-    name = errno.errorcode.get(err.errno or 0, str(err.errno))
+    code = err.errno or 0
+    name = errno.errorcode.get(code, str(code))
     text = f"{action.id}: the kernel refused to {action.verb} it: {err.strerror} ({name})"
-    return Problem(
-        action.owner, "KernelRefused", f"{text}: {_HINTS.get(err.errno or 0, '`dmesg` may say why')}"
-    )
+    hint = _HINTS.get(code, "`dmesg` may say why")
+    if code == errno.EEXIST and isinstance(action.new, Route):
+        text = f"{action.id}: there is such a route that is not smartxd's, and it is left alone"
+        hint = f"`ip route show {action.new.destination}` shows it; delete it, or give another metric"
+        return Problem(action.owner, "ForeignObject", f"{text}: {hint}")
+    reason = "NotSupported" if code == errno.EOPNOTSUPP else "KernelRefused"
+    return Problem(action.owner, reason, f"{text}: {hint}")
 
 
 def _not_permitted() -> PlaneError:
@@ -232,25 +279,3 @@ def _not_permitted() -> PlaneError:
         "this process may not change the network of the box",
         "run smartxd as root, or with CAP_NET_ADMIN",
     )
-
-
-@contextmanager
-def _unless_gone() -> Iterator[None]:
-    """Deleting what is gone is not an error."""
-    try:
-        yield
-    except OSError as err:
-        if err.errno not in _GONE:
-            raise
-
-
-def _ifinfmsg(index: int, attrs: list[tuple[str, Any]], *, up: bool = False) -> Any:
-    message = ifinfmsg()
-    message["index"] = index
-    message["flags"] = message["change"] = IFF_UP if up else 0
-    message["attrs"] = attrs
-    return message
-
-
-def _marking(want: Link) -> list[tuple[str, Any]]:
-    return [("IFLA_IFALIAS", mark(want.owner)), ("IFLA_GROUP", 0)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from smartxd.objects import ObjectRef
 from smartxd.planes.kernel.state import (
@@ -80,7 +81,7 @@ class ObservedLink:
     port: ObservedPort | None = None
     """As a port of a bridge."""
     link_local: bool = True
-    """Whether the kernel gives it an IPv6 link-local address (addr_gen_mode other than none)."""
+    """Whether it has IPv6 (disable_ipv6 is 0), and with it a link-local address."""
     forwarding4: bool = False
     forwarding6: bool = False
     peer_namespace: str | None = None
@@ -91,6 +92,8 @@ class ObservedLink:
     """Of an 802.1Q link: the link that it is on, and its VLAN."""
     hosts: frozenset[Host] = frozenset()
     """Permanent neighbour entries on it that bear smartxd's protocol number."""
+    compared: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
+    """The diff's notes of what it was compared with, good as long as it is this very object."""
 
     @property
     def owner(self) -> ObjectRef | None:

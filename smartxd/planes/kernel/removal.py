@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from smartxd.planes.kernel.observe import observe_link, observe_links
 from smartxd.planes.kernel.observed import ObservedLink
-from smartxd.planes.kernel.rtnl import RTM_DELLINK, RTM_NEWLINK, Rtnl
+from smartxd.planes.kernel.rtnl import CHANGE, RTM_DELLINK, RTM_NEWLINK, Rtnl
 
 FEW = 2
 """So many links are not worth a group."""
@@ -79,7 +79,7 @@ def _remove_group(rtnl: Rtnl, links: Sequence[ObservedLink]) -> None:
     used = {link.group for link in now.values()}
     group = next(g for g in iter(lambda: random.choice(_GROUPS), None) if g not in used)
     attribute = _GROUP.pack(_GROUP.size, _IFLA_GROUP, group)
-    rtnl.batch([(RTM_NEWLINK, _IFINFOMSG.pack(index) + attribute) for index in sorted(ours)])
+    rtnl.batch([(RTM_NEWLINK, CHANGE, _IFINFOMSG.pack(index) + attribute) for index in sorted(ours)])
     gathered = {link.index for link in observe_links(rtnl).values() if link.group == group}
     if gathered and gathered <= ours:
-        rtnl.batch([(RTM_DELLINK, _IFINFOMSG.pack(0) + attribute)])
+        rtnl.batch([(RTM_DELLINK, CHANGE, _IFINFOMSG.pack(0) + attribute)])

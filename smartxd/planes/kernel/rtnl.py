@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from pyroute2.netlink.rtnl.iprsocket import IPRSocket
 
@@ -14,7 +13,11 @@ from smartxd.planes.kernel import decode
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
-RTM_GETNEIGH = 30
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWNETCONF = 80
+RTM_GETNSID = 90
+RTM_NEWVLAN, RTM_DELVLAN, RTM_GETVLAN = 112, 113, 114
 
 _REQUEST, _ACK, _DUMP, _EXCL, _CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
 CHANGE = _REQUEST | _ACK
@@ -24,31 +27,31 @@ TIMEOUT_S = 30.0
 """For one answer. Others may hold the kernel's RTNL lock for seconds while they delete thousands of links."""
 _RECEIVE_BYTES = 1 << 17
 _DUMP_TRIES = 8
-_WINDOW = 64
+WINDOW = 64
 """Changes on their way at once: their answers fit into a socket's smallest buffer."""
+_QUESTIONS = 32
+"""Questions on their way at once: an answer about a link takes some 2 kB of the buffer."""
 _HEADER = struct.Struct("=IHHII")
+_SOL_NETLINK, _GET_STRICT_CHK = 270, 12
 
 
 class Rtnl:
     """An open socket in the network namespace of the thread that makes it; any thread may use it."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: int = WINDOW) -> None:
+        """At most ``window`` changes are on their way at once."""
+        self._window = window
         self._socket = IPRSocket(ext_ack=True)
         self._socket.bind(groups=0)
         self._socket.socket.settimeout(TIMEOUT_S)
+        # Dumps are of what is asked for only: one link's addresses, one protocol's routes.
+        self._socket.socket.setsockopt(_SOL_NETLINK, _GET_STRICT_CHK, 1)
         self._lock = threading.Lock()
         self._sequence = 0
 
     def close(self) -> None:
         """Give the socket back; it cannot be used again."""
         self._socket.close()
-
-    def request(self, type_: int, message: Any, flags: int) -> None:
-        """Have the kernel do what a pyroute2 message says; OSError carries its reason."""
-        with self._lock:
-            self._sequence += 1
-            self._socket.put(message, msg_type=type_, msg_flags=flags, msg_seq=self._sequence)
-            self._answer(acknowledged=True)
 
     def get(self, type_: int, body: bytes) -> bytes:
         """The one object that ``body`` asks for; OSError when there is none."""
@@ -63,21 +66,41 @@ class Rtnl:
             self._send(type_, body, CHANGE)
             self._answer(acknowledged=True)
 
-    def batch(self, changes: Sequence[tuple[int, bytes]]) -> list[OSError | None]:
-        """Have the kernel make several changes, in order: why it refused each, None where it did not.
+    def gets(self, type_: int, bodies: Sequence[bytes]) -> list[bytes | None]:
+        """The one object that each of ``bodies`` asks for, None where there is none; many at once."""
+        found: list[bytes | None] = []
+        with self._lock:
+            for start in range(0, len(bodies), _QUESTIONS):
+                window = bodies[start : start + _QUESTIONS]
+                first = self._sequence + 1
+                self._socket.socket.send(b"".join(self._packed(type_, body, _REQUEST) for body in window))
+                found += self._answered(range(first, first + len(window)))
+        return found
 
-        Many are on their way at once; a refusal does not stop those behind it.
+    def batch(self, changes: Sequence[tuple[int, int, bytes]]) -> list[OSError | None]:
+        """Have the kernel make several changes (type, flags, body), in order.
+
+        Returns why it refused each, None where it did not. Many are on their way at once; a refusal does not
+        stop those behind it.
         """
         refusals: list[OSError | None] = []
         with self._lock:
-            for start in range(0, len(changes), _WINDOW):
-                window = changes[start : start + _WINDOW]
+            for start in range(0, len(changes), self._window):
+                window = changes[start : start + self._window]
                 first = self._sequence + 1
-                self._socket.socket.send(
-                    b"".join(self._packed(type_, body, CHANGE) for type_, body in window)
-                )
+                self._socket.socket.send(b"".join(self._packed(t, body, flags) for t, flags, body in window))
                 refusals += self._acknowledged(range(first, first + len(window)))
         return refusals
+
+    def _answered(self, sequences: range) -> list[bytes | None]:
+        """The kernel's answers to questions, in their order."""
+        answers: dict[int, bytes | None] = {}
+        while len(answers) < len(sequences):
+            for message in decode.messages(self._receive()):
+                if message.sequence in sequences:
+                    refused = message.type == decode.NLMSG_ERROR
+                    answers[message.sequence] = None if refused else message.payload
+        return [answers[sequence] for sequence in sequences]
 
     def _acknowledged(self, sequences: range) -> list[OSError | None]:
         """The kernel's answers to changes, in their order; it answers in that order too."""
@@ -88,8 +111,10 @@ class Rtnl:
                     answers[message.sequence] = decode.error(message)
         return [answers[sequence] for sequence in sequences]
 
-    def dump(self, type_: int, body: bytes) -> list[bytes]:
+    def dump(self, type_: int, body: bytes, *, none_if: Collection[int] = ()) -> list[bytes]:
         """All objects of a family, a payload each; PlaneError where they cannot be had.
+
+        ``none_if`` are the kernel's errors that mean that there is none.
 
         What changes while it is dumped makes the dump inconsistent: then it is asked for again, a few times.
         It is never taken as it is: an object that it lacks would pass for one that is gone.
@@ -100,6 +125,8 @@ class Rtnl:
                     self._send(type_, body, _REQUEST | _DUMP)
                     payloads, interrupted = self._answer(acknowledged=False)
                 except OSError as err:
+                    if err.errno in none_if:
+                        return []
                     raise PlaneError(
                         "KernelRefused",
                         f"the kernel does not say what there is: {err.strerror or err}",

@@ -74,6 +74,9 @@ class Host:
     address: str
     mac: str
 
+    def __str__(self) -> str:
+        return f"{self.address} {self.mac}"
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Station:
@@ -81,6 +84,9 @@ class Station:
 
     mac: str
     vtep: str
+
+    def __str__(self) -> str:
+        return f"{self.mac} {self.vtep}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +193,8 @@ class Plug:
 
     @property
     def id(self) -> str:
-        """The plane's name for it."""
-        return f"port {self.link}"
+        """The plane's name for it: it says where smartxd plugged the link in, which bears no mark."""
+        return f"port {self.link} in {self.bridge}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +224,10 @@ class NextHop:
     address: str = ""
     link: str = ""
     weight: int = 1
+
+    def __str__(self) -> str:
+        weight = f"weight {self.weight}" if self.weight != 1 else ""
+        return " ".join(filter(None, (self.address, f"dev {self.link}" if self.link else "", weight)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from smartxd.planes.kernel.observed import FdbEntry, KernelObserved
-from smartxd.planes.kernel.state import Bridge, KernelState, Vxlan
+from smartxd.planes.kernel.state import Bridge, KernelState, Vlan, Vxlan
 from smartxd.report import BridgeReport, PortReport, TunnelReport, VtepReport
 
 _ALL_ZERO_MAC = "00:00:00:00:00:00"
@@ -15,15 +14,20 @@ _ALL_ZERO_MAC = "00:00:00:00:00:00"
 def tunnels(
     desired: KernelState, observed: KernelObserved, fdb: Iterable[FdbEntry]
 ) -> tuple[TunnelReport, ...]:
-    """The VXLAN links that the specs ask for, each with the remote VTEPs behind which it knows MACs."""
-    # The all-zero MAC is where to flood: the group, or a static remote of whom nothing has been heard.
-    heard = Counter((e.index, e.dst) for e in fdb if e.dst and e.mac != _ALL_ZERO_MAC)
-    vteps: dict[int, list[VtepReport]] = {}
-    for (index, dst), macs in sorted(heard.items()):
-        vteps.setdefault(index, []).append(VtepReport(address=dst, macs=macs))
+    """The VXLAN links that the specs ask for, each with its remote VTEPs and how many MACs are behind each.
+
+    A VTEP is there when it was heard, when frames are flooded to it, or when EVPN says so.
+    """
+    macs: dict[int, dict[str, set[str]]] = {}
+    for entry in fdb:
+        if entry.dst:
+            behind = macs.setdefault(entry.index, {}).setdefault(entry.dst, set())
+            behind |= {entry.mac} - {_ALL_ZERO_MAC}
     reports = []
     for want in (link for link in desired.links if isinstance(link, Vxlan)):
         have = observed.links.get(want.name)
+        group = have.vxlan.group if have is not None and have.vxlan is not None else ""
+        vteps = sorted((macs.get(have.index) or {}).items()) if have is not None else []
         reports.append(
             TunnelReport(
                 owner=str(want.owner),
@@ -32,7 +36,7 @@ def tunnels(
                 local=want.local,
                 group=want.group,
                 up=have is not None and have.up,
-                vteps=tuple(vteps.get(have.index, ())) if have else (),
+                vteps=tuple(VtepReport(address=a, macs=len(found)) for a, found in vteps if a != group),
             )
         )
     return tuple(reports)
@@ -41,16 +45,23 @@ def tunnels(
 def bridges(
     desired: KernelState, observed: KernelObserved, fdb: Iterable[FdbEntry]
 ) -> tuple[BridgeReport, ...]:
-    """The bridges that the specs ask for, each with all its ports: the VTEP and what was plugged in."""
-    learned = Counter(e.index for e in fdb if e.master and not e.permanent)
+    """The bridges that the specs ask for, each with all its ports: the VTEP and what was plugged in.
+
+    Its addresses are those of its VLANs too.
+    """
+    learned: dict[int, set[str]] = {}
+    for entry in fdb:
+        if entry.master and not entry.permanent:
+            learned.setdefault(entry.index, set()).add(entry.mac)
     ports: dict[str, list[PortReport]] = {}
     for link in sorted(observed.links.values(), key=lambda link: link.name):
-        if link.port_state:
-            port = PortReport(port=link.name, state=link.port_state, macs=learned[link.index])
+        if link.port is not None:
+            port = PortReport(port=link.name, state=link.port.state, macs=len(learned.get(link.index, ())))
             ports.setdefault(link.master, []).append(port)
+    bridge_of = {link.name: link.bridge for link in desired.links if isinstance(link, Vlan)}
     addresses: dict[str, list[str]] = {}
-    for link_name, address in observed.addresses:
-        addresses.setdefault(link_name, []).append(address)
+    for name, address in observed.addresses:
+        addresses.setdefault(bridge_of.get(name, name), []).append(address)
     return tuple(
         BridgeReport(
             owner=str(want.owner),

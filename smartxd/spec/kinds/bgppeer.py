@@ -193,6 +193,8 @@ class BGPPeerSpec(SpecModel):
             raise wrong_field("give either multihop or ttlSecurity", "ttlSecurity")
         if unnumbered and self.multihop is not None:
             raise wrong_field("an unnumbered session is one hop; leave multihop out", "multihop")
+        if unnumbered and self.ttl_security not in (None, 1):
+            raise wrong_field("an unnumbered session is one hop; give ttlSecurity: 1", "ttlSecurity")
         return self
 
     @property

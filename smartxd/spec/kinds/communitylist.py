@@ -68,19 +68,31 @@ def _extended(value: Any) -> str:
     return f"{kind} {_target(rest, _EXTENDED)}"
 
 
-def _string(*examples: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "examples": [*examples]})
+def _shaped(pattern: str, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^({pattern})$", "examples": [*examples]})
 
 
-Community = Annotated[str, PlainValidator(_standard), _string("65001:100", "no-export")]
-LargeCommunity = Annotated[str, PlainValidator(_large), _string("65001:1:2")]
-ExtendedCommunity = Annotated[str, PlainValidator(_extended), _string("rt 65001:100", "soo 192.0.2.1:5")]
-RouteTarget = Annotated[str, PlainValidator(_target), _string("65001:100")]
+_N = "[0-9]{1,10}"
+_PAIR = rf"({_N}|[0-9]{{1,3}}(\.[0-9]{{1,3}}){{3}}):{_N}"
+
+Community = Annotated[
+    str,
+    PlainValidator(_standard),
+    _shaped("|".join((f"{_N}:{_N}", *WELL_KNOWN)), "65001:100", "no-export"),
+]
+LargeCommunity = Annotated[str, PlainValidator(_large), _shaped(f"{_N}:{_N}:{_N}", "65001:1:2")]
+ExtendedCommunity = Annotated[
+    str, PlainValidator(_extended), _shaped(f"(rt|soo) {_PAIR}", "rt 65001:100", "soo 192.0.2.1:5")
+]
+RouteTarget = Annotated[str, PlainValidator(_target), _shaped(_PAIR, "65001:100")]
+
+
+_REGEX = r"[0-9A-Za-z_^$.*+?()\[\]{}|:,\\ -]{1,200}"
 
 
 def _regex(value: Any) -> str:
     """A regular expression as FRR takes it (POSIX, '_' for a border); on one line, without blanks at ends."""
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9A-Za-z_^$.*+?()\[\]{}|:,\\ -]{1,200}", value):
+    if not isinstance(value, str) or not re.fullmatch(_REGEX, value):
         raise wanted("a regular expression of digits, '_', '^', '$', '.', '*', '+', '?', '|' and brackets")
     # vtysh reads '|' as a pipe, even within a file.
     if "|" in value:
@@ -96,7 +108,7 @@ def _regex(value: Any) -> str:
     return value
 
 
-Regex = Annotated[str, PlainValidator(_regex), _string("^65001_")]
+Regex = Annotated[str, PlainValidator(_regex), _shaped(_REGEX.replace("|", ""), "^65001_")]
 
 
 _READ = {"standard": _standard, "extended": _extended, "large": _large}

@@ -9,14 +9,18 @@ from pydantic import AfterValidator, Field, model_validator
 
 from smartxd.spec.fields import VLAN, BoxSelector, InterfacePattern, Name, SpecModel, VLANRange, wrong_field
 
+_NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
+
 
 def _namespace(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}", value):
+    if not _NAMESPACE.fullmatch(value):
         raise ValueError("a network namespace is a file name under /run/netns, as ip-netns(8) makes them")
     return value
 
 
-NetworkNamespace = Annotated[str, AfterValidator(_namespace)]
+NetworkNamespace = Annotated[
+    str, AfterValidator(_namespace), Field(json_schema_extra={"pattern": f"^{_NAMESPACE.pattern}$"})
+]
 
 
 class Trunk(SpecModel):

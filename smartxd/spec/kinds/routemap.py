@@ -19,7 +19,7 @@ def _delta(value: object) -> object:
     """A number, or one to add or to take away, as '+10'."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0xFFFFFFFF:
         return value
-    if isinstance(value, str) and re.fullmatch("[+-][0-9]{1,10}", value):
+    if isinstance(value, str) and re.fullmatch("[+-][0-9]{1,10}", value) and int(value[1:]) <= 0xFFFFFFFF:
         return f"{value[0]}{int(value[1:])}"
     raise wanted("a number, or a change of it in quotes, as '+10'")
 
@@ -28,7 +28,12 @@ MetricChange = Annotated[
     int | str,
     PlainValidator(_delta),
     WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[+-][0-9]{1,10}$"}]}
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": 0xFFFFFFFF},
+                {"type": "string", "pattern": "^[+-][0-9]{1,10}$"},
+            ]
+        }
     ),
 ]
 
@@ -127,6 +132,8 @@ class RouteMapEntry(SpecModel):
     def _consistent(self) -> RouteMapEntry:
         if self.action == "deny" and self.set != Set():
             raise wrong_field("an entry that denies has nothing to set", "set")
+        if self.action == "deny" and self.on_match is not None:
+            raise wrong_field("an entry that denies ends the map; leave onMatch out", "onMatch")
         if isinstance(self.on_match, int) and self.on_match <= self.seq:
             raise wrong_field(f"onMatch {self.on_match} must be more than its own seq {self.seq}", "onMatch")
         return self

@@ -16,6 +16,7 @@ from smartxd.spec.fleet import Fleet
 from smartxd.spec.rules import (
     claims,
     evpn,
+    facing,
     gateways,
     management,
     policies,
@@ -27,6 +28,7 @@ from smartxd.spec.rules import (
     switches,
     traces,
     underlays,
+    unnumbered,
 )
 
 Check = Callable[[Fleet], Iterator[Finding]]
@@ -51,6 +53,8 @@ _MODULES: tuple[_Rules, ...] = (
     switches,
     speakers,
     sessions,
+    facing,
+    unnumbered,
     policies,
     traces,
     release,

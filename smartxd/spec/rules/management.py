@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from smartxd.spec.addresses import Address, Network
 from smartxd.spec.envelope import Object
-from smartxd.spec.finding import Finding, Rule, Severity
+from smartxd.spec.finding import Finding, Location, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
 from smartxd.spec.kinds.box import BoxSpec
 from smartxd.spec.names import both_match
@@ -163,20 +163,25 @@ def _overlap(one: Network, other: Network) -> bool:
     return one.version == other.version and one.overlaps(other)
 
 
-def withdrawn(before: Fleet, after: Fleet) -> Iterator[Finding]:
-    """What a change takes of the declared ways to boxes; findings are at the Box after it, or before it."""
+def withdrawn(before: Fleet, after: Fleet, *, whole: bool) -> Iterator[Finding]:
+    """What a change takes of the declared ways to boxes; each finding is at a place that is there after it.
+
+    ``whole``: every document was read after the change, so that a Box which is not there is removed.
+    """
+    # A place before the change is no ``other``: what annotates files would look for it in those after it.
+    files = sorted({obj.document.file for objects in after.objects.values() for obj in objects.values()})
     for name, old in before.boxes.items():
         new = after.boxes.get(name)
         if new is None:
-            message = "the Box is removed; its daemon keeps the last commit that had it"
-            yield old.finding(MANAGEMENT_WITHDRAWN, (), message)
+            if whole:
+                yield _removed(old, files)
             continue
         if old.spec.management is None:
             continue
         at = old.at("management")
         if new.spec.management is None:
             message = f"management is no longer declared (was at {at}); nothing keeps it from being taken"
-            yield new.finding(MANAGEMENT_WITHDRAWN, (), message, other=at)
+            yield new.finding(MANAGEMENT_WITHDRAWN, (), message)
             continue
         gone = [
             *sorted(set(old.spec.management.interfaces) - set(new.spec.management.interfaces)),
@@ -184,7 +189,16 @@ def withdrawn(before: Fleet, after: Fleet) -> Iterator[Finding]:
         ]
         if gone:
             message = f"{', '.join(sorted(gone))} is no longer part of the way to the box (was at {at})"
-            yield new.finding(MANAGEMENT_WITHDRAWN, ("management",), message, other=at)
+            yield new.finding(MANAGEMENT_WITHDRAWN, ("management",), message)
+
+
+def _removed(box: Object[BoxSpec], files: Sequence[str]) -> Finding:
+    """That a Box is gone: at the file that it stood in if that is one of ``files``, else at the first."""
+    message = f"the Box is removed (was at {box.at()}); its daemon keeps the last commit that had it"
+    file = box.document.file
+    where = Location(file if file in files else next(iter(files), file), 1, 1)
+    rule = MANAGEMENT_WITHDRAWN
+    return Finding(where, str(box.ref), "", message, rule.id, rule.severity)
 
 
 RULES: tuple[Rule, ...] = (

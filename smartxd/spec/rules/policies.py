@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect, bisect_left
 from collections.abc import Callable, Iterable, Iterator
+from itertools import combinations
 from typing import Any
 
 from smartxd.spec.addresses import Family
@@ -10,7 +12,7 @@ from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Location, Rule, Severity
 from smartxd.spec.fleet import Fleet
 from smartxd.spec.kinds.bgppeer import BGPPeerSpec, Policy
-from smartxd.spec.kinds.routemap import Match, RouteMapEntry, RouteMapSpec
+from smartxd.spec.kinds.routemap import Match, RouteMapEntry, RouteMapSpec, Set
 from smartxd.spec.places import Path
 
 CALLS_MAX = 10
@@ -148,20 +150,50 @@ def other_entries_are_reached(fleet: Fleet) -> Iterator[Finding]:
 
 
 def map_entries_are_reached(fleet: Fleet) -> Iterator[Finding]:
-    """No entry of a map stands behind one that takes every route, unless an ``onMatch`` leads to it."""
+    """No entry of a map stands behind one that takes at least its routes, unless ``onMatch`` leads to it."""
     for obj in fleet.route_maps.values():
         entries = obj.spec.entries
-        end = next((i for i, e in enumerate(entries) if _takes_all(e)), None)
-        if end is None or end + 1 == len(entries):
-            continue
-        numbers = (e.on_match for e in entries[:end])
-        jumps = {n for n in numbers if isinstance(n, int)}
-        if not any(n > entries[end].seq for n in jumps):
-            yield _shadow(obj, end + 1, end)
+        takers: dict[_Conditions, int] = {}
+        stops = _stops(obj)
+        for i, entry in enumerate(entries):
+            conditions = _conditions(entry.match)
+            fewer = (takers.get(some) for some in _parts(conditions))
+            found = min((k for k in fewer if k is not None and stops(k, i)), default=None)
+            if found is not None:
+                yield _shadow(obj, i, found)
+                if not _conditions(entries[found].match):
+                    break  # so are all that follow
+            elif entry.call is None and entry.on_match is None:
+                takers[conditions] = i
 
 
-def _takes_all(entry: Any) -> bool:
-    return entry.match == Match() and entry.call is None and entry.on_match is None
+_Conditions = frozenset[tuple[str, object]]
+
+
+def _conditions(match: Match) -> _Conditions:
+    return frozenset((name, value) for name, value in match if value not in (None, False))
+
+
+def _parts(conditions: _Conditions) -> Iterator[_Conditions]:
+    """All sets of some of the conditions: each matches at least the same routes."""
+    return (frozenset(some) for n in range(len(conditions) + 1) for some in combinations(conditions, n))
+
+
+def _stops(obj: Object[RouteMapSpec]) -> Callable[[int, int], bool]:
+    """Whether what a later entry of a map matches has come by an earlier one that takes it, unchanged."""
+    entries = obj.spec.entries
+    jumps = [(i, entry.on_match) for i, entry in enumerate(entries) if isinstance(entry.on_match, int)]
+    going_on = (i for i, entry in enumerate(entries) if entry.on_match is not None)
+    changing = [i for i in going_on if entries[i].set != Set() or entries[i].call is not None]
+
+    def stops(taker: int, index: int) -> bool:
+        after, last = entries[taker].seq, entries[index].seq
+        if any(start < taker and after < target <= last for start, target in jumps):
+            return False
+        changed = bisect(changing, taker) < bisect_left(changing, index)
+        return not changed or not _conditions(entries[taker].match)
+
+    return stops
 
 
 def _shadow(obj: Object[Any], index: int, by: int) -> Finding:

@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from pydantic.alias_generators import to_camel
-
 from smartxd.spec.addresses import Address, Network, family_of
 from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
-from smartxd.spec.kinds.bgppeer import BGPPeerSpec, BoxEnd, OutsideEnd, Policy
+from smartxd.spec.kinds.bgppeer import BGPPeerSpec, BoxEnd, Policy
 from smartxd.spec.places import Path
 
 ENDS = Rule(
@@ -51,23 +49,7 @@ OPTIONS = Rule(
     "session-options",
     "The options of a session mean something where they stand.",
     "Routes are reflected within an AS, and FRR refuses a reflector's client in another. `multihop` is of"
-    " sessions between ASes; within one FRR takes no notice of it. Of two ends that are each other's client"
-    " neither is the reflector.",
-)
-ONE_SIDED = Rule(
-    "SX416",
-    "one-sided",
-    "Two one-sided sessions that face each other agree in what both ends must have alike.",
-    "Two boxes of one repo that each declare the other as outside can disagree about AS numbers, password,"
-    " hops, families or BFD, and then the session never comes up, or carries less than either meant. Declare"
-    " one BGPPeer `between` the two boxes: then both ends are made of it.",
-)
-BOX_AS_OUTSIDE = Rule(
-    "SX417",
-    "box-as-outside",
-    "The outside end of a session is none of the fleet's boxes.",
-    "The box at that address has no other end of this session. Declare the BGPPeer `between` the two boxes.",
-    severity=Severity.WARNING,
+    " sessions between ASes; within one FRR takes no notice of it.",
 )
 TOO_FEW = Rule(
     "SX418",
@@ -92,19 +74,19 @@ LOOPBACK_ROUTE = Rule(
     " which the specs do not know. If the underlay knows the loopbacks, silence the rule.",
     severity=Severity.NOTE,
 )
-ONE_SIDED_SETTING = Rule(
-    "SX421",
-    "one-sided-settings",
-    "Two one-sided sessions that face each other have the same timers and the same `shutdown`.",
-    "The session works, but not as one of the two says: the smaller hold time holds at both ends (RFC 4271,"
-    " section 4.2), the slower interval of BFD in each direction (RFC 5880, section 6.8), and a shutdown at"
-    " one end is one at both. Declare one BGPPeer `between` the two boxes.",
+BOTH_CLIENTS = Rule(
+    "SX422",
+    "clients-of-each-other",
+    "Of two ends within an AS one at most is the other's client.",
+    "Each then reflects to the other what it has from all others, which is mostly a copy of a line: only a"
+    " reflector says `routeReflectorClient`, of the end that is none. Where both reflect on purpose, as boxes"
+    " in a row do, silence the rule.",
     severity=Severity.WARNING,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _Session:
+class Session:
     """A session with what is known of its ends."""
 
     peer: Object[BGPPeerSpec]
@@ -119,7 +101,8 @@ class _Session:
         return None if None in self.asns else self.asns[0] != self.asns[1]
 
 
-def _sessions(fleet: Fleet) -> Iterator[_Session]:
+def sessions_of(fleet: Fleet) -> Iterator[Session]:
+    """Every session of a fleet, in the order of names."""
     links: dict[tuple[str, Address | None], Link] = {}
     for box in fleet.boxes:
         for link in fleet.links_of(box):
@@ -127,7 +110,7 @@ def _sessions(fleet: Fleet) -> Iterator[_Session]:
     for peer in fleet.peers.values():
         one, other = peer.spec.between
         here, there = fleet.address_of(one), fleet.address_of(other)
-        yield _Session(
+        yield Session(
             peer,
             (here, there),
             (links.get((getattr(one, "box", ""), here)), links.get((getattr(other, "box", ""), there))),
@@ -163,7 +146,7 @@ def sessions_have_two_ends(fleet: Fleet) -> Iterator[Finding]:
 
 def addresses_are_of_their_boxes(fleet: Fleet) -> Iterator[Finding]:
     """The address of an end is one that its box has, and of the other end's family."""
-    for session in _sessions(fleet):
+    for session in sessions_of(fleet):
         peer, (one, other) = session.peer, session.addresses
         for i, end in enumerate(peer.spec.between):
             if not isinstance(end, BoxEnd) or end.box not in fleet.boxes or end.address is None:
@@ -180,7 +163,7 @@ def external_ends_see_each_other(fleet: Fleet) -> Iterator[Finding]:
     """Between two ASes the ends are in one subnet, or hops apart."""
     links = (link for box in fleet.boxes for link in fleet.links_of(box) if link.segment != "loopback")
     near = _Prefixes((link.box, link.address.network) for link in links)
-    for session in _sessions(fleet):
+    for session in sessions_of(fleet):
         peer, spec = session.peer, session.peer.spec
         if not session.external or spec.multihop is not None or spec.ttl_security is not None:
             continue
@@ -216,7 +199,7 @@ def families_are_spoken(fleet: Fleet) -> Iterator[Finding]:
 
 def options_mean_something(fleet: Fleet) -> Iterator[Finding]:
     """A reflector's clients are of its AS, and hops are counted between ASes."""
-    for session in _sessions(fleet):
+    for session in sessions_of(fleet):
         peer, external = session.peer, session.external
         if external is None:
             continue
@@ -228,94 +211,15 @@ def options_mean_something(fleet: Fleet) -> Iterator[Finding]:
         if not external and peer.spec.multihop is not None:
             message = f"both ends are AS {session.asns[0]}; multihop is a matter of eBGP"
             yield peer.finding(OPTIONS, ("multihop",), message)
-        ends = peer.spec.box_ends
-        if not external and len(ends) == 2 and all(end.route_reflector_client for end in ends):
-            message = "each end is a client of the other; one of them is the reflector"
-            yield peer.finding(OPTIONS, ("between", 1, "routeReflectorClient"), message)
 
 
-def facing_sessions_agree(fleet: Fleet) -> Iterator[Finding]:
-    """Two one-sided sessions that face each other agree; one alone to a box should be between boxes."""
-    owners = _Owners(fleet)
-    sided: dict[tuple[str, Address, Address], tuple[Object[BGPPeerSpec], Link]] = {}
-    for session in _sessions(fleet):
-        peer = session.peer
-        here = next((i for i, end in enumerate(peer.spec.between) if isinstance(end, BoxEnd)), 0)
-        near, far = session.addresses[here], session.addresses[1 - here]
-        if len(peer.spec.box_ends) == 2 or near is None or far is None:
-            continue
-        if (owner := owners.of(far, session.links[here])) is not None:
-            sided[peer.spec.box_ends[0].box, near, far] = (peer, owner)
-    for (_, near, far), (peer, owner) in sided.items():
-        facing, _ = sided.get((owner.box, far, near), (None, None))
-        if facing is None:
-            at, whose = owner.by.at(*owner.path), f"{far} is an address of Box/{owner.box}"
-            outside = next(i for i, end in enumerate(peer.spec.between) if isinstance(end, OutsideEnd))
-            message = f"{whose} ({at}); declare the session between the two boxes"
-            yield peer.finding(BOX_AS_OUTSIDE, ("between", outside, "address"), message, other=at)
-        elif facing.ref < peer.ref:
-            yield from _asns_differ(fleet, facing, peer)
-            yield from _fields_differ(ONE_SIDED, _ALIKE, facing, peer)
-            yield from _fields_differ(ONE_SIDED_SETTING, _SETTLED, facing, peer)
-
-
-class _Owners:
-    """Whose an address is; segments apart may use the same private subnet."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        links = [link for name in fleet.boxes for link in fleet.links_of(name)]
-        self._anywhere = {link.address.ip: link for link in links}
-        self._within = {(link.address.ip, link.segment): link for link in links}
-
-    def of(self, address: Address, seen_from: Link | None) -> Link | None:
-        """The link that has the address: of the same segment where it is in the subnet of ``seen_from``."""
-        if seen_from is not None and address in seen_from.address.network:
-            return self._within.get((address, seen_from.segment))
-        return self._anywhere.get(address)
-
-
-def _asns_differ(fleet: Fleet, first: Object[BGPPeerSpec], second: Object[BGPPeerSpec]) -> Iterator[Finding]:
-    """Whether each of two sessions expects the AS number that the other has."""
-    for one, other in ((first, second), (second, first)):
-        own = fleet.end_asn(one.spec.box_ends[0])
-        i, end = next((i, e) for i, e in enumerate(other.spec.between) if isinstance(e, OutsideEnd))
-        if own is not None and own != end.asn:
-            at = one.at("between")
-            message = f"AS {end.asn} is expected here, but the other end, {one.ref} ({at}), is AS {own}"
-            yield other.finding(ONE_SIDED, ("between", i, "asn"), message, other=at)
-
-
-_Said = Callable[[BGPPeerSpec], object]
-_ALIKE: dict[str, _Said] = {
-    "families": lambda s: ", ".join(sorted(set(s.families))),
-    "password_ref": lambda s: s.password_ref or "not given",
-    "multihop": lambda s: "not given" if s.multihop is None else "given",
-    "ttl_security": lambda s: "not given" if s.ttl_security is None else "given",
-    "bfd": lambda s: "off" if s.bfd is None else "on",
-}
-"""What both ends of a session must have alike, and what a session says of it."""
-_SETTLED: dict[str, _Said] = {
-    "timers": lambda s: f"{s.timers.keepalive}/{s.timers.hold} s",
-    "bfd": lambda s: s.bfd and f"{s.bfd.receive_ms}/{s.bfd.transmit_ms} ms × {s.bfd.multiplier}",
-    "shutdown": lambda s: "not given" if s.shutdown is None else "given",
-}
-"""What two ends settle between them where they differ; None where it is no question."""
-
-
-def _fields_differ(
-    rule: Rule, fields: dict[str, _Said], first: Object[BGPPeerSpec], second: Object[BGPPeerSpec]
-) -> Iterator[Finding]:
-    """In which fields two sessions differ: one finding for each that the second gives, one for the rest."""
-    differing: dict[Path, list[str]] = {}
-    for field, said in fields.items():
-        name, here, there = to_camel(field), said(second.spec), said(first.spec)
-        if here != there and None not in (here, there):
-            path: Path = (name,) if field in second.spec.model_fields_set else ()
-            differing.setdefault(path, []).append(f"{name} {here} here, {there} at the other end")
-    for path, phrases in differing.items():
-        at = first.at(*path)
-        message = f"{'; '.join(phrases)}, {first.ref} ({at})"
-        yield second.finding(rule, path, message, other=at, hint="declare one BGPPeer between the two boxes")
+def one_end_is_the_reflector(fleet: Fleet) -> Iterator[Finding]:
+    """The ends of a session are not each other's client."""
+    for session in sessions_of(fleet):
+        clients = [end.route_reflector_client for end in session.peer.spec.box_ends]
+        if clients == [True, True] and session.external is False:
+            message = "each end is a client of the other; mostly one of them is the reflector"
+            yield session.peer.finding(BOTH_CLIENTS, ("between", 1, "routeReflectorClient"), message)
 
 
 def limits_are_enough(fleet: Fleet) -> Iterator[Finding]:
@@ -351,7 +255,7 @@ def bfd_is_fast(fleet: Fleet) -> Iterator[Finding]:
 
 def loopbacks_are_reached(fleet: Fleet) -> Iterator[Finding]:
     """Something in the specs leads from each end of a session to the other's loopback."""
-    sessions = list(_sessions(fleet))
+    sessions = list(sessions_of(fleet))
     told = _told(fleet, sessions)
     routed = _Prefixes((box, r.spec.destination) for box in fleet.boxes for r in fleet.on("Route", box))
     for session in sessions:
@@ -364,7 +268,7 @@ def loopbacks_are_reached(fleet: Fleet) -> Iterator[Finding]:
                 yield session.peer.finding(LOOPBACK_ROUTE, ("between", i), message)
 
 
-def _told(fleet: Fleet, sessions: Iterable[_Session]) -> set[Network]:
+def _told(fleet: Fleet, sessions: Iterable[Session]) -> set[Network]:
     """What BGP announces of itself; a box whose sessions all wait for its loopback's route tells nobody."""
     telling = {
         end.box
@@ -382,13 +286,13 @@ def _told(fleet: Fleet, sessions: Iterable[_Session]) -> set[Network]:
 
 
 RULES: tuple[Rule, ...] = (
-    *(ENDS, ADDRESS, SUBNET, FAMILIES, OPTIONS, ONE_SIDED),
-    *(BOX_AS_OUTSIDE, TOO_FEW, SLOW_BFD, LOOPBACK_ROUTE, ONE_SIDED_SETTING),
+    *(ENDS, ADDRESS, SUBNET, FAMILIES, OPTIONS),
+    *(TOO_FEW, SLOW_BFD, LOOPBACK_ROUTE, BOTH_CLIENTS),
 )
 CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     families_are_spoken,
     options_mean_something,
-    facing_sessions_agree,
+    one_end_is_the_reflector,
     limits_are_enough,
     bfd_is_fast,
     external_ends_see_each_other,
