@@ -325,19 +325,18 @@ SPEAKER = doc("BGPRouter", "speaker", "box: a, routerId: 10.255.0.1")
 
 
 @pytest.mark.parametrize(
-    ("documents", "owner"),
+    ("documents", "owner", "families"),
     [
-        ((SPEAKER,), ObjectRef("BGPRouter", "speaker")),
-        ((GATEWAY, ROUTE), ObjectRef("Box", "a")),
-        ((GATEWAY,), None),
-        ((ROUTE,), None),
+        ((SPEAKER,), ObjectRef("BGPRouter", "speaker"), ("ipv4", "ipv6")),
+        ((GATEWAY, ROUTE), ObjectRef("Box", "a"), ("ipv4",)),
+        ((GATEWAY,), None, ()),
+        ((ROUTE,), None, ()),
     ],
     ids=["speaker", "gateway and route", "gateway", "route"],
 )
 def test_the_underlay_is_routed_where_something_leads_there(
-    documents: tuple[str, ...], owner: ObjectRef | None
+    documents: tuple[str, ...], owner: ObjectRef | None, families: tuple[str, ...]
 ) -> None:
-    families = ("ipv4", "ipv6") if owner is not None else ()
     expected = tuple(Forwarding(owner, "wan0", family) for family in families if owner is not None)
     assert desired(*documents).kernel.forwarding == expected
 
