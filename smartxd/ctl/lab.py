@@ -50,6 +50,7 @@ EXEC_EXAMPLES = """examples:
 PLUG_EXAMPLES = """examples:
   smartxctl lab plug . gist1 br-koren c1 192.0.2.11/24
   smartxctl lab plug . gist1 br-koren c1 192.0.2.11/24 --gateway 192.0.2.1
+  smartxctl lab plug . gist1 br-koren c1 192.0.2.11/24 --port tap1   a Port of the specs takes tap1
 """
 UNPLUG_EXAMPLES = """examples:
   smartxctl lab unplug . c1              remove the container and what runs inside
@@ -90,6 +91,7 @@ def add_parser(verbs: Any) -> None:
     plug.add_argument("container", metavar="NAME", help="up to 11 of a-z, 0-9 and -")
     plug.add_argument("address", metavar="ADDRESS", type=_address, help="with prefix length")
     plug.add_argument("--gateway", metavar="IP", type=_gateway, help="of a default route")
+    plug.add_argument("--port", metavar="LINK", default="", help="its link on the box, which a Port plugs in")
     plug.set_defaults(run=_plug)
 
     unplug = _act(acts, "unplug", "remove a container", UNPLUG_EXAMPLES)
@@ -155,8 +157,9 @@ def _exec(args: argparse.Namespace) -> int:
 
 
 def _plug(args: argparse.Namespace) -> int:
-    _lab(args).plug(args.box, args.bridge, args.container, args.address, args.gateway)
-    print(f"{args.container} {args.address} is plugged into {args.bridge} of {args.box}")
+    _lab(args).plug(args.box, args.bridge, args.container, args.address, args.gateway, port=args.port)
+    how = f"waits at {args.port} for a Port into" if args.port else "is plugged into"
+    print(f"{args.container} {args.address} {how} {args.bridge} of {args.box}")
     return 0
 
 

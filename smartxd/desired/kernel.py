@@ -64,18 +64,17 @@ def _route(route: Object[RouteSpec]) -> Route:
 
 
 def _forwarding(fleet: Fleet, box: str) -> Iterator[Forwarding]:
-    """A box is a router towards its underlay once BGP or a Route leads its nodes there, or others to them."""
-    if (owner := _router(fleet, box)) is None:
-        return
+    """A box routes what comes in by its underlay once BGP, or a Route beside a gateway, makes it a router."""
     underlay = fleet.boxes[box].spec.underlay
-    for address in (underlay.address, underlay.address6):
-        if address is not None:
+    for address in filter(None, (underlay.address, underlay.address6)):
+        if (owner := _router(fleet, box, address.version)) is not None:
             yield Forwarding(owner, underlay.interface, family_of(address))
 
 
-def _router(fleet: Fleet, box: str) -> ObjectRef | None:
-    """What makes a box a router: its BGPRouter, or the box itself where it has gateways and Routes."""
+def _router(fleet: Fleet, box: str, version: int) -> ObjectRef | None:
+    """What makes a box a router of a family: its BGPRouter, or the box itself with its gateways and Routes."""
     if (speaker := fleet.router_of(box)) is not None:
         return speaker.ref
-    has_gateways = any(link.overlay for link in fleet.links_of(box))
-    return fleet.boxes[box].ref if has_gateways and fleet.on("Route", box) else None
+    has_gateways = any(link.overlay and link.address.version == version for link in fleet.links_of(box))
+    has_routes = any(route.spec.destination.version == version for route in fleet.on("Route", box))
+    return fleet.boxes[box].ref if has_gateways and has_routes else None

@@ -11,6 +11,7 @@ from smartxd.lab.layout import WAN, Layout
 from smartxd.lab.state import ContainerRecord
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,10}")
+_PORT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 
 
 def check_name(name: str, boxes: Collection[str]) -> None:
@@ -21,9 +22,17 @@ def check_name(name: str, boxes: Collection[str]) -> None:
         raise LabError(f"{name!r} is taken by a box or the wide-area network", "give another name")
 
 
-def port_of(name: str) -> str:
+def check_port(layout: Layout, box: str, port: str) -> None:
+    """LabError when no link of a box can be called so, or one is."""
+    if not _PORT.fullmatch(port):
+        raise LabError(f"{port!r} cannot name a port", "up to 15 of letters, 0-9, _, . and -")
+    if port in namespace.links(layout.box(box).namespace):
+        raise LabError(f"{box} has a link {port} already", "give the port another name")
+
+
+def port_of(name: str, record: ContainerRecord) -> str:
     """The name of the container's port on the box."""
-    return f"veth{name}"
+    return record.port or f"veth{name}"
 
 
 def bridge_mtu(layout: Layout, box: str, bridge: str) -> int:
@@ -36,12 +45,13 @@ def bridge_mtu(layout: Layout, box: str, bridge: str) -> int:
 
 def plug(layout: Layout, name: str, record: ContainerRecord, mtu: int) -> None:
     """Make the container, or what is missing of it."""
-    inside, outside, port = layout.namespace(name), layout.box(record.box).namespace, port_of(name)
+    inside, outside, port = layout.namespace(name), layout.box(record.box).namespace, port_of(name, record)
     namespace.create(inside)
     if port not in namespace.links(outside):
         peer = f"peer name eth0 mtu {mtu} netns {inside}"
         namespace.batch(outside, [f"link add {port} mtu {mtu} type veth {peer}"])
-    namespace.batch(outside, [f"link set {port} mtu {mtu} master {record.bridge} up"])
+    master = "" if record.port else f"master {record.bridge} "
+    namespace.batch(outside, [f"link set {port} mtu {mtu} {master}up"])
     route = [f"route replace default via {record.gateway}"] if record.gateway else []
     lines = [f"link set eth0 mtu {mtu} up", f"addr replace {record.address} dev eth0", *route]
     namespace.batch(inside, lines)

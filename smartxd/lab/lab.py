@@ -131,21 +131,33 @@ class Lab:
         return self.repo.commit(files, message)
 
     def plug(
-        self, box: str, bridge: str, name: str, address: IPv4Interface, gateway: IPv4Address | None = None
+        self,
+        box: str,
+        bridge: str,
+        name: str,
+        address: IPv4Interface,
+        gateway: IPv4Address | None = None,
+        *,
+        port: str = "",
     ) -> None:
-        """Plug a container into a bridge of a box, or mend the one that is there."""
+        """Plug a container into a bridge of a box, or mend the one that is there.
+
+        With ``port``, the name of its link on the box, it is left to a Port spec to plug that in.
+        """
         _needs_root()
         with self._alone():
             state = self.state
             self._check_box(state, box)
             container.check_name(name, state.boxes)
             way_out = str(gateway) if gateway else None
-            record = ContainerRecord(box=box, bridge=bridge, address=str(address), gateway=way_out)
+            record = ContainerRecord(box=box, bridge=bridge, address=str(address), gateway=way_out, port=port)
             there = state.containers.get(name)
-            if there is not None and (there.box, there.bridge) != (box, bridge):
+            if there is not None and (there.box, there.bridge, there.port) != (box, bridge, port):
                 raise LabError(
                     f"container {name} is plugged into {there.bridge} of {there.box}", "unplug it first"
                 )
+            if port and there is None:
+                container.check_port(self.layout, box, port)
             mtu = container.bridge_mtu(self.layout, box, bridge)
             self._save(state.model_copy(update={"containers": {**state.containers, name: record}}))
             container.plug(self.layout, name, record, mtu)
@@ -210,8 +222,6 @@ class Lab:
         for node in nodes:
             own = self.layout.namespace(node.name)
             namespace.create(own)
-            # A box routes for the nodes behind it, as the sysctl of a real one says.
-            namespace.set_sysctl(own, "ipv4/ip_forward", "1")
             namespace.batch(wan, network.uplink_lines(node, numbers[node.name], own, namespace.links(wan)))
             namespace.batch(own, network.box_lines(node, numbers, nodes))
 

@@ -95,11 +95,6 @@ def call_inside(name: str, do: Callable[[], T]) -> T:
     return results[0]
 
 
-def set_sysctl(name: str, key: str, value: str) -> None:
-    """Set a ``net.`` variable of the namespace; ``key`` is its path under /proc/sys/net."""
-    call_inside(name, lambda: Path("/proc/sys/net", key).write_text(value))
-
-
 def run(argv: Sequence[str], text: str | None = None) -> str:
     """Standard output of a command; LabError with what it said when it fails."""
     try:

@@ -30,6 +30,8 @@ class ContainerRecord(_Frozen):
     address: str
     """With prefix length."""
     gateway: str | None = None
+    port: str = ""
+    """Name of its link on the box where a Port spec is to plug it in; empty where the lab does."""
 
 
 class LabState(_Frozen):

@@ -125,6 +125,29 @@ def test_containers_plug_into_a_bridge_and_reach_each_other(lab: Lab) -> None:
     assert list(lab.state.containers) == ["c1"]
 
 
+def test_a_port_that_specs_plug_in_is_left_alone(lab: Lab) -> None:
+    box = lab.layout.namespace("gist1")
+    namespace.batch(box, ["link add br0 mtu 1450 type bridge", "link set br0 up"])
+    for _ in range(2):
+        lab.plug("gist1", "br0", "c1", IPv4Interface("192.0.2.11/24"), port="tap1")
+    link = namespace.links(box)["tap1"]
+    assert ("master" in link, link["mtu"]) == (False, 1450)
+    assert "UP" in link["flags"]
+    with pytest.raises(LabError, match="gist1 has a link wan0 already"):
+        lab.plug("gist1", "br0", "c2", IPv4Interface("192.0.2.12/24"), port="wan0")
+    with pytest.raises(LabError, match="cannot name a port"):
+        lab.plug("gist1", "br0", "c2", IPv4Interface("192.0.2.12/24"), port="tap1 down")
+    assert lab.unplug("c1")
+    assert "tap1" not in namespace.links(box)
+
+
+def test_a_box_routes_nothing_before_its_specs_say_so(lab: Lab) -> None:
+    said = run_in(
+        lab, "gist1", "cat", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"
+    )
+    assert said.stdout.split() == ["0", "0"]
+
+
 def test_a_bridge_that_is_not_there_is_named_and_nothing_is_recorded(lab: Lab) -> None:
     with pytest.raises(LabError, match="gist1 has no bridge br9"):
         lab.plug("gist1", "br9", "c1", IPv4Interface("192.0.2.11/24"))

@@ -34,9 +34,16 @@ def documents(draw: st.DrawFn) -> list[dict[str, Any]]:
     vnis = draw(st.permutations([100, 101, 102, 103]))
     groups = draw(st.permutations([1, 2, 3, 4]))
     members: dict[str, set[str]] = {}
-    for name, vni, group in zip(names, vnis, groups, strict=False):
+    switch = draw(st.none() | _bridge(boxes))
+    found += [switch] if switch is not None else []
+    for i, (name, vni, group) in enumerate(zip(names, vnis, groups, strict=False)):
         found.append(draw(_tunnel(name, vni, group, boxes)))
+        if switch is not None and (switch["spec"]["vlanAware"] or i == 0) and draw(st.booleans()):
+            _plug_in(found[-1]["spec"], switch["spec"], vlan=10 * (i + 1))
         members[name] = set(found[-1]["spec"]["boxes"]["names"])
+    if switch is not None:
+        found += [draw(_port(name, switch, boxes)) for name in draw(_some(["vms", "containers"]))]
+    found += [draw(_route(name, boxes)) for name in draw(_some(["library", "unused"]))]
     routed = draw(st.sets(st.sampled_from(boxes)))
     for box in sorted(routed):
         networks = [f"10.255.0.{box[-1]}/32", "10.99.0.0/16"][: draw(st.integers(0, 2))]
@@ -57,10 +64,79 @@ def _box(draw: st.DrawFn, i: int) -> dict[str, Any]:
         underlay={
             "interface": "wan0",
             "address": f"203.0.113.{i}/24",
+            "address6": f"2001:db8:ffff::{i}/64",
             "mtu": draw(st.sampled_from([1500, 9000])),
         },
+        loopback6=f"2001:db8:fffe::{i}",
         loopback=f"10.{draw(st.sampled_from([254, 255]))}.0.{i}",
         asn=draw(st.sampled_from([64600, 65000])) + i,
+    )
+
+
+def _some(names: list[str]) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(names), unique=True)
+
+
+@st.composite
+def _bridge(draw: st.DrawFn, boxes: list[str]) -> dict[str, Any]:
+    """A switch on all boxes, managed or not, for one tunnel or for one in each of its VLANs."""
+    aware, external = draw(st.booleans()), draw(st.booleans())
+    # One that is somebody else's has a name by which it is always so.
+    name = f"br-theirs{int(aware)}" if external else draw(st.sampled_from(["br-campus", "br-lab"]))
+    spec: dict[str, Any] = {"boxes": {"names": boxes}, "interface": name, "vlanAware": aware}
+    if external:
+        return document("Bridge", "campus", mode="external", **spec)
+    spec["stp"] = draw(st.booleans())
+    spec["multicastSnooping"] = draw(st.booleans())
+    if draw(st.booleans()):
+        spec["addresses"] = {box: f"10.250.0.{box[-1]}/24" for box in boxes}
+    return document("Bridge", "campus", **spec)
+
+
+def _plug_in(tunnel: dict[str, Any], bridge: dict[str, Any], vlan: int) -> None:
+    """Plug a tunnel into a Bridge instead of one of its own."""
+    tunnel.pop("bridge", None)
+    tunnel["bridgeRef"] = "campus"
+    if bridge["vlanAware"]:
+        tunnel["vlan"] = vlan
+    elif "addresses" in bridge:  # the Bridge and the tunnel are one segment then, in one subnet
+        tunnel["gateways"] = {}
+        tunnel["hosts"] = []
+    if bridge.get("mode") == "external":
+        tunnel["gateways"] = {}
+        tunnel.pop("anycastGateway", None)
+
+
+@st.composite
+def _port(draw: st.DrawFn, name: str, bridge: dict[str, Any], boxes: list[str]) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        "boxes": {"names": boxes},
+        "interfaces": [f"{name}*"],
+        "bridge": "campus",
+        "isolated": draw(st.booleans()),
+    }
+    if bridge["spec"]["vlanAware"]:
+        trunk = {"trunk": {"vlans": ["10-20"], "native": 30}}
+        spec |= draw(st.sampled_from([{"access": 10}, {"access": 20}, trunk]))
+    return document("Port", name, **spec)
+
+
+@st.composite
+def _route(draw: st.DrawFn, name: str, boxes: list[str]) -> dict[str, Any]:
+    prefix = {"library": "198.51.100.0/24", "unused": "10.64.0.0/10"}[name]
+    way = draw(
+        st.sampled_from(
+            [
+                {"blackhole": True},
+                {"via": [{"address": "203.0.113.254"}]},
+                {"via": [{"address": "203.0.113.253", "weight": 2}, {"address": "203.0.113.254"}]},
+                {"via": [{"interface": "ppp0"}]},
+            ]
+        )
+    )
+    metric, table = draw(st.sampled_from([0, 7])), draw(st.sampled_from([254, 100]))
+    return document(
+        "Route", name, boxes={"names": boxes}, destination=prefix, metric=metric, table=table, **way
     )
 
 
@@ -69,18 +145,36 @@ def _tunnel(draw: st.DrawFn, name: str, vni: int, group: int, boxes: list[str]) 
     members = sorted(draw(st.sets(st.sampled_from(boxes), min_size=2)))
     net = draw(st.integers(0, 1)) * 100 + vni % 100
     with_gateway = draw(st.sets(st.sampled_from(members)))
+    underlay = draw(st.sampled_from(["ipv4", "ipv6"]))
+    multicast = f"239.1.1.{group}" if underlay == "ipv4" else f"ff05::{group}"
     spec: dict[str, Any] = {
         "boxes": {"names": members},
         "vni": vni,
-        "flood": {"mode": "multicast", "group": f"239.1.1.{group}"},
-        "gateways": {box: f"10.{net}.0.{box[-1]}/24" for box in sorted(with_gateway)},
+        "underlay": underlay,
+        "flood": draw(st.sampled_from([{"mode": "multicast", "group": multicast}, {"mode": "static"}])),
+        "gateways": {box: _gateways(net, box[-1]) for box in sorted(with_gateway)},
         "port": draw(st.sampled_from([4789, 4790])),
         "ttl": draw(st.sampled_from([1, 16])),
         "mtu": draw(st.sampled_from(["auto", 1400])),
     }
     if draw(st.booleans()):
+        spec["hosts"] = [
+            {
+                "mac": f"02:00:00:00:{group:02x}:0{box[-1]}",
+                "box": box,
+                "addresses": [f"10.{net}.0.1{box[-1]}"],
+            }
+            for box in members
+        ]
+    if not with_gateway and draw(st.booleans()):
+        spec["anycastGateway"] = {"addresses": _gateways(net, "1"), "mac": f"02:00:00:01:{group:02x}:00"}
+    if draw(st.booleans()):
         spec["bridge"] = f"br-{name}"
     return document("Tunnel", name, **spec)
+
+
+def _gateways(net: int, number: str) -> list[str]:
+    return [f"10.{net}.0.{number}/24", f"2001:db8:{net}::{number}/64"]
 
 
 @st.composite

@@ -41,7 +41,7 @@ def interfaces(observed: KernelObserved) -> dict[str, Interface]:
 @given(fleets())
 def test_nothing_is_left_to_do_where_a_state_is_assumed(fleet: Fleet) -> None:
     desired, ours = desire(fleet, BOX), owned(desire(fleet, BOX))
-    links = assume_kernel.assumed(desired.kernel, underneath([fleet.boxes[BOX].spec]))
+    links = assume_kernel.assumed(desired.kernel, underneath([fleet.boxes[BOX].spec], [desired.kernel]))
     assert kernel.plan(desired.kernel, links, ours) == Plan()
     assert frr.plan(desired.frr, assume_frr.assumed(desired.frr), ours) == Plan()
     traced = assume_trace.assumed(desired.trace, interfaces(links))
@@ -59,7 +59,7 @@ def test_from_a_fleet_to_itself_there_is_nothing_to_do(fleet: Fleet) -> None:
 @given(fleets(), fleets())
 def test_the_kernel_after_a_plan_is_as_if_made_from_nothing(before: Fleet, after: Fleet) -> None:
     a, b = desire(before, BOX), desire(after, BOX)
-    base = underneath([before.boxes[BOX].spec, after.boxes[BOX].spec])
+    base = underneath([before.boxes[BOX].spec, after.boxes[BOX].spec], [a.kernel, b.kernel])
     assumed = assume_kernel.assumed(a.kernel, base)
     plan = kernel.plan(b.kernel, assumed, owned(a))
     reached = assume_kernel.applied(assumed, plan.actions)

@@ -1,0 +1,389 @@
+"""The larger example for real: switches, ports, gateways and routes of three boxes over two underlays.
+
+The transfers are of ``SMARTXD_TRANSFER_MB`` megabytes each: 200, where the variable is not set.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+
+import pytest
+
+from smartxd.lab import namespace
+from smartxd.lab.lab import Lab
+from tests.e2e.conftest import PATIENCE_S, Site
+from tests.e2e.network import Appearances, network_of
+
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "koren-campus"
+BOXES = ("gwangju", "seoul", "daejeon")
+TRANSFER_BYTES = int(os.environ.get("SMARTXD_TRANSFER_MB", "200")) << 20
+ATTACHED_WITHIN_S = 0.2
+
+WITNESS = """
+link add theirs0 type veth peer name theirs1
+link set theirs0 up alias "not smartxd's"
+addr add 10.98.0.1/24 dev theirs0
+link add vx999 type vxlan id 999 dev wan0 dstport 4789 group 239.1.1.99
+link add br999 type bridge vlan_filtering 1 vlan_default_pvid 7 ageing_time 12000 priority 4096
+link set vx999 master br999 up
+link set theirs1 master br999 up
+link set br999 address 02:00:00:09:99:01 mtu 1400 up
+addr add 10.99.0.1/32 dev lo
+addr add 2001:db8:99::1/128 dev lo
+neigh add 10.98.0.9 lladdr 02:00:00:09:99:09 dev theirs0
+route add 10.97.0.0/16 via 10.98.0.9 proto static
+route add blackhole 10.96.0.0/16 table 100
+-6 route add blackhole 2001:db8:96::/48 metric 5
+"""
+"""What somebody else has on a box, under names and numbers much like smartxd's."""
+
+RECEIVE = """
+import socket, sys, zlib
+with socket.create_server(("", 5001)) as server:
+    server.settimeout(60)
+    print("ready", flush=True)
+    peer, _ = server.accept()
+    count = check = 0
+    while data := peer.recv(1 << 20):
+        count += len(data)
+        check = zlib.crc32(data, check)
+print(count, check, flush=True)
+"""
+
+SEND = """
+import os, socket, sys, zlib
+left, check, chunk = int(sys.argv[2]), 0, os.urandom(1 << 20)
+with socket.create_connection((sys.argv[1], 5001), timeout=60) as peer:
+    while left:
+        data = chunk[:left]
+        peer.sendall(data)
+        check = zlib.crc32(data, check)
+        left -= len(data)
+print(check)
+"""
+
+EXTERNAL = """
+apiVersion: smartx.io/v1alpha1
+kind: Bridge
+metadata: {name: theirs}
+spec:
+  boxes: {matchLabels: {network: koren}}
+  interface: br-theirs
+  mode: external
+---
+apiVersion: smartx.io/v1alpha1
+kind: Tunnel
+metadata: {name: theirs}
+spec:
+  boxes: {matchLabels: {network: koren}}
+  vni: 150
+  flood: {mode: static}
+  bridgeRef: theirs
+---
+apiVersion: smartx.io/v1alpha1
+kind: Port
+metadata: {name: theirs}
+spec:
+  boxes: {matchLabels: {network: koren}}
+  interfaces: ['theirs-p*']
+  bridge: theirs
+"""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The nodes of a tunnel, one on each box."""
+
+    tunnel: str
+    letter: str
+    port: str
+    bridge: str
+    vxlan: str
+    number: int
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(f"{self.letter}{i}" for i in (1, 2, 3))
+
+    def address(self, i: int) -> str:
+        """Of the node on a box, counted from 0."""
+        return f"10.{self.number}.0.{10 * (i + 1)}"
+
+    def address6(self, i: int) -> str:
+        """The same in IPv6."""
+        return f"2001:db8:{self.number}::{10 * (i + 1)}"
+
+
+STAFF = Segment("staff", "s", "staff1", "br-campus", "vx110", 110)
+GUESTS = Segment("guests", "g", "guest1", "br-campus", "vx120", 120)
+SERVERS = Segment("servers", "v", "server1", "br-servers", "vx130", 130)
+EXPERIMENTS = Segment("experiments", "e", "exp1", "br-exp", "vx140", 140)
+SEGMENTS = (STAFF, GUESTS, SERVERS, EXPERIMENTS)
+each_segment = pytest.mark.parametrize("segment", SEGMENTS, ids=lambda s: s.tunnel)
+
+
+class Campus(Site):
+    """The lab, and what each box was before smartxd came."""
+
+    before: dict[str, str]
+
+    def plug(self, segment: Segment) -> None:
+        """A node on each box, whose link a Port of the specs takes."""
+        for i, (box, node) in enumerate(zip(BOXES, segment.nodes, strict=True)):
+            gateway = None
+            if segment.number >= SERVERS.number:
+                own = i + 1 if segment is EXPERIMENTS else 1
+                gateway = IPv4Address(f"10.{segment.number}.0.{own}")
+            address = IPv4Interface(f"{segment.address(i)}/24")
+            self.lab.plug(box, segment.bridge, node, address, gateway, port=segment.port)
+            if segment is SERVERS and i < 2:  # the hosts with a fixed place
+                self.run(node, "ip", "link", "set", "eth0", "address", f"02:00:00:01:30:{10 * (i + 1)}")
+            self.run(node, "ip", "addr", "add", f"{segment.address6(i)}/64", "dev", "eth0", "nodad")
+            if gateway is not None:
+                self.run(
+                    node, "ip", "-6", "route", "add", "default", "via", f"2001:db8:{segment.number}::{own}"
+                )
+
+    def link(self, box: str, name: str) -> dict[str, object]:
+        """A link of a box; empty where there is none."""
+        return next((k for k in self.json(box, "ip", "-j", "link") if k["ifname"] == name), {})
+
+    def reaches(self, node: str, address: str, *more: str) -> bool:
+        """Whether a ping is answered."""
+        return self.run(node, "ping", "-c", "1", "-W", "1", *more, address, check=False).returncode == 0
+
+    def wait_reaches(self, node: str, address: str, *more: str) -> None:
+        """Fails where a node does not reach an address in time."""
+        self.wait(f"{node} reaches {address}", lambda: self.reaches(node, address, *more))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campus]:
+    """The example without its tracers, with something of others on each box and a node in each segment."""
+    specs = tmp_path_factory.mktemp("campus")
+    shutil.copytree(EXAMPLE, specs, ignore=shutil.ignore_patterns("trace.yaml"), dirs_exist_ok=True)
+    lab = Lab(specs, name=f"campus-{os.getpid()}")
+    try:
+        lab.up(bare=True)
+        campus = Campus(lab)
+        for box in BOXES:
+            namespace.batch(lab.layout.namespace(box), WITNESS.strip().split("\n"))
+        campus.before = {box: network_of(campus, box) for box in BOXES}
+        lab.up()
+        lab.wait_ready(90)
+        for segment in SEGMENTS:
+            campus.plug(segment)
+        yield campus
+    finally:
+        lab.down()
+
+
+@each_segment
+def test_nodes_of_three_sites_reach_each_other(site: Campus, segment: Segment) -> None:
+    for i, j in itertools.permutations(range(3), 2):
+        for address in (segment.address(j), segment.address6(j)):
+            site.wait_reaches(segment.nodes[i], address)
+
+
+@each_segment
+def test_a_transfer_arrives_whole(site: Campus, segment: Segment) -> None:
+    sender, receiver = segment.nodes[0], segment.nodes[2]
+    site.wait_reaches(sender, segment.address(2))
+    argv = site.lab.command_in(receiver, [sys.executable, "-c", RECEIVE])
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as receiving:
+        try:
+            assert receiving.stdout is not None
+            assert receiving.stdout.readline() == "ready\n"
+            send = (sys.executable, "-c", SEND, segment.address(2), str(TRANSFER_BYTES))
+            sent = site.run(sender, *send, timeout_s=300).stdout.strip()
+            assert receiving.stdout.readline().split() == [str(TRANSFER_BYTES), sent]
+        finally:
+            receiving.kill()
+
+
+@each_segment
+def test_nodes_keep_the_mtu_of_ethernet_where_the_underlay_has_room(site: Campus, segment: Segment) -> None:
+    assert site.link("gwangju", segment.bridge)["mtu"] == 1500
+    site.wait_reaches(segment.nodes[0], segment.address(1), "-M", "do", "-s", "1472")
+
+
+def test_a_static_tunnel_floods_to_the_other_boxes(site: Campus) -> None:
+    found = site.json("seoul", "bridge", "-j", "fdb", "show", "dev", "vx120")
+    flooded = {entry["dst"] for entry in found if entry["mac"] == "00:00:00:00:00:00"}
+    assert flooded == {"2001:db8:113::1", "2001:db8:113::3"}
+
+
+def test_an_anycast_gateway_answers_on_every_box(site: Campus) -> None:
+    for node in SERVERS.nodes:
+        for address in ("10.130.0.1", "2001:db8:130::1"):
+            site.wait_reaches(node, address)
+    macs = {site.link(box, "br-servers")["address"] for box in BOXES}
+    assert macs == {"02:00:00:01:30:01"}
+
+
+def test_the_gateway_of_each_box_answers_from_everywhere(site: Campus) -> None:
+    for node, i in itertools.product(EXPERIMENTS.nodes, (1, 2, 3)):
+        for address in (f"10.140.0.{i}", f"2001:db8:140::{i}"):
+            site.wait_reaches(node, address)
+
+
+def test_a_box_routes_between_its_segments(site: Campus) -> None:
+    for address in (EXPERIMENTS.address(1), EXPERIMENTS.address6(1)):
+        site.wait_reaches(SERVERS.nodes[1], address)
+
+
+def test_a_host_with_a_fixed_place_is_known_before_it_speaks(site: Campus) -> None:
+    neighbors = {n["dst"]: n for n in site.json("seoul", "ip", "-j", "neigh", "show", "dev", "br-servers")}
+    assert neighbors["10.130.0.10"]["lladdr"] == "02:00:00:01:30:10"
+    assert neighbors["10.130.0.10"]["state"] == ["PERMANENT"]
+    found = site.json("seoul", "bridge", "-j", "fdb", "show", "dev", "vx130")
+    assert {e["dst"] for e in found if e["mac"] == "02:00:00:01:30:10" and "dst" in e} == {"203.0.113.1"}
+
+
+def test_static_routes_lead_where_they_say_and_bgp_tells_of_them(site: Campus) -> None:
+    (route,) = site.json("gwangju", "ip", "-j", "route", "show", "198.51.100.0/24")
+    assert (route["gateway"], route["dev"]) == ("10.130.0.10", "br-servers")
+    (nobody,) = site.json("seoul", "ip", "-j", "route", "show", "172.16.0.0/12")
+    assert nobody["type"] == "blackhole"
+    (route6,) = site.json("gwangju", "ip", "-6", "-j", "route", "show", "2001:db8:100::/48")
+    assert (route6["gateway"], route6["metric"]) == ("2001:db8:130::10", 1024)
+    site.run("v1", "ip", "addr", "add", "198.51.100.7/32", "dev", "lo")
+    site.wait(
+        "the route in Seoul", lambda: site.json("seoul", "ip", "-j", "route", "show", "198.51.100.0/24")
+    )
+    site.wait_reaches("seoul", "198.51.100.7", "-I", "10.255.0.2")
+
+
+def test_vlans_of_a_switch_are_apart(site: Campus) -> None:
+    site.run("g1", "ip", "addr", "add", "10.110.0.99/24", "dev", "eth0")
+    try:
+        site.wait_reaches("s1", STAFF.address(1))
+        assert not site.reaches("s1", "10.110.0.99")
+        assert not site.reaches("s2", "10.110.0.99")
+    finally:
+        site.run("g1", "ip", "addr", "del", "10.110.0.99/24", "dev", "eth0")
+    vlans = {e["ifname"]: e["vlans"] for e in site.json("gwangju", "bridge", "-j", "vlan", "show")}
+    for port, vid in (("staff1", 10), ("vx110", 10), ("guest1", 20), ("vx120", 20)):
+        assert vlans[port] == [{"vlan": vid, "flags": ["PVID", "Egress Untagged"]}]
+
+
+def test_isolated_ports_of_a_box_are_apart(site: Campus) -> None:
+    site.lab.plug("gwangju", "br-campus", "g4", IPv4Interface("10.120.0.40/24"), port="guest4")
+    try:
+        site.wait_reaches("g4", GUESTS.address(1))
+        assert not site.reaches("g4", GUESTS.address(0))
+    finally:
+        site.lab.unplug("g4")
+
+
+def test_a_port_that_appears_is_attached_at_once(site: Campus) -> None:
+    box, delays = site.lab.layout.namespace("daejeon"), []
+    for number in range(5):
+        with Appearances(box, "staff9") as seen:
+            site.lab.plug("daejeon", "br-campus", "s9", IPv4Interface("10.110.0.90/24"), port="staff9")
+            delays.append(seen.attached_after(5))
+        if number == 0:
+            site.wait_reaches("s9", STAFF.address(0))
+        site.lab.unplug("s9")
+    assert statistics.median(delays) <= ATTACHED_WITHIN_S, delays
+
+
+def test_a_port_without_a_spec_is_let_go_and_stays_what_it_was(site: Campus) -> None:
+    def of_the_port() -> tuple[object, ...]:
+        link = site.link("seoul", "exp1")
+        return link["ifindex"], link["mtu"], link["flags"], link.get("ifalias")
+
+    text = (site.lab.repo.path / "servers.yaml").read_text()
+    fewer = text[: text.rindex("---\n")]
+    assert "interfaces: ['exp*']" not in fewer
+    before = of_the_port()
+    site.commit({"servers.yaml": fewer}, "no experiments")
+    try:
+        site.wait("the port is free", lambda: "master" not in site.link("seoul", "exp1"))
+        assert of_the_port() == before
+    finally:
+        site.commit({"servers.yaml": text}, "experiments again")
+    site.wait("the port is back", lambda: site.link("seoul", "exp1").get("master") == "br-exp")
+    site.wait_reaches("e2", EXPERIMENTS.address(0))
+
+
+def test_an_external_bridge_is_left_as_it_is(site: Campus) -> None:
+    made = (
+        "link add br-theirs address 02:00:00:00:77:01 mtu 1500 type bridge ageing_time 12300 stp_state 1",
+        "link set br-theirs up",
+    )
+    lab = site.lab
+    for box in BOXES:
+        namespace.batch(lab.layout.namespace(box), made)
+    try:
+        before = {box: network_of(site, box, "br-theirs") for box in BOXES}
+        site.commit({"theirs.yaml": EXTERNAL}, "into a bridge of others")
+        for i, box in enumerate(BOXES[:2]):
+            address = IPv4Interface(f"10.150.0.{i + 1}/24")
+            lab.plug(box, "br-theirs", f"t{i + 1}", address, port=f"theirs-p{i + 1}")
+        site.wait("the port", lambda: site.link("gwangju", "theirs-p1").get("master") == "br-theirs")
+        # Its own spanning tree listens and learns for a while.
+        site.wait("ping over it", lambda: site.reaches("t1", "10.150.0.2"), 60)
+        assert {box: network_of(site, box, "br-theirs") for box in BOXES} == before
+        for node in ("t1", "t2"):
+            lab.unplug(node)
+        site.commit({"theirs.yaml": None}, "out of it")
+        assert {box: network_of(site, box, "br-theirs") for box in BOXES} == before
+    finally:
+        for node in ("t1", "t2"):
+            lab.unplug(node)
+        site.commit({"theirs.yaml": None}, "out of it for sure")
+        for box in BOXES:
+            namespace.batch(lab.layout.namespace(box), ["link del br-theirs"])
+
+
+def test_an_overlay_is_smaller_where_the_underlay_has_no_room(site: Campus) -> None:
+    roomy = (site.lab.repo.path / "boxes.yaml").read_text()
+    servers = (site.lab.repo.path / "servers.yaml").read_text()
+    files: dict[str, str | None] = {
+        "boxes.yaml": roomy.replace("mtu: 1570", "mtu: 1500"),
+        "servers.yaml": servers.replace("  mtu: 1500\n", ""),
+    }
+    site.commit(files, "a narrow underlay")
+    try:
+        mtus = {
+            name: site.link("gwangju", name)["mtu"] for name in ("vx110", "vx120", "br-campus", "br-servers")
+        }
+        assert mtus == {"vx110": 1450, "vx120": 1430, "br-campus": 1430, "br-servers": 1450}
+        site.wait_reaches("e1", EXPERIMENTS.address(1), "-M", "do", "-s", str(1430 - 28))
+    finally:
+        site.commit({"boxes.yaml": roomy, "servers.yaml": servers}, "a roomy underlay")
+    assert site.link("gwangju", "br-campus")["mtu"] == 1500
+
+
+def test_teardown_leaves_what_others_made_as_it_was(site: Campus) -> None:
+    lab = site.lab
+    for node in [node for segment in SEGMENTS for node in segment.nodes]:
+        lab.unplug(node)
+    for box in BOXES:
+        layout = lab.layout.box(box)
+        site.end(f"{box}/smartxd", signal.SIGTERM)
+        done = site.run(box, sys.executable, "-m", "smartxd", "teardown", "--config", str(layout.config))
+        assert "removed: kernel link vx130 (Tunnel/servers)" in done.stderr
+
+        def as_before(box: str = box) -> bool:
+            return network_of(site, box) == site.before[box]
+
+        # Routes of BGP go once zebra has noticed.
+        try:
+            site.wait("the box as it was", as_before, PATIENCE_S)
+        except AssertionError:
+            assert network_of(site, box).split("\n") == site.before[box].split("\n")
