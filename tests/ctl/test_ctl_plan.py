@@ -90,7 +90,7 @@ def test_the_plan_is_every_action_in_the_order_of_applying(plan: Run) -> None:
     assert "".join(f"{line}\n" for line in body if not line.startswith("      ")) == PLAN_OF_GIST1
     counts = "9 to create, 0 to update, 0 to recreate, 0 to delete; disruption: none; 0 problems"
     assert (empty, summary) == ("", f"gist1: {counts}")
-    assert body[4].startswith("      name=vx100 vni=100 group=239.1.1.100 local=203.0.113.1 ")
+    assert body[4].startswith("      name=vx100 vni=100 local=203.0.113.1 ")
 
 
 def test_the_plan_is_the_same_for_programs(plan: Run) -> None:
