@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
+from smartxd.objects import ObjectRef
 from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
@@ -59,10 +59,11 @@ def gateways_are_in_one_subnet(fleet: Fleet) -> Iterator[Finding]:
 
 def _gateways(fleet: Fleet, tunnel: Object[TunnelSpec]) -> Iterator[Link]:
     """The gateways of a tunnel in the order in which they are given; an anycast gateway once."""
-    members = fleet.members(tunnel)
-    named = [name for name in tunnel.spec.gateways if name in members]
-    for box in named or members[:1]:
-        yield from (link for link in fleet.links_of(box) if link.by is tunnel)
+    by_box: dict[str, list[Link]] = {}
+    for link in fleet.links_by(tunnel):
+        by_box.setdefault(link.box, []).append(link)
+    for box in tunnel.spec.gateways or fleet.members(tunnel)[:1]:
+        yield from by_box.get(box, ())
 
 
 def subnets_do_not_overlap(fleet: Fleet) -> Iterator[Finding]:
@@ -111,24 +112,17 @@ def announced_segments_are_apart(fleet: Fleet) -> Iterator[Finding]:
                 everything or link.address.network in networks
             ):
                 announced.setdefault(f"{link.segment} {link.address.network}", link)
+    boxes: dict[ObjectRef, set[str]] = {}
+    for by in {link.by.ref: link.by for link in announced.values()}.values():
+        boxes[by.ref] = {link.box for link in fleet.links_by(by)}
     for first, second in _overlaps(list(announced.values())):
-        if not _meet(fleet, first.by, second.by):  # what meets on a box is told there
+        if boxes[first.by.ref].isdisjoint(boxes[second.by.ref]):  # what meets on a box is told there
             at = first.by.at(*first.path)
             message = (
                 f"{second.address.network} overlaps {first.address.network} of {first.by.ref} ({at}), "
                 "and BGP announces both"
             )
             yield second.by.finding(SEGMENTS_OVERLAP, second.path, message, other=at)
-
-
-def _meet(fleet: Fleet, one: Object[Any], other: Object[Any]) -> bool:
-    """Whether a box has addresses of both."""
-    mine, theirs = ({b for b in fleet.members(o) if _has(fleet, b, o)} for o in (one, other))
-    return bool(mine & theirs)
-
-
-def _has(fleet: Fleet, box: str, obj: Object[Any]) -> bool:
-    return any(link.by is obj for link in fleet.links_of(box))
 
 
 def hosts_are_inside(fleet: Fleet) -> Iterator[Finding]:

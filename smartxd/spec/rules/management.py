@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from ipaddress import ip_network
-from typing import Any
 
+from smartxd.objects import ObjectRef
 from smartxd.spec.addresses import Network
 from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
 from smartxd.spec.kinds.box import BoxSpec
 from smartxd.spec.kinds.route import NextHop
-from smartxd.spec.names import both_match
 from smartxd.spec.places import Path
+from smartxd.spec.prefixes import Prefixes
+from smartxd.spec.rules.switches import matched
 
 MANAGEMENT_TAKEN = Rule(
     "SX701",
@@ -59,107 +59,111 @@ MANAGEMENT_WITHDRAWN = Rule(
 
 def ports_leave_the_way_in(fleet: Fleet) -> Iterator[Finding]:
     """No pattern of a Port matches a management or underlay interface of one of its boxes."""
-    for port in fleet.ports.values():
-        for i, pattern in enumerate(port.spec.interfaces):
-            for rule, name, box, path in _ways_in(fleet, port):
-                if both_match(pattern, name):
-                    at = box.at(*path)
-                    what = "a management" if rule is MANAGEMENT_TAKEN else "the underlay"
-                    message = f"{pattern} matches {name}, {what} interface of {box.ref} ({at})"
-                    yield port.finding(rule, ("interfaces", i), message, other=at)
-                    break
+    for port, i, (name, rule, box, path) in matched(fleet, lambda box: _ways_in(fleet.boxes[box])):
+        at = box.at(*path)
+        what = "a management" if rule is MANAGEMENT_TAKEN else "the underlay"
+        message = f"{port.spec.interfaces[i]} matches {name}, {what} interface of {box.ref} ({at})"
+        yield port.finding(rule, ("interfaces", i), message, other=at)
 
 
-def _ways_in(fleet: Fleet, obj: Object[Any]) -> Iterator[tuple[Rule, str, Object[BoxSpec], Path]]:
-    for name in fleet.members(obj):
-        box = fleet.boxes[name]
-        management = box.spec.management
-        for i, interface in enumerate(management.interfaces if management is not None else ()):
-            yield MANAGEMENT_TAKEN, interface, box, ("management", "interfaces", i)
-        yield UNDERLAY_TAKEN, box.spec.underlay.interface, box, ("underlay", "interface")
+def _ways_in(box: Object[BoxSpec]) -> Iterator[tuple[str, Rule, Object[BoxSpec], Path]]:
+    management = box.spec.management
+    for i, interface in enumerate(management.interfaces if management is not None else ()):
+        yield interface, MANAGEMENT_TAKEN, box, ("management", "interfaces", i)
+    yield box.spec.underlay.interface, UNDERLAY_TAKEN, box, ("underlay", "interface")
 
 
 def nothing_diverts_management(fleet: Fleet) -> Iterator[Finding]:
     """No Route and no segment of a box has a network from which it is managed."""
+    said: set[tuple[ObjectRef, Path]] = set()
     for name, box in fleet.boxes.items():
         management = box.spec.management
         if management is None:
             continue
-        interfaces = management.interfaces
+        connected = Prefixes((link.address.network, link) for link in fleet.links_of(name))
+        segments = Prefixes((k.address.network, k) for k in fleet.links_of(name) if k.of_overlay)
+        routes = Prefixes((r.spec.destination, r) for r in fleet.on("Route", name) if r.spec.table == 254)
         for i, network in enumerate(management.networks):
             at = box.at("management", "networks", i)
             where = f"{network}, from where {box.ref} is managed ({at})"
-            for link in fleet.links_of(name):
-                if link.segment not in ("underlay", "loopback") and _overlap(link.address.network, network):
+            for link in segments.overlapping(network):
+                # An anycast gateway is on each box; it is said of the first.
+                if (link.by.ref, link.path) not in said:
+                    said.add((link.by.ref, link.path))
                     message = f"{link.address.network} overlaps {where}"
                     yield link.by.finding(MANAGEMENT_DIVERTED, link.path, message, other=at)
-            for route in fleet.on("Route", name):
-                spec = route.spec
-                kept = spec.via and all(_leaves_by(fleet, name, hop) in interfaces for hop in spec.via)
+            for route in routes.overlapping(network):
+                kept = route.spec.via and all(
+                    _leaves_by(connected, hop) in management.interfaces for hop in route.spec.via
+                )
                 # Another table is looked up by rules of which the specs know nothing.
-                if not kept and spec.table == 254 and _overlap(spec.destination, network):
-                    message = f"{spec.destination} covers or is part of {where}"
+                if not kept and (route.ref, ()) not in said:
+                    said.add((route.ref, ()))
+                    message = f"{route.spec.destination} covers or is part of {where}"
                     yield route.finding(MANAGEMENT_DIVERTED, ("destination",), message, other=at)
 
 
-def _leaves_by(fleet: Fleet, box: str, hop: NextHop) -> str:
-    """The interface of a box by which a next hop is reached; empty where the specs do not tell."""
+def _leaves_by(connected: Prefixes[Link], hop: NextHop) -> str:
+    """The interface by which a next hop is reached; empty where the specs do not tell."""
     if hop.interface is not None or hop.address is None:
         return hop.interface or ""
-    links = (link for link in fleet.links_of(box) if link.address.version == hop.address.version)
-    return next((link.interface for link in links if hop.address in link.address.network), "")
+    return next((link.interface for link in connected.holding(hop.address)), "")
 
 
 def nothing_diverts_the_underlay(fleet: Fleet) -> Iterator[Finding]:
     """No Route into an overlay covers the VTEP address of another box."""
     vteps = sorted(
-        (link for name in fleet.boxes for link in fleet.links_of(name) if link.segment == "underlay"),
-        key=_by_address,
+        (k for name in fleet.boxes for k in fleet.links_of(name) if k.segment == "underlay"), key=_by_address
     )
-    for route in fleet.routes.values():
-        if route.spec.table != 254:
-            continue
-        for box in fleet.members(route):
-            if any(_into_overlay(fleet, box, hop) for hop in route.spec.via):
-                found = next(_diverted(fleet, box, route.spec.destination, vteps), None)
-                if found is not None:
-                    at = found.by.at(*found.path)
-                    vtep = f"{found.address.ip}, the VTEP of {found.by.ref} ({at}),"
-                    message = f"{route.spec.destination} sends packets for {vtep} into an overlay"
-                    yield route.finding(UNDERLAY_DIVERTED, ("destination",), message, other=at)
-                    break
+    said: set[ObjectRef] = set()
+    for box in fleet.boxes:
+        routes = [r for r in fleet.on("Route", box) if r.spec.table == 254 and r.ref not in said]
+        overlays = _Overlays(fleet, box) if routes else None
+        for route in routes:
+            if overlays is None or not any(map(overlays.take, route.spec.via)):
+                continue
+            found = _diverted(fleet, box, route.spec.destination, vteps)
+            if found is not None:
+                said.add(route.ref)
+                at = found.by.at(*found.path)
+                vtep = f"{found.address.ip}, the VTEP of {found.by.ref} ({at}),"
+                message = f"{route.spec.destination} sends packets for {vtep} into an overlay"
+                yield route.finding(UNDERLAY_DIVERTED, ("destination",), message, other=at)
 
 
 def _by_address(link: Link) -> tuple[int, int]:
-    return int(link.address.version), int(link.address.ip)
+    return int(link.address.version), int(link.address)
 
 
-def _diverted(fleet: Fleet, box: str, destination: Network, vteps: Sequence[Link]) -> Iterator[Link]:
-    """The VTEPs of other boxes for which the route is taken: no connected subnet is more specific."""
+def _diverted(fleet: Fleet, box: str, destination: Network, vteps: Sequence[Link]) -> Link | None:
+    """The first VTEP of another box for which the route is taken: no connected subnet is more specific."""
     own = [link.address.network for link in fleet.links_of(box) if link.segment == "underlay"]
     kept = [subnet for subnet in own if subnet.prefixlen >= destination.prefixlen]
     version = int(destination.version)
-    first = bisect_left(vteps, (version, int(destination[0])), key=_by_address)
-    last = bisect_right(vteps, (version, int(destination[-1])), key=_by_address)
-    for vtep in vteps[first:last]:
-        if vtep.box != box and not any(_overlap(subnet, ip_network(vtep.address.ip)) for subnet in kept):
-            yield vtep
+    i = bisect_left(vteps, (version, int(destination[0])), key=_by_address)
+    while i < len(vteps) and _by_address(vteps[i]) <= (version, int(destination[-1])):
+        within = next((subnet for subnet in kept if vteps[i].address in subnet), None)
+        if within is not None:
+            i = bisect_right(vteps, (version, int(within[-1])), key=_by_address)
+        elif vteps[i].box == box:
+            i += 1
+        else:
+            return vteps[i]
+    return None
 
 
-def _into_overlay(fleet: Fleet, box: str, hop: NextHop) -> bool:
-    overlays = [link for link in fleet.links_of(box) if link.segment not in ("underlay", "loopback")]
-    if hop.interface is not None:
-        names = {link.interface for link in overlays}
-        return hop.interface in names | {t.spec.link_name for t in fleet.on("Tunnel", box)}
-    return any(
-        hop.address.version == link.address.version and hop.address in link.address.network
-        for link in overlays
-        if hop.address is not None
-    )
+class _Overlays:
+    """The overlays of a box: whether they take what goes to a next hop."""
 
+    def __init__(self, fleet: Fleet, box: str) -> None:
+        links = [link for link in fleet.links_of(box) if link.of_overlay]
+        self._subnets = Prefixes((link.address.network, link) for link in links)
+        self._names = {link.interface for link in links} | {t.spec.link_name for t in fleet.on("Tunnel", box)}
 
-def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.overlaps(other)
+    def take(self, hop: NextHop) -> bool:
+        if hop.interface is not None:
+            return hop.interface in self._names
+        return hop.address is not None and self._subnets.hold(hop.address)
 
 
 def withdrawn(before: Fleet, after: Fleet) -> Iterator[Finding]:

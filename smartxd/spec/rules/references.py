@@ -105,7 +105,7 @@ def members_are_members(fleet: Fleet) -> Iterator[Finding]:
 
 def _strangers(fleet: Fleet, obj: Object[Any], named: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
     """What an object says of a box that exists and is none of its own."""
-    members = set(fleet.members(obj))
+    members = fleet.member_set(obj)
     for path, name in named:
         if name in fleet.boxes and name not in members:
             yield obj.finding(
@@ -117,7 +117,7 @@ def _lacking(fleet: Fleet, obj: Object[Any], field: str, target: Object[Any] | N
     """What an object plugs into, where a box of its own does not have it."""
     if target is None:
         return
-    lacking = sorted(set(fleet.members(obj)) - set(fleet.members(target)))
+    lacking = sorted(fleet.member_set(obj) - fleet.member_set(target))
     if lacking:
         others = f" and {len(lacking) - 1} more" * (len(lacking) > 1)
         at = target.at("boxes")

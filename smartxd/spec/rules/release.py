@@ -111,8 +111,8 @@ def sessions_are_on_one_link(fleet: Fleet) -> Iterator[Finding]:
 def _segment(fleet: Fleet, peer: Object[BGPPeerSpec], index: int) -> str | None:
     end = peer.spec.between[index]
     address = fleet.address_of(end)
-    links = fleet.links_of(end.box) if isinstance(end, BoxEnd) else ()
-    return next((link.segment for link in links if link.address.ip == address), None)
+    link = fleet.link_at(end.box, address) if isinstance(end, BoxEnd) else None
+    return link.segment if link is not None else None
 
 
 def _given(model: SpecModel, path: Path, above: Path = ()) -> Iterator[Path]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
+from smartxd.objects import ObjectRef
+from smartxd.spec.addresses import Network
 from smartxd.spec.envelope import Object
-from smartxd.spec.finding import Finding, Rule, Severity
+from smartxd.spec.finding import Finding, Location, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
 from smartxd.spec.kinds.route import NextHop, RouteSpec
 from smartxd.spec.places import Path
+from smartxd.spec.prefixes import Prefixes
 
 NEXT_HOP_SELF = Rule(
     "SX711",
@@ -44,57 +46,68 @@ OWN_SUBNET = Rule(
 
 def routes_lead_somewhere(fleet: Fleet) -> Iterator[Finding]:
     """Each next hop of a Route can be reached from each of its boxes."""
-    for route in fleet.routes.values():
-        said: set[Path] = set()
-        for box in fleet.members(route):
-            for finding_path, finding in _of_box(fleet, route, box):
-                if finding_path not in said:
-                    said.add(finding_path)
+    said: set[tuple[ObjectRef, Path]] = set()
+    for box in fleet.boxes:
+        routes = fleet.on("Route", box)
+        connected = _Connected(fleet, box) if routes else None
+        for route in routes:
+            for path, finding in _of_box(connected, route) if connected is not None else ():
+                if (route.ref, path) not in said:
+                    said.add((route.ref, path))
                     yield finding
 
 
-def _of_box(fleet: Fleet, route: Object[RouteSpec], box: str) -> Iterator[tuple[Path, Finding]]:
-    links = fleet.links_of(box)
-    for link in links:
-        if link.segment != "loopback" and link.address.network == route.spec.destination:
-            at = link.by.at(*link.path)
-            message = f"{box} is on {link.address.network} itself: {link.by.ref} ({at})"
-            path: Path = ("destination",)
-            yield path, route.finding(OWN_SUBNET, path, message, other=at)
-            break
+class _Connected:
+    """The subnets that a box is on."""
+
+    def __init__(self, fleet: Fleet, box: str) -> None:
+        self.fleet, self.box = fleet, box
+        links = [link for link in fleet.links_of(box) if link.segment != "loopback"]
+        self.subnets = Prefixes(_networks(links))
+        by_interface: dict[tuple[str, int], list[Link]] = {}
+        for link in links:
+            by_interface.setdefault((link.interface, link.address.version), []).append(link)
+        self.of_interface = {
+            key: (found[0], Prefixes(_networks(found))) for key, found in by_interface.items()
+        }
+
+
+def _networks(links: list[Link]) -> Iterator[tuple[Network, Link]]:
+    return ((link.address.network, link) for link in links)
+
+
+def _of_box(connected: _Connected, route: Object[RouteSpec]) -> Iterator[tuple[Path, Finding]]:
+    link = connected.subnets.at(route.spec.destination)
+    if link is not None:
+        at = link.by.at(*link.path)
+        message = f"{connected.box} is on {link.address.network} itself: {link.by.ref} ({at})"
+        path: Path = ("destination",)
+        yield path, route.finding(OWN_SUBNET, path, message, other=at)
     for i, hop in enumerate(route.spec.via):
         path = ("via", i, "address")
-        wrong = _wrong(links, hop)
+        wrong = _wrong(connected, hop)
         if wrong is not None:
-            rule, message, at = wrong
-            yield path, route.finding(rule, path, message.format(box=box), other=at)
+            rule, message, other = wrong
+            yield path, route.finding(rule, path, message, other=other)
 
 
-def _wrong(links: tuple[Link, ...], hop: NextHop) -> tuple[Rule, str, Any] | None:
-    """What is wrong with a next hop, as seen from a box with these links."""
+def _wrong(connected: _Connected, hop: NextHop) -> tuple[Rule, str, Location | None] | None:
+    """What is wrong with a next hop, as seen from a box."""
     if hop.address is None:
         return None
-    own = next((link for link in links if link.address.ip == hop.address), None)
+    box, own = connected.box, connected.fleet.link_at(connected.box, hop.address)
     if own is not None:
         at = own.by.at(*own.path)
-        return NEXT_HOP_SELF, f"{hop.address} is {{box}} itself: {own.by.ref} ({at})", at
-    near = [
-        link for link in links if link.segment != "loopback" and link.address.version == hop.address.version
-    ]
+        return NEXT_HOP_SELF, f"{hop.address} is {box} itself: {own.by.ref} ({at})", at
     if hop.interface is not None:
-        near = [link for link in near if link.interface == hop.interface]
-        if near and not any(hop.address in link.address.network for link in near):
-            at = near[0].by.at(*near[0].path)
-            message = (
-                f"{hop.address} is not in {near[0].address.network}, which {hop.interface} of {{box}} is on"
-            )
-            return NEXT_HOP_OFF_LINK, f"{message} ({at})", at
-    elif not any(hop.address in link.address.network for link in near):
-        return (
-            NEXT_HOP_UNKNOWN,
-            f"{hop.address} is in no subnet that the specs give {{box}}; name its interface",
-            None,
-        )
+        near, subnets = connected.of_interface.get((hop.interface, hop.address.version), (None, None))
+        if near is not None and subnets is not None and not subnets.hold(hop.address):
+            at = near.by.at(*near.path)
+            where = f"{near.address.network}, which {hop.interface} of {box} is on"
+            return NEXT_HOP_OFF_LINK, f"{hop.address} is not in {where} ({at})", at
+    elif not connected.subnets.hold(hop.address):
+        message = f"{hop.address} is in no subnet that the specs give {box}; name its interface"
+        return NEXT_HOP_UNKNOWN, message, None
     return None
 
 
