@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Rule
 from smartxd.spec.fleet import Fleet
+from smartxd.spec.kinds.bgppeer import BoxEnd
 from smartxd.spec.kinds.tunnel import EVPNFlood, TunnelSpec
 
 EVPN_SPEAKER = Rule(
@@ -48,15 +48,15 @@ def evpn_boxes_speak(fleet: Fleet) -> Iterator[Finding]:
 
 def evpn_routes_reach_all(fleet: Fleet) -> Iterator[Finding]:
     """The routes of each box of an EVPN tunnel reach all others."""
-    sessions = _Sessions.of(fleet)
+    sessions = _Sessions(fleet)
     for tunnel in _evpn_tunnels(fleet):
         members = fleet.members(tunnel)
         if not all(sessions.speaks(box) for box in members):
             continue  # said by the other rule
+        wanted = sessions.bits_of(members)
         for box in members:
-            reached = sessions.reached_from(box)
-            missed = next((other for other in members if other not in reached), None)
-            if missed is not None:
+            if missing := wanted & ~sessions.reached_from(box):
+                missed = sessions.names_of(missing)[0]
                 message = f"no EVPN routes come from {box} to {missed}; {sessions.where_it_ends(box)}"
                 yield tunnel.finding(EVPN_PATH, ("flood", "mode"), message)
                 break
@@ -67,79 +67,131 @@ def _evpn_tunnels(fleet: Fleet) -> Iterator[Object[TunnelSpec]]:
 
 
 @dataclass(slots=True)
+class _Told:
+    """Whom a box tells a route, as bits."""
+
+    external: int = 0
+    """Over eBGP, unless the route is of their own AS."""
+    own_too: int = 0
+    """Over eBGP, of their own AS too (``allowAsIn``)."""
+    clients: int = 0
+    """Over iBGP, its clients."""
+    others: int = 0
+    """Over iBGP, those that are none."""
+    reflectors: int = 0
+    """Over iBGP, those whose client it is: they may tell all what it tells them."""
+
+
 class _Sessions:
-    """The EVPN sessions of a fleet, by box: who tells whom what."""
+    """The EVPN sessions of a fleet. A set of boxes is a number with a bit for each, in the order of names."""
 
-    asns: dict[str, int]
-    """AS number of each box that speaks EVPN."""
-    external: dict[str, list[tuple[str, bool]]] = field(default_factory=lambda: defaultdict(list))
-    """Other boxes over eBGP, and whether they take a path with their own AS number."""
-    clients: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """Other boxes over iBGP that are clients of a box."""
-    others: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    """Other boxes over iBGP that are none."""
-    _reached: dict[str, frozenset[str]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, fleet: Fleet) -> _Sessions:
-        asns: dict[str, int] = {}
+    def __init__(self, fleet: Fleet) -> None:
+        self._asns: dict[str, int] = {}
+        """AS number of each box that speaks EVPN."""
         for box in fleet.boxes:
             router = fleet.router_of(box)
             if router is not None and _FAMILY in router.spec.families and (asn := fleet.asn_of(router)):
-                asns[box] = asn
-        made = cls(asns)
+                self._asns[box] = asn
+        self._names = list(self._asns)
+        self._index = {box: i for i, box in enumerate(self._names)}
+        self._told = [_Told() for _ in self._names]
         for peer in fleet.peers.values():
-            ends = peer.spec.box_ends
-            if len(ends) != 2 or _FAMILY not in peer.spec.families or peer.spec.shutdown is not None:
+            if _FAMILY in peer.spec.families and peer.spec.shutdown is None and len(peer.spec.box_ends) == 2:
+                self._join(*peer.spec.box_ends)
+        of_asns: dict[int, list[str]] = {}
+        for box, asn in self._asns.items():
+            of_asns.setdefault(asn, []).append(box)
+        self._refusing = {asn: self.bits_of(boxes) for asn, boxes in of_asns.items() if len(boxes) > 1}
+        """By AS, its boxes, which refuse each other's routes over eBGP; one alone has none to refuse."""
+        self._through = self._bits(lambda t: (t.external | t.own_too | t.clients | t.others).bit_count() > 1)
+        """The boxes that have anybody to tell but the one who told them."""
+        self._passing = self._bits(lambda t: bool(t.external | t.own_too | t.clients))
+        """The boxes that tell anybody what they heard from no client by iBGP."""
+        self._reached: dict[int, dict[int, tuple[int, int]]] = {}
+
+    def _join(self, one: BoxEnd, other: BoxEnd) -> None:
+        for here, there in ((one, other), (other, one)):
+            if here.box not in self._asns or there.box not in self._asns:
+                return
+            told, bit = self._told[self._index[here.box]], 1 << self._index[there.box]
+            if self._asns[here.box] != self._asns[there.box]:
+                told.external |= bit
+                told.own_too |= bit if there.allow_as_in is not None else 0
                 continue
-            for here, there in (ends, reversed(ends)):
-                if here.box not in asns or there.box not in asns:
-                    continue
-                if asns[here.box] != asns[there.box]:
-                    made.external[here.box].append((there.box, there.allow_as_in is not None))
-                else:
-                    known = made.clients if here.route_reflector_client else made.others
-                    known[here.box].append(there.box)
-        return made
+            told.clients |= bit if here.route_reflector_client else 0
+            told.others |= 0 if here.route_reflector_client else bit
+            told.reflectors |= bit if there.route_reflector_client else 0
+
+    def _bits(self, which: Callable[[_Told], bool]) -> int:
+        return self.bits_of(name for name, told in zip(self._names, self._told, strict=True) if which(told))
+
+    def bits_of(self, boxes: Iterable[str]) -> int:
+        """These boxes, which speak EVPN, as bits."""
+        digits = bytearray(b"0" * (len(self._names) + 1))
+        for box in boxes:
+            digits[-1 - self._index[box]] = ord("1")
+        return int(digits, 2)
+
+    def names_of(self, bits: int, most: int = 1) -> list[str]:
+        """The first boxes of some."""
+        names: list[str] = []
+        while bits and len(names) < most:
+            names.append(self._names[_lowest(bits)])
+            bits &= bits - 1
+        return names
 
     def speaks(self, box: str) -> bool:
         """Whether a box speaks EVPN."""
-        return box in self.asns
+        return box in self._asns
 
-    def reached_from(self, origin: str) -> frozenset[str]:
+    def reached_from(self, origin: str) -> int:
         """The boxes to which the routes of a box come."""
-        if origin not in self._reached:
-            self._reached[origin] = frozenset(box for box, _ in self._told(origin))
-        return self._reached[origin]
+        asn = self._asns[origin]
+        refusing = self._refusing.get(asn, 0)
+        known = self._reached.setdefault(asn if refusing else 0, {})
+        start = self._index[origin]
+        if start not in known:
+            known[start] = self._spread(start, refusing, known)
+        return known[start][0] | known[start][1]
 
-    def _told(self, origin: str) -> set[tuple[str, bool]]:
-        """The boxes, and whether each may tell all its neighbours or only its clients and other ASes."""
-        told: set[tuple[str, bool]] = {(origin, True)}
-        waiting = [(origin, True)]
-        while waiting:
-            box, to_all = waiting.pop()
-            for heard in self._neighbors(box, origin, to_all=to_all):
-                # Who may tell all may tell its clients too.
-                if heard not in told and (heard[0], True) not in told:
-                    told.add(heard)
-                    waiting.append(heard)
-        return told
+    def _spread(self, start: int, refusing: int, known: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
+        """The boxes that may tell all their neighbours, and those that may tell clients and other ASes only.
 
-    def _neighbors(self, box: str, origin: str, *, to_all: bool) -> Iterator[tuple[str, bool]]:
-        """Whom a box tells, and whether they may tell all: not what a non-client told them by iBGP."""
-        for other, own_as_allowed in self.external.get(box, ()):
-            if self.asns[other] != self.asns[origin] or own_as_allowed:
-                yield other, True
-        for other in (*self.clients.get(box, ()), *(self.others.get(box, ()) if to_all else ())):
-            yield other, box in self.clients.get(other, ())
+        ``known`` has what was found from other boxes whose routes are refused by the same.
+        """
+        to_all, to_some = 1 << start, 0
+        todo_all, todo_some = to_all, 0
+        while todo := todo_all or todo_some:
+            box, told = _lowest(todo), self._told[_lowest(todo)]
+            if todo_all and box in known:
+                to_all, to_some = to_all | known[box][0], to_some | known[box][1]
+                todo_all &= ~known[box][0]
+                todo_some &= ~(known[box][0] | known[box][1])
+                continue
+            within = told.clients | (told.others if todo_all else 0)
+            heard_all = told.external & ~refusing | told.own_too | within & told.reflectors
+            new = heard_all & ~to_all
+            if todo_all:  # who has nobody else to tell need not be asked
+                todo_all = todo_all & (todo_all - 1) | new & self._through
+            else:
+                todo_all, todo_some = new, todo_some & (todo_some - 1)
+            to_all |= heard_all
+            todo_some |= within & ~(to_all | to_some) & self._passing
+            to_some |= within
+        return to_all, to_some
 
     def where_it_ends(self, origin: str) -> str:
         """How far the routes of a box come, in words."""
-        reached = sorted(self.reached_from(origin) - {origin})
+        reached = self.reached_from(origin) & ~(1 << self._index[origin])
         if not reached:
             return f"{origin} has no EVPN session that is up"
-        shown = ", ".join(reached[:3]) + f" and {len(reached) - 3} more" * (len(reached) > 3)
+        count = reached.bit_count()
+        shown = ", ".join(self.names_of(reached, 3)) + f" and {count - 3} more" * (count > 3)
         return f"they reach {shown}, and no reflector or other AS takes them further"
+
+
+def _lowest(bits: int) -> int:
+    return (bits & -bits).bit_length() - 1
 
 
 RULES: tuple[Rule, ...] = (EVPN_SPEAKER, EVPN_PATH)
