@@ -7,6 +7,7 @@ the password that its spec asks for, say, would be worse than none. What a plane
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from smartxd.spec.addresses import family_of
@@ -118,15 +119,12 @@ def _segment(fleet: Fleet, peer: Object[BGPPeerSpec], index: int) -> str | None:
 def _given(model: SpecModel, path: Path, above: Path = ()) -> Iterator[Path]:
     """Where a field below a model has something else than its default."""
     name = str(path[0])
-    fields = {field.alias or key: key for key, field in type(model).model_fields.items()}
-    if name not in fields:  # of another branch of a union
+    attribute, default = _field(type(model), name)
+    if not attribute:  # of another branch of a union
         return
-    value: Any = getattr(model, fields[name])
+    value: Any = getattr(model, attribute)
     here: Path = (*above, name)
     if len(path) == 1:
-        default = (
-            type(model).model_fields[fields[name]].get_default(call_default_factory=True, validated_data={})
-        )
         if value != default:
             yield here
     elif path[1] == "*":
@@ -134,6 +132,15 @@ def _given(model: SpecModel, path: Path, above: Path = ()) -> Iterator[Path]:
             yield from _given(item, path[2:], (*here, i))
     elif value is not None:
         yield from _given(value, path[1:], here)
+
+
+@cache
+def _field(model: type[SpecModel], name: str) -> tuple[str, object]:
+    """The attribute of a field and its default; an empty name where there is none."""
+    for attribute, field in model.model_fields.items():
+        if (field.alias or attribute) == name:
+            return attribute, field.get_default(call_default_factory=True, validated_data={})
+    return "", None
 
 
 RULES: tuple[Rule, ...] = (NOT_YET,)
