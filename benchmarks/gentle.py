@@ -1,4 +1,4 @@
-"""Specs changed as careful operators change them: renamed, relabelled, widened, multiplied; mostly still right."""
+"""Specs as careful operators change them: renamed, relabelled, widened, multiplied; mostly right."""
 
 from __future__ import annotations
 

@@ -137,7 +137,8 @@ def _by_address(link: Link) -> tuple[int, int]:
 
 def _diverted(fleet: Fleet, box: str, destination: Network, vteps: Sequence[Link]) -> Link | None:
     """The first VTEP of another box for which the route is taken: no connected subnet is more specific."""
-    own = [link.address.network for link in fleet.links_of(box) if link.segment == "underlay"]
+    underlay = fleet.boxes[box].spec.underlay
+    own = [given.network for given in (underlay.address, underlay.address6) if given is not None]
     kept = [subnet for subnet in own if subnet.prefixlen >= destination.prefixlen]
     version = int(destination.version)
     i = bisect_left(vteps, (version, int(destination[0])), key=_by_address)
