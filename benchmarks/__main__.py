@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import table
 from smartxd.errors import SmartxError
 
-NAMES = ("converge", "specs", "fuzz", "kernel")
+NAMES = ("converge", "specs", "hostile", "fuzz", "kernel")
 OUTPUT = Path("build/bench")
 
 

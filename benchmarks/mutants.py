@@ -11,9 +11,12 @@ from typing import Any
 
 import yaml
 
+from benchmarks import gentle
 from smartxd.source import folder
 
 ROOT = Path(__file__).parents[1]
+GENTLE = 0.2
+"""Of the mutants, those that are mostly right: what is derived of specs is exercised too."""
 ORIGINS = ("examples/*", "specs/reference", "tests/specs/right/*", "tests/specs/bad/*")
 
 STRANGE: tuple[Any, ...] = (
@@ -133,7 +136,10 @@ class Mutant:
 
 
 def repo(rng: random.Random) -> Mutant:
-    """One repo, or pieces of two, with changes in structure or text."""
+    """One repo changed gently; or one, or pieces of two, with changes in structure or text."""
+    if rng.random() < GENTLE:
+        kept, changed = gentle.repo(rng)
+        return Mutant({f"{i}.yaml": text.encode() for i, text in enumerate(kept)}, changed)
     texts = list(rng.choice(origins()))
     if rng.random() < 0.3:
         texts += rng.sample(rng.choice(origins()), 1)

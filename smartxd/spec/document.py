@@ -129,6 +129,9 @@ class _Refused(Exception):
         return Finding(location, "", "", self.message, self.rule.id)
 
 
+_PASSED_MAX = 3 * VALUES_MAX
+"""Events that are passed over behind what is refused; a value has three at most: key, beginning, end."""
+
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 """What the parser counts as the end of a line."""
 _TAG_DIRECTIVE = re.compile(r"(?:\A|[\n\r\x85\u2028\u2029])(?=%TAG)")
@@ -182,7 +185,7 @@ class _Reader:
         self.documents: list[Document] = []
         self.findings: list[Finding] = []
         self._file, self._text = file, text
-        self._next = _events(text)
+        self._next: Callable[[], Any] = CParser(text).get_event
         self._left = VALUES_MAX
         self._anchors: dict[str, _Anchored | None] = {}
         self._deepest = 0
@@ -190,17 +193,20 @@ class _Reader:
 
     def read(self) -> None:
         """Fill ``documents`` and ``findings``; no error of the input is raised."""
-        count = 0
+        count = passed = 0
         try:
             while not isinstance(event := self._next(), yaml.StreamEndEvent):
+                passed += 1
+                if passed > _PASSED_MAX:
+                    raise _beyond(event, 0)
                 if isinstance(event, yaml.DocumentStartEvent):
                     count += 1
                     if count > DOCUMENTS_MAX:
                         message = f"more than {DOCUMENTS_MAX} documents in one file; split it"
                         raise _Refused(message, UNREADABLE, event.start_mark)
                     self._document(Mark.of(event.start_mark))
-        except _Refused as err:
-            self.findings.append(err.finding(self._file))
+        except (_Refused, yaml.YAMLError) as err:
+            self.findings.append(_refused(err).finding(self._file))
 
     def _document(self, start: Mark) -> None:
         self._anchors, self._deepest, self._doubled = {}, 0, False
@@ -212,11 +218,12 @@ class _Reader:
             if data is not None and not isinstance(data, dict):
                 message = "a spec is a mapping with apiVersion, kind, metadata and spec"
                 raise _Refused(message, SYNTAX, root.start_mark)
-        except _Refused as err:
-            self._doubles(Places(self._text, start, err.mark.index))
-            if err.ends_file:
-                raise
-            self.findings.append(err.finding(self._file))
+        except (_Refused, yaml.YAMLError) as err:
+            refused = _refused(err)
+            self._doubles(Places(self._text, start, refused.mark.index))
+            if refused.ends_file:
+                raise refused from None
+            self.findings.append(refused.finding(self._file))
             return  # what is left of the document is passed over
         places = Places(self._text, start, end)
         self._doubles(places)
@@ -236,11 +243,11 @@ class _Reader:
         self._left -= 1
         if self._left < 0 or depth > DEPTH_MAX:
             raise _beyond(event, depth)
+        if event.anchor is None:
+            return self._plain(event, depth)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, depth)
-        if event.anchor is not None:
-            return self._anchored(event, depth)
-        return self._plain(event, depth)
+        return self._anchored(event, depth)
 
     def _plain(self, event: Any, depth: int) -> object:
         if isinstance(event, yaml.ScalarEvent):
@@ -301,19 +308,13 @@ class _Reader:
         return anchored.value
 
 
-def _events(text: str) -> Callable[[], Any]:
-    """The parser's next event, call by call; _Refused where the text is no YAML."""
-    get = CParser(text).get_event
-
-    def event() -> Any:
-        try:
-            return get()
-        except yaml.YAMLError as err:
-            mark = getattr(err, "problem_mark", None) or getattr(err, "context_mark", None)
-            problem = getattr(err, "problem", None) or getattr(err, "context", None) or err
-            raise _Refused(f"not YAML: {problem}", SYNTAX, mark, ends_file=True) from None
-
-    return event
+def _refused(err: _Refused | yaml.YAMLError) -> _Refused:
+    """What ends a document or file; an error of the parser's is that the text is no YAML."""
+    if isinstance(err, _Refused):
+        return err
+    mark = getattr(err, "problem_mark", None) or getattr(err, "context_mark", None)
+    problem = getattr(err, "problem", None) or getattr(err, "context", None) or err
+    return _Refused(f"not YAML: {problem}", SYNTAX, mark, ends_file=True)
 
 
 def _beyond(event: Any, depth: int) -> _Refused:

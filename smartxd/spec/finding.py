@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import difflib
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from dataclasses import field as attribute
 from enum import StrEnum
+
+HINTS_MAX = 100
+"""Hints of one kind: nobody reads as many, and each costs milliseconds."""
+NEAR_MAX = 25
+"""Known words on each side of a word, by their beginnings and by their ends, that are compared."""
 
 
 class Severity(StrEnum):
@@ -86,3 +92,29 @@ def did_you_mean(given: object, known: Iterable[str]) -> str:
     """The end of a message about a word that is not known: the one that was likely meant."""
     close = difflib.get_close_matches(shown(given), list(known), n=1) if isinstance(given, str) else []
     return f"; did you mean {close[0]}?" if close else ""
+
+
+class Hints:
+    """``did_you_mean`` for many words and a fixed set of known ones, which may be many too."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._known = sorted(set(known))
+        self._backwards = sorted(word[::-1] for word in self._known)
+        self._left = HINTS_MAX
+
+    def __call__(self, given: str) -> str:
+        """The end of a message; empty once HINTS_MAX are made."""
+        if self._left == 0:
+            return ""
+        self._left -= 1
+        if len(self._known) <= 2 * NEAR_MAX:
+            return did_you_mean(given, self._known)
+        # A slip leaves what is before it or what is behind it as it was.
+        behind = (word[::-1] for word in _near(given[::-1], self._backwards))
+        return did_you_mean(given, sorted({*_near(given, self._known), *behind}))
+
+
+def _near(word: str, words: list[str]) -> list[str]:
+    """The words that stand around a word in their order."""
+    at = bisect_left(words, word)
+    return words[max(0, at - NEAR_MAX) : at + NEAR_MAX]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import ip_interface
-from typing import Any
+from typing import Any, NamedTuple
 
 from smartxd.objects import ObjectRef
 from smartxd.spec.addresses import Address, Interface
@@ -60,12 +60,23 @@ class Link:
         return theirs.ip in mine.network and mine.ip in theirs.network
 
 
+class _Members(NamedTuple):
+    """The boxes that a selector chooses."""
+
+    names: tuple[str, ...]
+    """Sorted."""
+    found: frozenset[str]
+
+
 @dataclass(frozen=True)
 class Fleet:
     """Every object of a repo, by kind and name; each mapping in the order of names."""
 
     objects: Mapping[str, Mapping[str, Object[Any]]] = field(default_factory=dict)
-    _members: dict[ObjectRef, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
+    _chosen: dict[object, _Members] = field(default_factory=dict, compare=False, repr=False)
+    """By what the selector says: many objects of a fleet say the same."""
+    _members: dict[ObjectRef, _Members] = field(default_factory=dict, compare=False, repr=False)
+    _links_at: dict[str, dict[Address, Link]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, objects: Iterable[Object[SpecModel]]) -> Fleet:
@@ -149,10 +160,19 @@ class Fleet:
 
     def select(self, selector: BoxSelector) -> tuple[str, ...]:
         """Names of the boxes that a selector chooses, sorted; names that are no box are left out."""
-        if selector.names is not None:
-            return tuple(sorted(set(selector.names) & self.boxes.keys()))
-        carrying = [self._by_label.get(label, frozenset()) for label in (selector.match_labels or {}).items()]
-        return tuple(sorted(frozenset.intersection(*carrying))) if carrying else ()
+        return self._choose(selector).names
+
+    def _choose(self, selector: BoxSelector) -> _Members:
+        labels = (selector.match_labels or {}).items()
+        said: object = selector.names if selector.names is not None else frozenset(labels)
+        if said not in self._chosen:
+            if selector.names is not None:
+                found = frozenset(set(selector.names) & self.boxes.keys())
+            else:
+                carrying = sorted((self._by_label.get(label, frozenset()) for label in labels), key=len)
+                found = frozenset.intersection(*carrying) if carrying else frozenset()
+            self._chosen[said] = _Members(tuple(sorted(found)), found)
+        return self._chosen[said]
 
     @cached_property
     def _by_label(self) -> dict[tuple[str, str], frozenset[str]]:
@@ -164,8 +184,15 @@ class Fleet:
 
     def members(self, obj: Object[Any]) -> tuple[str, ...]:
         """Names of the boxes that a selecting object (``Selecting``) is for, sorted."""
+        return self._members_of(obj).names
+
+    def member_set(self, obj: Object[Any]) -> frozenset[str]:
+        """The same boxes, to be asked whether one is among them."""
+        return self._members_of(obj).found
+
+    def _members_of(self, obj: Object[Any]) -> _Members:
         if obj.ref not in self._members:
-            self._members[obj.ref] = self.select(obj.spec.boxes)
+            self._members[obj.ref] = self._choose(obj.spec.boxes)
         return self._members[obj.ref]
 
     def on(self, kind: str, box: str) -> tuple[Object[Any], ...]:
@@ -308,6 +335,12 @@ class Fleet:
             found.setdefault(link.by.ref, []).append(link)
         return {ref: tuple(links) for ref, links in found.items()}
 
+    def link_at(self, box: str, address: Address | None) -> Link | None:
+        """The link on which a box has an address, the first where several have it."""
+        if box not in self._links_at:
+            self._links_at[box] = {link.address.ip: link for link in reversed(self.links_of(box))}
+        return self._links_at[box].get(address) if address is not None else None
+
     @cached_property
     def overlays(self) -> Mapping[str, tuple[Link, ...]]:
         """The links of each segment that is an overlay or a switch."""
@@ -339,7 +372,7 @@ class Fleet:
                 for i, gateway in enumerate(tunnel.spec.gateway_addresses(name)):
                     yield Link(name, str(tunnel.ref), interface, gateway, tunnel, (*base, i))
         for obj in self.bridges.values():
-            members = set(self.members(obj))
+            members = self.member_set(obj)
             for name, addresses in obj.spec.addresses.items():
                 if name not in members:
                     continue

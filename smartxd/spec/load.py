@@ -8,7 +8,8 @@ from itertools import islice
 
 from smartxd.errors import SpecError
 from smartxd.objects import ObjectRef
-from smartxd.spec import envelope, rules
+from smartxd.spec import bounds, envelope, rules
+from smartxd.spec.bounds import DOCUMENTS_MAX, TOO_MUCH, VALUES_MAX
 from smartxd.spec.document import Content, Document, parse
 from smartxd.spec.envelope import Object
 from smartxd.spec.fields import SpecModel
@@ -24,12 +25,6 @@ SUFFIXES = (".yaml", ".yml")
 FILES_MAX = 10_000
 """Spec files of one repo."""
 
-DOCUMENTS_MAX = 50_000
-"""Documents of one repo."""
-
-VALUES_MAX = 2_000_000
-"""Values of one repo, aliases expanded."""
-
 FINDINGS_MAX = 500
 """Findings that are told: more are not read by anybody, and a hostile file could have 200 000."""
 
@@ -40,15 +35,6 @@ DECLARED_TWICE = Rule(
     "Which of the two a box should follow cannot be told. Rename or remove one.",
     fixed=True,
 )
-TOO_MUCH = Rule(
-    "SX011",
-    "too-much",
-    f"A repo has at most {DOCUMENTS_MAX} documents and {VALUES_MAX} values in them.",
-    "Every box reads the whole repo; the bound keeps a runaway generator, or somebody who means harm, from"
-    " taking a box's memory. What stands behind the bound is not read.",
-    fixed=True,
-)
-
 RULES: dict[str, Rule] = {
     rule.id: rule for rule in sorted((*rules.RULES, DECLARED_TWICE, TOO_MUCH), key=lambda r: r.id)
 }
@@ -98,12 +84,14 @@ def judge(files: Mapping[str, Content], ignore: Collection[str] = (), before: Fl
     findings = list(islice(reading.read(files), FINDINGS_MAX + 1))
     whole = not findings
     fleet = Fleet.of(reading.objects.values())
-    # The rules run to their end: what is cut before its severity is known may be the error behind many notes.
-    findings += rules.check(fleet, whole=whole)
+    findings += (beyond := list(bounds.exceeded(fleet)))
+    if not beyond:
+        # To their end: what is cut before its severity is known may be the error behind many notes.
+        findings += rules.check(fleet, whole=whole)
     if before is not None:
         findings += withdrawn(before, fleet, whole=whole)
     unasked = () if before is not None else (MANAGEMENT_WITHDRAWN.id,)
-    said = judged(findings, reading.objects, RULES, unasked if whole else RULES)
+    said = judged(findings, reading.objects, RULES, unasked if whole and not beyond else RULES)
     found = sorted((f for f in said if f.rule not in ignore), key=_weight)
     kept = sorted(found[:FINDINGS_MAX], key=_place)
     # What this release cannot do yet is left out of a box, and nothing else of it is missing.

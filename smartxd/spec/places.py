@@ -66,9 +66,9 @@ class Places:
         for step in path:
             inner = node.parts.get(step)
             if inner is None:
-                return node.place, False
+                return Place(node.line, node.column), False
             node = inner
-        return node.place, True
+        return Place(node.line, node.column), True
 
     def doubles(self) -> list[Double]:
         """The keys that stand twice, in their order."""
@@ -83,7 +83,8 @@ class Places:
 
 
 class _Node(NamedTuple):
-    place: Place
+    line: int
+    column: int
     parts: dict[str | int, _Node]
     """The values in it, by key or index; those of an alias are its anchor's."""
 
@@ -101,19 +102,20 @@ class _Reader:
         self.doubles: list[Double] = []
 
     def read(self) -> _Node:
-        root = _Node(Place(self._line + 1, 1), {})
+        root = _Node(self._line + 1, 1, {})
         # A document that was refused ends where it was: in the midst of something.
         with contextlib.suppress(yaml.YAMLError):
             while not isinstance(self._next(), yaml.DocumentStartEvent):
                 pass
             event = self._next()
-            root = _Node(self._place(event), root.parts)
+            root = self._node(event, root.parts)
             self._fill(root.parts, event)
         return root
 
-    def _place(self, event: yaml.Event) -> Place:
+    def _node(self, event: yaml.Event, parts: dict[str | int, _Node]) -> _Node:
+        """What stands where this event begins."""
         mark = event.start_mark
-        return Place(self._line + mark.line, mark.column + 1) if mark else Place(1, 1)
+        return _Node(self._line + mark.line, mark.column + 1, parts) if mark else _Node(1, 1, parts)
 
     def _parts(self, event: yaml.Event) -> dict[str | int, _Node]:
         """The values in the value that begins with this event."""
@@ -130,11 +132,11 @@ class _Reader:
             self._anchors[start.anchor] = parts
         if isinstance(start, yaml.SequenceStartEvent):
             while not isinstance(event := self._next(), yaml.SequenceEndEvent):
-                parts[len(parts)] = _Node(self._place(event), self._parts(event))
+                parts[len(parts)] = self._node(event, self._parts(event))
         elif isinstance(start, yaml.MappingStartEvent):
             while not isinstance(event := self._next(), yaml.MappingEndEvent):
-                key, place, value = event.value, self._place(event), self._next()
-                node = _Node(place, self._parts(value))
-                first = parts.setdefault(key, node)
+                node = self._node(event, self._parts(self._next()))
+                first = parts.setdefault(event.value, node)
                 if first is not node:
-                    self.doubles.append(Double(key, first.place, place))
+                    places = Place(first.line, first.column), Place(node.line, node.column)
+                    self.doubles.append(Double(event.value, *places))

@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import ip_network
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from smartxd.spec.addresses import Address, Network
+from smartxd.spec.addresses import Network
 from smartxd.spec.envelope import Object
 from smartxd.spec.fleet import Fleet
 from smartxd.spec.kinds.route import NextHop
 from smartxd.spec.places import Path
+from smartxd.spec.prefixes import Prefixes
 
 MAIN_TABLE = 254
-_V = TypeVar("_V")
-
-
-class Prefixes(Generic[_V]):
-    """Values by prefix; what holds an address is a look-up for each length, the longest first."""
-
-    def __init__(self) -> None:
-        self._values: dict[Network, _V] = {}
-        self._lengths: dict[int, set[int]] = {4: set(), 6: set()}
-
-    def add(self, prefix: Network, value: _V) -> None:
-        """Set the value of a prefix that has none."""
-        self._values.setdefault(prefix, value)
-        self._lengths[prefix.version].add(prefix.prefixlen)
-
-    def at(self, prefix: Network) -> _V | None:
-        """The value of a prefix itself."""
-        return self._values.get(prefix)
-
-    def holding(self, target: Network | Address) -> _V | None:
-        """The value of the longest prefix that holds the whole of another one, or an address."""
-        prefix = ip_network(target)
-        for length in sorted(self._lengths[prefix.version], reverse=True):
-            if length <= prefix.prefixlen:
-                value = self._values.get(prefix.supernet(new_prefix=length))
-                if value is not None:
-                    return value
-        return None
-
-    def __iter__(self) -> Iterator[_V]:
-        return iter(self._values.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,5 +50,5 @@ def ways(fleet: Fleet, box: str) -> Prefixes[Way]:
 def _leaves_by(links: Prefixes[Way], hop: NextHop) -> str:
     if hop.interface is not None or hop.address is None:
         return hop.interface or ""
-    way = links.holding(hop.address)
+    way = next(links.holding(hop.address), None)
     return next(iter(way.out)) if way is not None else ""

@@ -27,7 +27,7 @@ def test_mangled_specs_are_findings_or_a_fleet_that_every_box_can_be() -> None:
         assert [*misplaced(files, findings)] == [], number
         rules.update(finding.rule for finding in findings)
         valid += derived
-    assert valid > 0
+    assert valid > MUTANTS // 20  # and what is derived of specs is exercised
     assert len(rules) > 50  # what is thrown reaches the rules across objects, too
 
 

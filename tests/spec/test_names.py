@@ -8,7 +8,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartxd.spec.names import both_match
+from smartxd.spec.names import COMPILED_FROM, Names, both_match
 
 NAMES = ["".join(letters) for length in range(8) for letters in product("ab", repeat=length)]
 PATTERNS = st.text("ab*?", max_size=4)
@@ -35,3 +35,17 @@ def test_a_name_is_a_pattern_of_itself_alone(name: str) -> None:
 
 def test_the_hardest_patterns_are_decided_at_once() -> None:
     assert not both_match("*a*a*a*a*a*a*ab", "*b*b*b*b*b*b*ba")
+
+
+@given(st.lists(st.sampled_from(NAMES[1:]), max_size=2 * COMPILED_FROM, unique=True), PATTERNS)
+def test_of_few_and_of_many_names_those_are_found_that_a_pattern_matches(
+    names: list[str], pattern: str
+) -> None:
+    known = Names(names)
+    assert list(known.matching(pattern)) == [name for name in names if name in matches(pattern)]
+
+
+def test_of_many_names_those_are_found_that_a_pattern_matches() -> None:
+    known = Names(NAMES[1:])
+    for pattern in ("a*b", "*", "?", "a??b*", "*ab*ba*", "*a*b*a?", "ab", "ba*ab", "**a"):
+        assert list(known.matching(pattern)) == [name for name in NAMES[1:] if name in matches(pattern)]

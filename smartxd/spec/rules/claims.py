@@ -86,79 +86,102 @@ class Claim:
     path: Path
     what: str
     value: object
-    box: str = ""
-    """Where it is taken; empty for the whole fleet."""
+    boxes: frozenset[str] | None = None
+    """Where it is taken; None for the whole fleet."""
 
-    def finding(self, first: Claim) -> Finding:
-        """That another field has taken it before."""
-        where = f" on {self.box}" if self.box else ""
+    def same_as(self, other: Claim) -> bool:
+        """Whether one field says both."""
+        return (self.by.ref, self.path) == (other.by.ref, other.path)
+
+    def finding(self, first: Claim, box: str) -> Finding:
+        """That another field has taken it before; ``box`` is empty where it is taken in the whole fleet."""
+        where = f" on {box}" if box else ""
         at = first.by.at(*first.path)
         message = f"{self.what} {self.value}{where} is also that of {first.by.ref} ({at})"
         return self.by.finding(self.rule, self.path, message, other=at)
 
 
+@dataclass(slots=True)
+class _Holders:
+    """Who holds one thing. Most things have one claim, whose boxes need not be gone through."""
+
+    first: Claim
+    by_box: dict[str, Claim] | None = None
+
+    def meet(self, claim: Claim) -> tuple[Claim, str] | None:
+        """The holder before this claim and the box where they meet; the claim holds what is left."""
+        if self.first.boxes is None or claim.boxes is None:
+            return None if claim.same_as(self.first) else (self.first, min(claim.boxes or ("",)))
+        if self.by_box is None:
+            self.by_box = dict.fromkeys(self.first.boxes, self.first)
+        met: tuple[str, Claim] | None = None
+        for box in claim.boxes:
+            holder = self.by_box.setdefault(box, claim)
+            if holder is not claim and not claim.same_as(holder) and (met is None or box < met[0]):
+                met = (box, holder)
+        return (met[1], met[0]) if met is not None else None
+
+
 def nothing_is_claimed_twice(fleet: Fleet) -> Iterator[Finding]:
     """Each thing that can be had once only has one field that says so."""
-    taken: dict[tuple[str, str, object], Claim] = {}
+    taken: dict[tuple[str, object], _Holders] = {}
     said: set[tuple[int, Path, str, object]] = set()
     for claims in (_of_boxes, _of_tunnels, _of_hosts, _of_bridges, _of_routers, _of_peers, _of_routes):
         for claim in claims(fleet):
-            # What is taken in the whole fleet is taken on each box.
-            fleetwide = taken.get((claim.what, "", claim.value))
-            first = fleetwide or taken.setdefault((claim.what, claim.box, claim.value), claim)
-            key = (id(claim.by), claim.path, claim.what, claim.value)
-            if (first.by.ref, first.path) != (claim.by.ref, claim.path) and key not in said:
+            if (holders := taken.get((claim.what, claim.value))) is None:
+                taken[claim.what, claim.value] = _Holders(claim)
+                continue
+            met, key = holders.meet(claim), (id(claim.by), claim.path, claim.what, claim.value)
+            if met is not None and key not in said:
                 said.add(key)
-                yield claim.finding(first)
+                yield claim.finding(*met)
 
 
 def _of_boxes(fleet: Fleet) -> Iterator[Claim]:
     for name, box in fleet.boxes.items():
         for link in fleet.links_by(box):
             yield Claim(ADDRESS, box, link.path, "address", link.address.ip)
-        underlay, management = box.spec.underlay, box.spec.management
-        yield Claim(INTERFACE, box, ("underlay", "interface"), "interface", underlay.interface, name)
+        underlay, management, here = box.spec.underlay, box.spec.management, frozenset({name})
+        yield Claim(INTERFACE, box, ("underlay", "interface"), "interface", underlay.interface, here)
         for i, interface in enumerate(management.interfaces if management is not None else ()):
             if interface != underlay.interface:
-                yield Claim(INTERFACE, box, ("management", "interfaces", i), "interface", interface, name)
+                yield Claim(INTERFACE, box, ("management", "interfaces", i), "interface", interface, here)
 
 
 def _of_tunnels(fleet: Fleet) -> Iterator[Claim]:
     for tunnel in fleet.tunnels.values():
-        spec = tunnel.spec
+        spec, boxes = tunnel.spec, fleet.member_set(tunnel)
         # The name of a bridge that is not named comes from the VNI: so does its collision.
         path: Path = ("vni",) if spec.bridge is None else ("bridge",)
-        for box in fleet.members(tunnel):
-            yield Claim(VNI, tunnel, ("vni",), "VNI", spec.vni, box)
-            yield Claim(INTERFACE, tunnel, ("vni",), "interface", spec.link_name, box)
-            if spec.own_bridge is not None:
-                yield Claim(INTERFACE, tunnel, path, "interface", spec.own_bridge, box)
-        yield from _of_plug(fleet, tunnel)
+        yield Claim(VNI, tunnel, ("vni",), "VNI", spec.vni, boxes)
+        yield Claim(INTERFACE, tunnel, ("vni",), "interface", spec.link_name, boxes)
+        if spec.own_bridge is not None:
+            yield Claim(INTERFACE, tunnel, path, "interface", spec.own_bridge, boxes)
+        yield from _of_plug(fleet, tunnel, boxes)
         yield from _of_links(fleet, tunnel)
 
 
-def _of_plug(fleet: Fleet, tunnel: Object[Any]) -> Iterator[Claim]:
+def _of_plug(fleet: Fleet, tunnel: Object[Any], boxes: frozenset[str]) -> Iterator[Claim]:
     """What a tunnel takes of the Bridge that it plugs into."""
     bridge = fleet.bridges.get(tunnel.spec.bridge_ref or "")
     vlan = fleet.vlan_of(tunnel)
     if bridge is None:
         return
-    for box in fleet.members(tunnel):
-        if not bridge.spec.vlan_aware:
-            yield Claim(VLAN, tunnel, ("bridgeRef",), "plain switch", bridge.ref, box)
-        elif tunnel.spec.vlan is not None:
-            yield Claim(VLAN, tunnel, ("vlan",), f"VLAN of {bridge.ref}", vlan, box)
+    if not bridge.spec.vlan_aware:
+        yield Claim(VLAN, tunnel, ("bridgeRef",), "plain switch", bridge.ref, boxes)
+    elif tunnel.spec.vlan is not None:
+        yield Claim(VLAN, tunnel, ("vlan",), f"VLAN of {bridge.ref}", vlan, boxes)
     for link in fleet.links_by(tunnel):
         # A second tunnel in the VLAN has been told so.
         if link.interface != bridge.spec.interface and fleet.carrier(bridge, vlan, link.box) is tunnel:
-            yield Claim(INTERFACE, tunnel, ("vlan",), "interface", link.interface, link.box)
+            yield Claim(INTERFACE, tunnel, ("vlan",), "interface", link.interface, frozenset({link.box}))
 
 
 def _of_links(fleet: Fleet, obj: Object[Any]) -> Iterator[Claim]:
     """The addresses that a Tunnel or a Bridge gives boxes."""
     for link in fleet.links_by(obj):
         # Segments apart may use the same private subnet: on other boxes it is another address.
-        yield Claim(ADDRESS, obj, link.path, "address", link.address.ip, link.box)
+        yield Claim(ADDRESS, obj, link.path, "address", link.address.ip, frozenset({link.box}))
         yield Claim(ADDRESS, obj, link.path, f"address in {link.segment}", link.address.ip)
 
 
@@ -176,8 +199,8 @@ def _of_hosts(fleet: Fleet) -> Iterator[Claim]:
 
 def _of_bridges(fleet: Fleet) -> Iterator[Claim]:
     for bridge in fleet.bridges.values():
-        for box in fleet.members(bridge):
-            yield Claim(INTERFACE, bridge, ("interface",), "interface", bridge.spec.interface, box)
+        boxes = fleet.member_set(bridge)
+        yield Claim(INTERFACE, bridge, ("interface",), "interface", bridge.spec.interface, boxes)
         yield from _of_links(fleet, bridge)
 
 
@@ -196,17 +219,18 @@ def _of_peers(fleet: Fleet) -> Iterator[Claim]:
                 continue
             if here.interface is not None:
                 path: Path = ("between", i, "interface")
-                yield Claim(NEIGHBOR, peer, path, "unnumbered session over", here.interface, here.box)
+                yield Claim(
+                    NEIGHBOR, peer, path, "unnumbered session over", here.interface, frozenset({here.box})
+                )
             elif (address := fleet.address_of(there)) is not None:
-                yield Claim(NEIGHBOR, peer, ("between",), "neighbor", address, here.box)
+                yield Claim(NEIGHBOR, peer, ("between",), "neighbor", address, frozenset({here.box}))
 
 
 def _of_routes(fleet: Fleet) -> Iterator[Claim]:
     for route in fleet.routes.values():
         spec = route.spec
         what = f"route with metric {spec.metric} in table {spec.table} to"
-        for box in fleet.members(route):
-            yield Claim(ROUTE, route, ("destination",), what, spec.destination, box)
+        yield Claim(ROUTE, route, ("destination",), what, spec.destination, fleet.member_set(route))
 
 
 RULES: tuple[Rule, ...] = (ADDRESS, ROUTER_ID, VNI, INTERFACE, MAC, NEIGHBOR, VLAN, ROUTE)

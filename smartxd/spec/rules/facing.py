@@ -75,7 +75,9 @@ class _Owners:
     """Whose an address is; segments apart may use the same private subnet."""
 
     def __init__(self, fleet: Fleet) -> None:
-        links = [link for name in fleet.boxes for link in fleet.links_of(name)]
+        asked = {(a.version, int(a)) for peer in fleet.peers.values() if (a := _far(peer)) is not None}
+        every = (link for name in fleet.boxes for link in fleet.links_of(name)) if asked else ()
+        links = [k for k in every if (k.address.version, int(k.address)) in asked]
         self._anywhere = {link.address.ip: link for link in links}
         self._within = {(link.address.ip, link.segment): link for link in links}
 
@@ -84,6 +86,11 @@ class _Owners:
         if seen_from is not None and address in seen_from.address.network:
             return self._within.get((address, seen_from.segment))
         return self._anywhere.get(address)
+
+
+def _far(peer: Object[BGPPeerSpec]) -> Address | None:
+    """The address of the outside end of a session that has one."""
+    return next((end.address for end in peer.spec.between if isinstance(end, OutsideEnd)), None)
 
 
 def _asns_differ(fleet: Fleet, first: Object[BGPPeerSpec], second: Object[BGPPeerSpec]) -> Iterator[Finding]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 
+from smartxd.objects import ObjectRef
 from smartxd.spec.addresses import Network
 from smartxd.spec.finding import Finding, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
+from smartxd.spec.prefixes import Prefixes
 
 GATEWAY_SUBNET = Rule(
     "SX301",
@@ -92,18 +95,20 @@ def subnets_do_not_overlap(fleet: Fleet) -> Iterator[Finding]:
 def _overlaps(links: Sequence[Link]) -> Iterator[tuple[Link, Link]]:
     """Pairs of links of different segments whose subnets overlap, each the later one first found."""
     widest: Link | None = None
+    end = (0, 0)
     # What lies within a subnet comes next to it.
-    for link in sorted(links, key=lambda k: (k.address.version, k.address.network, k.by.ref)):
-        if widest is None or not _overlap(widest, link):
-            widest = link
+    for (version, first, _, _), link in sorted(((_order(k), k) for k in links), key=itemgetter(0)):
+        if widest is None or (version, first) > end:
+            widest, end = link, (version, int(link.address.network.broadcast_address))
         elif link.segment != widest.segment:
-            first, second = sorted((widest, link), key=lambda k: (k.by.ref.kind, k.by.ref.name))
-            yield first, second
+            earlier, later = sorted((widest, link), key=lambda k: k.by.ref)
+            yield earlier, later
 
 
-def _overlap(one: Link, other: Link) -> bool:
-    mine, theirs = one.address.network, other.address.network
-    return mine.version == theirs.version and mine.overlaps(theirs)
+def _order(link: Link) -> tuple[int, int, int, ObjectRef]:
+    # As numbers: networks compare ten times as slowly.
+    network = link.address.network
+    return int(network.version), int(network.network_address), network.prefixlen, link.by.ref
 
 
 def announced_segments_are_apart(fleet: Fleet) -> Iterator[Finding]:
@@ -135,16 +140,17 @@ def hosts_are_inside(fleet: Fleet) -> Iterator[Finding]:
     for tunnel in fleet.tunnels.values():
         if not tunnel.spec.hosts:
             continue
-        subnets: dict[Network, Link] = {}
-        for link in fleet.overlays.get(str(tunnel.ref), ()):
-            subnets.setdefault(link.address.network, link)
+        links = fleet.overlays.get(str(tunnel.ref), ())
+        first = {link.address.version: link for link in reversed(links)}
+        subnets = Prefixes((link.address.network, link) for link in links)
         for i, host in enumerate(tunnel.spec.hosts):
             for j, address in enumerate(host.addresses):
-                known = [subnet for subnet in subnets if subnet.version == address.version]
-                if known and not any(address in subnet for subnet in known):
-                    gateway = subnets[known[0]]
-                    at = gateway.by.at(*gateway.path)
-                    message = f"{address} is not in {known[0]}, the subnet of the gateways ({at})"
+                known = first.get(address.version)
+                if known is not None and not subnets.hold(address):
+                    at = known.by.at(*known.path)
+                    message = (
+                        f"{address} is not in {known.address.network}, the subnet of the gateways ({at})"
+                    )
                     yield tunnel.finding(HOST_OUTSIDE, ("hosts", i, "addresses", j), message, other=at)
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from smartxd.spec.addresses import Address, Network
 from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Location, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
 from smartxd.spec.kinds.box import BoxSpec
-from smartxd.spec.names import both_match
 from smartxd.spec.places import Path
-from smartxd.spec.ways import Prefixes, Way, ways
+from smartxd.spec.prefixes import Prefixes
+from smartxd.spec.rules.switches import matched
+from smartxd.spec.ways import Way, ways
 
 MANAGEMENT_TAKEN = Rule(
     "SX701",
@@ -60,55 +60,57 @@ MANAGEMENT_WITHDRAWN = Rule(
 
 def ports_leave_the_way_in(fleet: Fleet) -> Iterator[Finding]:
     """No pattern of a Port matches a management or underlay interface of one of its boxes."""
-    for port in fleet.ports.values():
-        for i, pattern in enumerate(port.spec.interfaces):
-            for rule, name, box, path in _ways_in(fleet, port):
-                if both_match(pattern, name):
-                    at = box.at(*path)
-                    what = "a management" if rule is MANAGEMENT_TAKEN else "the underlay"
-                    message = f"{pattern} matches {name}, {what} interface of {box.ref} ({at})"
-                    yield port.finding(rule, ("interfaces", i), message, other=at)
-                    break
+    for port, i, (name, rule, box, path) in matched(fleet, lambda box: _ways_in(fleet.boxes[box])):
+        at = box.at(*path)
+        what = "a management" if rule is MANAGEMENT_TAKEN else "the underlay"
+        message = f"{port.spec.interfaces[i]} matches {name}, {what} interface of {box.ref} ({at})"
+        yield port.finding(rule, ("interfaces", i), message, other=at)
 
 
-def _ways_in(fleet: Fleet, obj: Object[Any]) -> Iterator[tuple[Rule, str, Object[BoxSpec], Path]]:
-    for name in fleet.members(obj):
-        box = fleet.boxes[name]
-        management = box.spec.management
-        for i, interface in enumerate(management.interfaces if management is not None else ()):
-            yield MANAGEMENT_TAKEN, interface, box, ("management", "interfaces", i)
-        yield UNDERLAY_TAKEN, box.spec.underlay.interface, box, ("underlay", "interface")
+def _ways_in(box: Object[BoxSpec]) -> Iterator[tuple[str, Rule, Object[BoxSpec], Path]]:
+    management = box.spec.management
+    for i, interface in enumerate(management.interfaces if management is not None else ()):
+        yield interface, MANAGEMENT_TAKEN, box, ("management", "interfaces", i)
+    yield box.spec.underlay.interface, UNDERLAY_TAKEN, box, ("underlay", "interface")
 
 
 def nothing_diverts_management(fleet: Fleet) -> Iterator[Finding]:
     """No Route and no segment of a box has a network from which it is managed."""
+    said: set[tuple[int, Path]] = set()
     for name, box in fleet.boxes.items():
         management = box.spec.management
         if management is None or not management.networks:
             continue
         ways_of_box = ways(fleet, name)
+        segments = Prefixes((link.address.network, link) for link in fleet.links_of(name) if link.overlay)
         for i, network in enumerate(management.networks):
             at = box.at("management", "networks", i)
             where = f"{network}, from where {box.ref} is managed ({at})"
-            for link in fleet.links_of(name):
-                if link.overlay and _overlap(link.address.network, network):
-                    message = f"{link.address.network} overlaps {where}"
-                    yield link.by.finding(MANAGEMENT_DIVERTED, link.path, message, other=at)
-            for way in _lead_away(ways_of_box, box.spec, network):
-                message = f"{way.to} covers or is part of {where}"
-                yield way.by.finding(MANAGEMENT_DIVERTED, way.path, message, other=at)
+            found = [
+                *((k.by, k.path, f"{k.address.network} overlaps") for k in segments.overlapping(network)),
+                *(
+                    (w.by, w.path, f"{w.to} covers or is part of")
+                    for w in _lead_away(ways_of_box, box, network)
+                ),
+            ]
+            for by, path, what in found:
+                # An anycast gateway is on each box; it is said of the first.
+                if (id(by), path) not in said:
+                    said.add((id(by), path))
+                    yield by.finding(MANAGEMENT_DIVERTED, path, f"{what} {where}", other=at)
 
 
-def _lead_away(ways_of_box: Prefixes[Way], box: BoxSpec, network: Network) -> Iterator[Way]:
+def _lead_away(ways_of_box: Prefixes[Way], box: Object[BoxSpec], network: Network) -> Iterator[Way]:
     """The Routes that take packets for a management network off the management links."""
-    kept = frozenset(box.management.interfaces if box.management is not None else ())
-    for way in ways_of_box:
-        if way.by.ref.kind != "Route" or not _overlap(way.to, network) or (way.out and way.out <= kept):
+    spec = box.spec
+    kept = frozenset(spec.management.interfaces if spec.management is not None else ())
+    for way in ways_of_box.overlapping(network):
+        if way.by.ref.kind != "Route" or (way.out and way.out <= kept):
             continue
         # A wider one, as a default route, comes after the subnets of the management links and what the box
         # had before. Of those the specs know nothing, unless the underlay is the management link.
-        known = "" not in way.out and kept == {box.underlay.interface}
-        wide = ways_of_box.holding(network) is way and (not way.out or way.overlay or known)
+        known = "" not in way.out and kept == {spec.underlay.interface}
+        wide = next(ways_of_box.holding(network), None) is way and (not way.out or way.overlay or known)
         if way.to.prefixlen >= network.prefixlen or wide:
             yield way
 
@@ -145,7 +147,7 @@ class _VTEPs:
         i = bisect_left(self._order, _order(way.to.network_address))
         last = bisect_right(self._order, _order(way.to.broadcast_address))
         while i < last:
-            taken = ways_of_box.holding(self._links[i].address.ip) or way
+            taken = next(ways_of_box.holding(self._links[i].address.ip), way)
             if taken is not way:  # a narrower one takes all that it holds
                 i = bisect_right(self._order, _order(taken.to.broadcast_address))
             elif self._links[i].box == box:
@@ -157,10 +159,6 @@ class _VTEPs:
 
 def _order(address: Address) -> tuple[int, int]:
     return address.version, int(address)
-
-
-def _overlap(one: Network, other: Network) -> bool:
-    return one.version == other.version and one.overlaps(other)
 
 
 def withdrawn(before: Fleet, after: Fleet, *, whole: bool) -> Iterator[Finding]:

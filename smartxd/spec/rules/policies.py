@@ -119,19 +119,38 @@ def prefix_entries_are_reached(fleet: Fleet) -> Iterator[Finding]:
     """No entry of a prefix list is within an earlier one, by prefix and length."""
     for obj in fleet.prefix_lists.values():
         # By the length of their prefixes, as whole numbers: making a network for each look-up costs seconds.
-        earlier: dict[int, dict[int, list[tuple[int, int, int]]]] = {}
+        earlier: dict[int, dict[int, _Lengths]] = {}
         for i, entry in enumerate(obj.spec.entries):
             low, high = entry.lengths
             bits, own = int(entry.prefix.network_address), entry.prefix.prefixlen
             spare = entry.prefix.max_prefixlen
-            above = (known.get(bits >> (spare - n), ()) for n, known in earlier.items() if n <= own)
-            seen = (one for known in above for one in known)
-            found = next((k for first, last, k in seen if first <= low and high <= last), None)
+            above = (known.get(bits >> (spare - n)) for n, known in earlier.items() if n <= own)
+            seen = (lengths.within(low, high) for lengths in above if lengths is not None)
+            found = next((k for k in seen if k is not None), None)
             if found is not None:
                 yield _shadow(obj, i, found)
             else:
                 known = earlier.setdefault(own, {})
-                known.setdefault(bits >> (spare - own), []).append((low, high, i))
+                known.setdefault(bits >> (spare - own), _Lengths()).add(low, high, i)
+
+
+class _Lengths:
+    """The ranges of lengths that entries of one prefix take."""
+
+    def __init__(self) -> None:
+        self._most: dict[int, tuple[int, int]] = {}
+        """By the least length: how far ranges from there or from before reach, and the entry of it."""
+
+    def within(self, low: int, high: int) -> int | None:
+        """The entry that takes all lengths of a range."""
+        last, index = self._most.get(low, (-1, -1))
+        return index if high <= last else None
+
+    def add(self, low: int, high: int, index: int) -> None:
+        """Note that an entry takes these lengths."""
+        for length in range(low, high + 1):
+            if self._most.get(length, (-1, -1))[0] < high:
+                self._most[length] = (high, index)
 
 
 def other_entries_are_reached(fleet: Fleet) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smartxd.spec.envelope import Object
-from smartxd.spec.finding import Finding, Rule, Severity, did_you_mean
+from smartxd.spec.finding import Finding, Hints, Rule, Severity
 from smartxd.spec.fleet import Fleet
 from smartxd.spec.kinds.bgppeer import BoxEnd, Policy
 from smartxd.spec.places import Path
@@ -66,25 +66,32 @@ class _Reference:
 
 def boxes_exist(fleet: Fleet) -> Iterator[Finding]:
     """Each Box that is named is declared, and a selector chooses at least one."""
+    hints = Hints(fleet.boxes)
     for reference in _references(fleet):
         if reference.kind == "Box" and reference.name not in fleet.boxes:
-            message = f"no Box is named {reference.name}{did_you_mean(reference.name, fleet.boxes)}"
+            message = f"no Box is named {reference.name}{hints(reference.name)}"
             yield reference.by.finding(UNKNOWN_BOX, reference.path, message)
-    labels = sorted({f"{k}: {v}" for box in fleet.boxes.values() for k, v in box.metadata.labels.items()})
+    labels = {f"{k}: {v}" for box in fleet.boxes.values() for k, v in box.metadata.labels.items()}
+    hints = Hints(labels)
     for obj in _selecting(fleet):
         wanted = obj.spec.boxes.match_labels
         if wanted is not None and not fleet.members(obj):
-            near = [did_you_mean(f"{k}: {v}", labels) for k, v in wanted.items() if f"{k}: {v}" not in labels]
+            unknown = next((said for k, v in wanted.items() if (said := f"{k}: {v}") not in labels), None)
             message = f"no Box carries {'these labels' if len(wanted) > 1 else 'this label'}"
-            yield obj.finding(EMPTY_SELECTOR, ("boxes", "matchLabels"), message + next(iter(near), ""))
+            hint = hints(unknown) if unknown is not None else ""
+            yield obj.finding(EMPTY_SELECTOR, ("boxes", "matchLabels"), message + hint)
 
 
 def objects_exist(fleet: Fleet) -> Iterator[Finding]:
     """Each other object that is named is declared."""
+    hints: dict[str, Hints] = {}
     for reference in _references(fleet):
         known = fleet.objects.get(reference.kind, {})
         if reference.kind != "Box" and reference.name not in known:
-            message = f"no {reference.kind} is named {reference.name}{did_you_mean(reference.name, known)}"
+            if reference.kind not in hints:
+                hints[reference.kind] = Hints(known)
+            hint = hints[reference.kind](reference.name)
+            message = f"no {reference.kind} is named {reference.name}{hint}"
             yield reference.by.finding(UNKNOWN_OBJECT, reference.path, message)
 
 
@@ -105,7 +112,7 @@ def members_are_members(fleet: Fleet) -> Iterator[Finding]:
 
 def _strangers(fleet: Fleet, obj: Object[Any], named: Iterable[tuple[Path, str]]) -> Iterator[Finding]:
     """What an object says of a box that exists and is none of its own."""
-    members = set(fleet.members(obj))
+    members = fleet.member_set(obj)
     for path, name in named:
         if name in fleet.boxes and name not in members:
             yield obj.finding(
@@ -117,7 +124,7 @@ def _lacking(fleet: Fleet, obj: Object[Any], field: str, target: Object[Any] | N
     """What an object plugs into, where a box of its own does not have it."""
     if target is None:
         return
-    lacking = sorted(set(fleet.members(obj)) - set(fleet.members(target)))
+    lacking = sorted(fleet.member_set(obj) - fleet.member_set(target))
     if lacking:
         others = f" and {len(lacking) - 1} more" * (len(lacking) > 1)
         at = target.at("boxes")

@@ -7,6 +7,7 @@ the password that its spec asks for, say, would be worse than none. What a plane
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from smartxd.spec.addresses import family_of
@@ -106,22 +107,19 @@ def sessions_are_on_one_link(fleet: Fleet) -> Iterator[Finding]:
 def _segment(fleet: Fleet, peer: Object[BGPPeerSpec], index: int) -> str | None:
     end = peer.spec.between[index]
     address = fleet.address_of(end)
-    links = fleet.links_of(end.box) if isinstance(end, BoxEnd) else ()
-    return next((link.segment for link in links if link.address.ip == address), None)
+    link = fleet.link_at(end.box, address) if isinstance(end, BoxEnd) else None
+    return link.segment if link is not None else None
 
 
 def _given(model: SpecModel, path: Path, above: Path = ()) -> Iterator[Path]:
     """Where a field below a model has something else than its default."""
     name = str(path[0])
-    fields = {field.alias or key: key for key, field in type(model).model_fields.items()}
-    if name not in fields:  # of another branch of a union
+    attribute, default = _field(type(model), name)
+    if not attribute:  # of another branch of a union
         return
-    value: Any = getattr(model, fields[name])
+    value: Any = getattr(model, attribute)
     here: Path = (*above, name)
     if len(path) == 1:
-        default = (
-            type(model).model_fields[fields[name]].get_default(call_default_factory=True, validated_data={})
-        )
         if value != default:
             yield here
     elif path[1] == "*":
@@ -129,6 +127,15 @@ def _given(model: SpecModel, path: Path, above: Path = ()) -> Iterator[Path]:
             yield from _given(item, path[2:], (*here, i))
     elif value is not None:
         yield from _given(value, path[1:], here)
+
+
+@cache
+def _field(model: type[SpecModel], name: str) -> tuple[str, object]:
+    """The attribute of a field and its default; an empty name where there is none."""
+    for attribute, field in model.model_fields.items():
+        if (field.alias or attribute) == name:
+            return attribute, field.get_default(call_default_factory=True, validated_data={})
+    return "", None
 
 
 RULES: tuple[Rule, ...] = (NOT_YET,)

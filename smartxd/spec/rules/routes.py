@@ -11,7 +11,8 @@ from smartxd.spec.finding import Finding, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
 from smartxd.spec.kinds.route import NextHop, RouteSpec
 from smartxd.spec.places import Path
-from smartxd.spec.ways import MAIN_TABLE, Prefixes
+from smartxd.spec.prefixes import Prefixes
+from smartxd.spec.ways import MAIN_TABLE
 
 NEXT_HOP_SELF = Rule(
     "SX711",
@@ -106,7 +107,7 @@ def _wrong(links: _Links, hop: NextHop) -> tuple[Rule, str, Any] | None:
                 f"{hop.address} is not in {near[0].address.network}, which {hop.interface} of {{box}} is on"
             )
             return NEXT_HOP_OFF_LINK, f"{message} ({at})", at
-    elif links.subnets.holding(hop.address) is None:
+    elif not links.subnets.hold(hop.address):
         return (
             NEXT_HOP_UNKNOWN,
             f"{hop.address} is in no subnet that the specs give {{box}}; name its interface",

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_network
 
+from smartxd.objects import ObjectRef
 from smartxd.spec.addresses import Address, Network, family_of
 from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
 from smartxd.spec.kinds.bgppeer import BGPPeerSpec, BoxEnd, Policy
 from smartxd.spec.places import Path
+from smartxd.spec.prefixes import Prefixes
 
 ENDS = Rule(
     "SX411",
@@ -85,6 +86,10 @@ BOTH_CLIENTS = Rule(
 )
 
 
+SHOWN_MAX = 5
+"""Addresses of a box that a message names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """A session with what is known of its ends."""
@@ -103,33 +108,15 @@ class Session:
 
 def sessions_of(fleet: Fleet) -> Iterator[Session]:
     """Every session of a fleet, in the order of names."""
-    links: dict[tuple[str, Address | None], Link] = {}
-    for box in fleet.boxes:
-        for link in fleet.links_of(box):
-            links.setdefault((box, link.address.ip), link)
     for peer in fleet.peers.values():
         one, other = peer.spec.between
         here, there = fleet.address_of(one), fleet.address_of(other)
         yield Session(
             peer,
             (here, there),
-            (links.get((getattr(one, "box", ""), here)), links.get((getattr(other, "box", ""), there))),
+            (fleet.link_at(getattr(one, "box", ""), here), fleet.link_at(getattr(other, "box", ""), there)),
             (fleet.end_asn(one), fleet.end_asn(other)),
         )
-
-
-class _Prefixes:
-    """The prefixes that boxes know; whether one of them holds an address is a look-up for each length."""
-
-    def __init__(self, known: Iterable[tuple[str, Network]]) -> None:
-        self._known = set(known)
-        self._lengths: dict[tuple[str, int], set[int]] = {}
-        for box, prefix in self._known:
-            self._lengths.setdefault((box, prefix.version), set()).add(prefix.prefixlen)
-
-    def hold(self, box: str, address: Address) -> bool:
-        lengths = self._lengths.get((box, address.version), ())
-        return any((box, ip_network((address, n), strict=False)) in self._known for n in lengths)
 
 
 def sessions_have_two_ends(fleet: Fleet) -> Iterator[Finding]:
@@ -152,7 +139,9 @@ def addresses_are_of_their_boxes(fleet: Fleet) -> Iterator[Finding]:
             if not isinstance(end, BoxEnd) or end.box not in fleet.boxes or end.address is None:
                 continue
             if session.links[i] is None:
-                has = ", ".join(str(link) for link in fleet.links_of(end.box)) or "none"
+                links = fleet.links_of(end.box)
+                more = f" and {len(links) - SHOWN_MAX} more" * (len(links) > SHOWN_MAX)
+                has = ", ".join(map(str, links[:SHOWN_MAX])) + more or "none"
                 message = f"{end.address} is no address of Box/{end.box}; it has {has}"
                 yield peer.finding(ADDRESS, ("between", i, "address"), message)
         if one is not None and other is not None and one.version != other.version:
@@ -161,8 +150,7 @@ def addresses_are_of_their_boxes(fleet: Fleet) -> Iterator[Finding]:
 
 def external_ends_see_each_other(fleet: Fleet) -> Iterator[Finding]:
     """Between two ASes the ends are in one subnet, or hops apart."""
-    links = (link for box in fleet.boxes for link in fleet.links_of(box) if link.segment != "loopback")
-    near = _Prefixes((link.box, link.address.network) for link in links)
+    subnets: dict[str, Prefixes[Link]] = {}
     for session in sessions_of(fleet):
         peer, spec = session.peer, session.peer.spec
         if not session.external or spec.multihop is not None or spec.ttl_security is not None:
@@ -178,7 +166,10 @@ def external_ends_see_each_other(fleet: Fleet) -> Iterator[Finding]:
         outside = len(spec.box_ends) == 1
         if not outside or link is None or far is None or far.version != link.address.version:
             continue
-        if not near.hold(link.box, far):
+        if link.box not in subnets:
+            links = (k for k in fleet.links_of(link.box) if k.segment != "loopback")
+            subnets[link.box] = Prefixes((k.address.network, k) for k in links)
+        if not subnets[link.box].hold(far):
             message = f"{far} is in no subnet of Box/{link.box}; eBGP to it needs multihop"
             yield peer.finding(SUBNET, ("between",), message)
 
@@ -257,13 +248,15 @@ def loopbacks_are_reached(fleet: Fleet) -> Iterator[Finding]:
     """Something in the specs leads from each end of a session to the other's loopback."""
     sessions = list(sessions_of(fleet))
     told = _told(fleet, sessions)
-    routed = _Prefixes((box, r.spec.destination) for box in fleet.boxes for r in fleet.on("Route", box))
+    routed: dict[str, Prefixes[ObjectRef]] = {}
     for session in sessions:
         for i, link in enumerate(session.links):
             far = session.peer.spec.between[1 - i]
             if link is None or link.segment != "loopback" or not isinstance(far, BoxEnd):
                 continue
-            if link.address.network not in told and not routed.hold(far.box, link.address.ip):
+            if far.box not in routed:
+                routed[far.box] = Prefixes((r.spec.destination, r.ref) for r in fleet.on("Route", far.box))
+            if link.address.network not in told and not routed[far.box].hold(link.address.ip):
                 message = f"nothing in the specs leads from {far.box} to {link.address.ip}"
                 yield session.peer.finding(LOOPBACK_ROUTE, ("between", i), message)
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from itertools import combinations, pairwise
+from typing import Any, NamedTuple, TypeVar
 
+from smartxd.objects import ObjectRef
 from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Rule
 from smartxd.spec.fleet import Fleet
 from smartxd.spec.kinds.port import PortSpec
-from smartxd.spec.names import both_match
+from smartxd.spec.names import Names, both_match, is_pattern
 
 VLAN_UNAWARE = Rule(
     "SX331",
@@ -32,9 +31,10 @@ TRUNK_OVERLAP = Rule(
 PORT_TWICE = Rule(
     "SX333",
     "port-twice",
-    "No interface matches two Ports of a box.",
-    "An interface plugs into one switch. When one appears that two patterns match, which of the two gets"
-    " it would be chance. Make the patterns narrower, or tell them apart by `namespace`.",
+    "No interface matches two names or patterns of the Ports of a box.",
+    "An interface plugs into one switch. When one appears that two Ports match, which of the two gets"
+    " it would be chance. Make the patterns narrower, or tell them apart by `namespace`. Within one Port a"
+    " second pattern for the same names does nothing, and mostly it was to be another.",
 )
 PORT_TAKES_OWN = Rule(
     "SX334",
@@ -134,54 +134,94 @@ def trunks_name_a_vlan_once(fleet: Fleet) -> Iterator[Finding]:
 
 
 def ports_match_apart(fleet: Fleet) -> Iterator[Finding]:
-    """No name matches the patterns of two Ports of a box."""
-    said: set[tuple[int, int]] = set()
+    """No name matches the patterns of two Ports of a box, nor two patterns of one Port."""
+    said: set[tuple[ObjectRef, int]] = set()
+    judged: set[tuple[ObjectRef, ...]] = set()
     for box in fleet.boxes:
         ports: tuple[Object[PortSpec], ...] = fleet.on("Port", box)
-        for j, later in enumerate(ports):
-            for earlier in ports[:j]:
-                if (id(earlier), id(later)) not in said:
-                    said.add((id(earlier), id(later)))
-                    yield from _shared(earlier, later)
+        if (refs := tuple(port.ref for port in ports)) in judged:
+            continue
+        judged.add(refs)
+        given = [_Given(port, i, name) for port in ports for i, name in enumerate(port.spec.interfaces)]
+        for later, earlier in _meeting(given):
+            if (later.port.ref, later.at) not in said:
+                said.add((later.port.ref, later.at))
+                at = earlier.port.at("interfaces", earlier.at)
+                whose = f" of {earlier.port.ref}" if earlier.port is not later.port else ""
+                message = f"{later.name} and {earlier.name}{whose} ({at}) match the same names"
+                yield later.port.finding(PORT_TWICE, ("interfaces", later.at), message, other=at)
 
 
-def _shared(earlier: Object[PortSpec], later: Object[PortSpec]) -> Iterator[Finding]:
-    namespaces = {earlier.spec.namespace, later.spec.namespace}
-    if len(namespaces) == 2 and None not in namespaces:
-        return
-    for i, pattern in enumerate(later.spec.interfaces):
-        for k, other in enumerate(earlier.spec.interfaces):
-            if both_match(pattern, other):
-                at = earlier.at("interfaces", k)
-                message = f"{pattern} and {other} of {earlier.ref} ({at}) match the same names"
-                yield later.finding(PORT_TWICE, ("interfaces", i), message, other=at)
-                break
+class _Given(NamedTuple):
+    """A name or pattern, where a Port gives it."""
+
+    port: Object[PortSpec]
+    at: int
+    name: str
+
+    def meets(self, other: _Given) -> bool:
+        """Whether an interface may match both."""
+        namespaces = {self.port.spec.namespace, other.port.spec.namespace}
+        return (len(namespaces) == 1 or None in namespaces) and both_match(self.name, other.name)
+
+
+def _meeting(given: list[_Given]) -> Iterator[tuple[_Given, _Given]]:
+    """Pairs that a name matches, the later of the two first; of plain names each with the first like it."""
+    patterns = [one for one in given if is_pattern(one.name)]
+    yield from ((later, one) for later, one in combinations(reversed(patterns), 2) if later.meets(one))
+    plain: dict[str, dict[str | None, _Given]] = {}
+    for one in given:
+        if not is_pattern(one.name):
+            known, namespace = plain.setdefault(one.name, {}), one.port.spec.namespace
+            same = [known.get(namespace), known.get(None)] if namespace is not None else known.values()
+            yield from ((one, first) for first in same if first is not None)
+            known.setdefault(namespace, one)
+    names = Names(plain)
+    place = {(one.port.ref, one.at): n for n, one in enumerate(given)}
+    for pattern in patterns:
+        for one in (one for name in names.matching(pattern.name) for one in plain[name].values()):
+            if one.meets(pattern):
+                later_first = sorted((one, pattern), key=lambda k: place[k.port.ref, k.at], reverse=True)
+                yield later_first[0], later_first[1]
 
 
 def ports_leave_links_of_smartxd(fleet: Fleet) -> Iterator[Finding]:
     """No pattern of a Port matches an interface that smartxd makes on one of its boxes."""
-    names = {box: list(fleet.made_on(box)) for box in fleet.boxes}
-    for port in fleet.ports.values():
-        for i, pattern in enumerate(port.spec.interfaces):
-            taken = next(
-                ((n, box) for box in fleet.members(port) for n in _matching(names[box], pattern)), None
-            )
-            if taken is not None:
-                name, box = taken
-                owner = fleet.made_on(box)[name]
-                at = owner.at()
-                message = f"{pattern} matches {name} of {owner.ref} on {box} ({at})"
-                yield port.finding(PORT_TAKES_OWN, ("interfaces", i), message, other=at)
+    for port, i, (name, owner, box) in matched(fleet, lambda box: _made(fleet, box)):
+        at = owner.at()
+        message = f"{port.spec.interfaces[i]} matches {name} of {owner.ref} on {box} ({at})"
+        yield port.finding(PORT_TAKES_OWN, ("interfaces", i), message, other=at)
 
 
-def _matching(names: Sequence[str], pattern: str) -> Iterator[str]:
-    """The names, of sorted ones, that a pattern matches: they begin as it does."""
-    stem = re.split(r"[*?]", pattern, maxsplit=1)[0]
-    for i in range(bisect_left(names, stem), len(names)):
-        if not names[i].startswith(stem):
-            break
-        if both_match(pattern, names[i]):
-            yield names[i]
+def _made(fleet: Fleet, box: str) -> Iterator[tuple[str, Object[Any], str]]:
+    return ((name, owner, box) for name, owner in fleet.made_on(box).items())
+
+
+_Named = TypeVar("_Named", bound=tuple[Any, ...])
+
+
+def matched(
+    fleet: Fleet, of_box: Callable[[str], Iterable[_Named]]
+) -> Iterator[tuple[Object[PortSpec], int, _Named]]:
+    """Each name or pattern of a Port that matches an interface of a box, with the first that it matches.
+
+    ``of_box`` tells the interfaces of a box, each with its name first.
+    """
+    said: set[tuple[ObjectRef, int]] = set()
+    for box in fleet.boxes:
+        ports: tuple[Object[PortSpec], ...] = fleet.on("Port", box)
+        if not ports:
+            continue
+        by_name: dict[str, _Named] = {}
+        for one in of_box(box):
+            by_name.setdefault(one[0], one)
+        names = Names(by_name)
+        for port in ports:
+            for i, pattern in enumerate(port.spec.interfaces):
+                name = None if (port.ref, i) in said else next(names.matching(pattern), None)
+                if name is not None:
+                    said.add((port.ref, i))
+                    yield port, i, by_name[name]
 
 
 RULES: tuple[Rule, ...] = (

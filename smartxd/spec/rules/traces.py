@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any
 
 from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Rule, Severity
@@ -98,15 +99,15 @@ def _refusal(text: str) -> str:
 def points_are_on_the_boxes(fleet: Fleet) -> Iterator[Finding]:
     """A tunnel or session that is traced has a box of the policy."""
     for policy in fleet.policies.values():
-        boxes = set(fleet.members(policy))
+        boxes = fleet.member_set(policy)
         for i, point in enumerate(policy.spec.interfaces):
             tunnel = fleet.tunnels.get(point.tunnel or "")
-            if tunnel is not None and boxes and not boxes & set(fleet.members(tunnel)):
+            if tunnel is not None and boxes and boxes.isdisjoint(fleet.member_set(tunnel)):
                 at = tunnel.at("boxes")
                 message = f"no box of the policy is one of {tunnel.ref} ({at})"
                 yield policy.finding(NOWHERE, ("interfaces", i, "tunnel"), message, other=at)
             peer = fleet.peers.get(point.peer or "")
-            if peer is not None and boxes and not boxes & {end.box for end in peer.spec.box_ends}:
+            if peer is not None and boxes and boxes.isdisjoint(end.box for end in peer.spec.box_ends):
                 at = peer.at("between")
                 message = f"no box of the policy is an end of {peer.ref} ({at})"
                 yield policy.finding(NOWHERE, ("interfaces", i, "peer"), message, other=at)
@@ -117,12 +118,20 @@ _MADE = re.compile(r"(vx|br)[1-9][0-9]{0,7}")
 
 def names_of_smartxd_are_there(fleet: Fleet) -> Iterator[Finding]:
     """An interface that bears a name of smartxd's is made on one of the policy's boxes."""
-    made_anywhere = {name for box in fleet.boxes for name in fleet.made_on(box)}
+    makers: dict[str, list[Object[Any]]] = {}
+    for obj in (*fleet.tunnels.values(), *fleet.bridges.values()):
+        for made in fleet.made_by(obj) if fleet.members(obj) else ():
+            makers.setdefault(made, []).append(obj)
+    boxes = {
+        name: frozenset[str]().union(*map(fleet.member_set, objects)) for name, objects in makers.items()
+    }
     for policy in fleet.policies.values():
-        made = {name for box in fleet.members(policy) for name in fleet.made_on(box)}
+        members = fleet.member_set(policy)
         for i, point in enumerate(policy.spec.interfaces):
             name = point.name
-            if name is None or name in made or not (name in made_anywhere or _MADE.fullmatch(name)):
+            if name is None or not (name in boxes or _MADE.fullmatch(name)):
+                continue
+            if not members.isdisjoint(boxes.get(name, ())):
                 continue
             message = f"no tunnel or bridge of the policy's boxes makes {name}"
             yield policy.finding(NO_INTERFACE, ("interfaces", i, "name"), message)
@@ -167,7 +176,9 @@ def points_are_named_once(fleet: Fleet) -> Iterator[Finding]:
 def interfaces_are_bounded(fleet: Fleet) -> Iterator[Finding]:
     """What a policy is known to watch on a box is within the bound."""
     for policy in fleet.policies.values():
-        for box in fleet.members(policy):
+        # A tunnel is two interfaces: its link and the underlay's.
+        few = 2 * len(policy.spec.interfaces) <= INTERFACES_MAX
+        for box in () if few else fleet.members(policy):
             count = len(_watched(fleet, policy, box))
             if count > INTERFACES_MAX:
                 message = f"{count} interfaces on {box}; a policy watches at most {INTERFACES_MAX}"
@@ -181,7 +192,7 @@ def _watched(fleet: Fleet, policy: Object[TracePolicySpec], box: str) -> set[str
         tunnel = fleet.tunnels.get(point.tunnel or "")
         if point.name is not None:
             names.add(point.name)
-        elif tunnel is not None and box in fleet.members(tunnel):
+        elif tunnel is not None and box in fleet.member_set(tunnel):
             names |= {tunnel.spec.link_name, fleet.boxes[box].spec.underlay.interface}
     return names
 

@@ -99,7 +99,7 @@ def _bridges_fit(fleet: Fleet) -> Iterator[Finding]:
         bridge = fleet.bridges.get(tunnel.spec.bridge_ref or "")
         if bridge is None or not isinstance(bridge.spec.mtu, int):
             continue
-        shared = set(fleet.members(bridge)) & set(fleet.members(tunnel))
+        shared = fleet.member_set(bridge) & fleet.member_set(tunnel)
         rooms = [fleet.boxes[n].spec.underlay.mtu - tunnel.spec.overhead_bytes for n in sorted(shared)]
         room = tunnel.spec.mtu if isinstance(tunnel.spec.mtu, int) else min(rooms, default=None)
         if room is not None and bridge.spec.mtu > room:
