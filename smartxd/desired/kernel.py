@@ -72,7 +72,7 @@ def _forwarding(fleet: Fleet, box: str) -> Iterator[Forwarding]:
 
 
 def _router(fleet: Fleet, box: str, version: int) -> ObjectRef | None:
-    """What makes a box a router of a family: its BGPRouter, or the box itself with its gateways and Routes."""
+    """What makes a box a router of a family: its BGPRouter, or its own gateways and Routes."""
     if (speaker := fleet.router_of(box)) is not None:
         return speaker.ref
     has_gateways = any(link.overlay and link.address.version == version for link in fleet.links_of(box))
