@@ -12,7 +12,7 @@ from smartxd.planes.frr import diff as frr
 from smartxd.planes.kernel import assume as assume_kernel
 from smartxd.planes.kernel import diff as kernel
 from smartxd.planes.kernel.observed import KernelObserved, ObservedAddress, ObservedBridge, ObservedLink
-from smartxd.planes.kernel.state import KernelState, Vxlan
+from smartxd.planes.kernel.state import KernelState, PortRule, Vxlan
 from smartxd.planes.trace import assume as assume_trace
 from smartxd.planes.trace import diff as trace
 from smartxd.planes.trace.state import Interface
@@ -68,9 +68,9 @@ def underneath(boxes: Sequence[BoxSpec], states: Sequence[KernelState] = ()) -> 
 def _of_others(state: KernelState) -> Iterator[tuple[str, ObservedBridge | None]]:
     """The links that a state builds upon and does not make: external bridges, and where routes lead."""
     made = {link.name for link in state.links}
-    vteps = [link for link in state.links if isinstance(link, Vxlan)]
+    plugs: list[Vxlan | PortRule] = [link for link in state.links if isinstance(link, Vxlan)]
     vlans: dict[str, bool] = {}
-    for plugged in (*vteps, *state.ports):
+    for plugged in (*plugs, *state.ports):
         vlans[plugged.bridge] = vlans.get(plugged.bridge, False) or bool(plugged.settings.vlans)
     for name in sorted(vlans.keys() - made):
         yield name, ObservedBridge(vlan_aware=vlans[name])

@@ -27,6 +27,7 @@ PLAN_OF_GIST1 = """\
 + create  kernel  link vx100                         Tunnel/koren-l2    none
 + create  kernel  address 10.10.0.1/24 dev br-koren  Tunnel/koren-l2    none
 + create  kernel  address 10.255.0.1/32 dev lo       Box/gist1          none
++ create  kernel  ipv4 forwarding dev wan0           BGPRouter/gist1    none
 + create  frr     router bgp 65001                   BGPRouter/gist1    none
 + create  frr     network 10.255.0.1/32              BGPRouter/gist1    none
 + create  frr     neighbor 203.0.113.2               BGPPeer/koren-wan  none
@@ -87,16 +88,16 @@ def test_the_plan_is_every_action_in_the_order_of_applying(plan: Run) -> None:
     *body, empty, summary = out.splitlines()
     assert (code, err) == (0, "")
     assert "".join(f"{line}\n" for line in body if not line.startswith("      ")) == PLAN_OF_GIST1
-    counts = "8 to create, 0 to update, 0 to recreate, 0 to delete; disruption: none; 0 problems"
+    counts = "9 to create, 0 to update, 0 to recreate, 0 to delete; disruption: none; 0 problems"
     assert (empty, summary) == ("", f"gist1: {counts}")
-    assert body[4].startswith("      name=vx100 vni=100 group=239.1.1.100 local=203.0.113.1 ")
+    assert body[4].startswith("      name=vx100 vni=100 local=203.0.113.1 ")
 
 
 def test_the_plan_is_the_same_for_programs(plan: Run) -> None:
     code, out, _ = plan(EXAMPLE, "--box", "gist2", "-o", "json")
     found = PlanReport.model_validate_json(out)
     assert code == 0
-    assert (found.box, found.problems, len(found.actions)) == ("gist2", (), 8)
+    assert (found.box, found.problems, len(found.actions)) == ("gist2", (), 9)
     assert (found.basis, found.base, found.commit) == ("nothing", "", "")
     neighbor = next(a for a in json.loads(out)["actions"] if a["id"] == "neighbor 203.0.113.1")
     assert (neighbor["plane"], neighbor["verb"], neighbor["owner"]) == ("frr", "create", "BGPPeer/koren-wan")

@@ -177,6 +177,22 @@ def test_a_renamed_tunnel_takes_over_its_vni() -> None:
     assert steps(found) == ["delete link vx100", "create link vxnew"]
 
 
+def test_a_link_that_was_renamed_by_hand_is_named_and_neither_changed_nor_deleted() -> None:
+    renamed = seen(VXLAN, name="mine")
+    found = plan(STATE, observed(seen(BRIDGE), renamed, addresses=(MARKED_ADDRESS,)), ALL_OURS)
+    assert not found.actions
+    (problem,) = found.problems
+    assert (problem.reason, problem.permanent) == ("VNIInUse", True)
+    assert "in use by link mine: delete mine" in problem.message
+
+
+def test_an_underlay_that_was_renamed_leaves_the_tunnel_as_it_is_and_is_missed() -> None:
+    now = observed(seen(BRIDGE), seen(VXLAN, vxlan=replace(seen(VXLAN).vxlan, underlay="eth7")))
+    links = {name: link for name, link in now.links.items() if name != "wan"}
+    found = plan(KernelState((BRIDGE, VXLAN)), replace(now, links=links), owning(BRIDGE, VXLAN))
+    assert (steps(found), reasons(found)) == ([], ["MissingUnderlay"])
+
+
 def test_two_tunnels_exchange_their_vnis() -> None:
     a, b = VXLAN, replace(VXLAN, name="vx200", vni=200, owner=OTHER)
     now = observed(seen(BRIDGE), seen(a, vxlan=seen(b).vxlan), seen(b, vxlan=seen(a).vxlan))

@@ -231,3 +231,15 @@ def test_a_port_comes_back_into_a_bridge_that_is_made_anew() -> None:
     wrong = seen(replace(VXLAN, name="br100", vni=9, bridge=""))
     found = plan(KernelState((BRIDGE,), (RULE,)), observed(wrong, TAP), owning(BRIDGE))
     assert steps(found) == ["recreate link br100", "create port tap3 in br100"]
+
+
+def test_of_two_rules_it_is_always_the_same_that_has_a_link_and_is_heard_first() -> None:
+    rules = RULE, replace(RULE, owner=ObjectRef("Port", "web"), bridge="br200")
+    state, other = KernelState((BRIDGE,), rules), KernelState((BRIDGE,), rules[::-1])
+    now = observed(seen(BRIDGE), TAP)
+    found = plan(state, now, owning(BRIDGE))
+    assert steps(found) == ["create port tap3 in br100"]
+    assert plan(other, now, owning(BRIDGE)) == found
+    waiting = [plan(KernelState((), r), observed(TAP), Ownership()) for r in (rules, rules[::-1])]
+    assert reasons(waiting[0]) == ["MissingLink"] * 2
+    assert waiting[0] == waiting[1]

@@ -11,7 +11,7 @@ from smartxd.planes.kernel.diff.compare import IMMUTABLE, differences, disruptio
 from smartxd.planes.kernel.diff.scene import Scene, action, ip
 from smartxd.planes.kernel.diff.segments import refused, segment
 from smartxd.planes.kernel.observed import ObservedLink
-from smartxd.planes.kernel.state import Bridge, Link, PortSettings, Vlan, Vxlan
+from smartxd.planes.kernel.state import Bridge, Link, Vlan, Vxlan
 from smartxd.reconcile.plan import Action, Change, Disruption, Verb
 
 ADOPT = 'smartx.io/adopt: "true"'
@@ -26,9 +26,6 @@ class _Whose(Enum):
     FOREIGN = auto()
 
 
-_SETTLED: tuple[_Whose, tuple[Change, ...]] = _Whose.OURS, ()
-
-
 @dataclass
 class Links:
     """Plans the links, each after what it is on."""
@@ -36,6 +33,8 @@ class Links:
     scene: Scene
     _had: dict[str, tuple[_Whose, tuple[Change, ...]]] = field(default_factory=dict)
     """Of the links that are there but not as wanted by both keys: whose they are, and what differs."""
+    _settled: set[str] = field(default_factory=set)
+    """Names of the links that are there as wanted by both keys: most of them, most of the time."""
 
     def deletions(self) -> list[Action]:
         """Links that the inventory has, the specs no longer ask for, and the kernel still holds marked.
@@ -73,14 +72,12 @@ class Links:
             if self._available(bridge):
                 self._link(bridge)
         for vlan in (link for link in by_name if isinstance(link, Vlan)):
-            if self._available(vlan) and self._plugs_in(vlan):
+            if self._available(vlan) and self._placed(vlan):
                 self._link(vlan)
         self._vxlans([link for link in by_name if isinstance(link, Vxlan)])
 
     def _vxlans(self, wanted: list[Vxlan]) -> None:
-        possible = {
-            w.name: w for w in wanted if self._available(w) and self._carried(w) and self._plugs_in(w)
-        }
+        possible = {w.name: w for w in wanted if self._available(w) and self._carried(w) and self._placed(w)}
         taken = refused(self.scene, {name: w for name, w in possible.items() if self._seeks(w)})
         for name, holder in taken.items():
             want = possible.pop(name)
@@ -101,6 +98,7 @@ class Links:
         changes = differences(want, have, aware=self._aware(want))
         recorded = scene.recorded.get(want.id)
         if not changes and recorded == want.owner:
+            self._settled.add(want.name)
             return True
         whose = _whose(have, want.owner, recorded)
         if whose is _Whose.FOREIGN and not _unfit(want, changes) and want.owner in scene.desired.adopt:
@@ -132,15 +130,15 @@ class Links:
         text = f"{want.id}: a {kind} of that name {whose} and is left alone"
         self.scene.problem(want.owner, "ForeignObject", text, hint, permanent=True)
 
-    def _plugs_in(self, want: Vlan | Vxlan) -> bool:
-        settings = want.settings if isinstance(want, Vxlan) else PortSettings()
+    def _placed(self, want: Vlan | Vxlan) -> bool:
+        """Whether there is a bridge for it: to be a port of, or to be a VLAN of."""
         scene = self.scene
-        if isinstance(want, Vlan):  # on the bridge, not a port of it
+        if isinstance(want, Vxlan):
+            fit = scene.plugs_in(want.owner, want.id, want.bridge, want.settings)
+        else:
             fit = scene.there(want.bridge)
             if not fit:
                 scene.waits(want.owner, want.id, want.bridge)
-        else:
-            fit = scene.plugs_in(want.owner, want.id, want.bridge, settings)
         if not fit:
             scene.lost.add(want.name)
         return fit
@@ -157,10 +155,12 @@ class Links:
 
     def _seeks(self, want: Vxlan) -> bool:
         """Whether it is to be made or made anew, with a VNI that it must get."""
+        if want.name in self._settled:
+            return False
         have = self.scene.observed.links.get(want.name)
         if have is None or have.vxlan is None:
             return True
-        whose, _ = self._had.get(want.name, _SETTLED)
+        whose, _ = self._had[want.name]
         return whose is _Whose.OURS and segment(have.vxlan) != segment(want)
 
     def _warn(self, wanted: Iterable[Vxlan]) -> None:
@@ -178,13 +178,16 @@ class Links:
 
     def _link(self, want: Link) -> None:
         scene = self.scene
+        settled = want.name in self._settled
+        if settled and not scene.made and not scene.going:
+            return
         have = scene.observed.links.get(want.name)
         if have is None:
             self._make(action(Verb.CREATE, None, want))
             return
-        whose, changes = self._had.get(want.name, _SETTLED)
+        whose, changes = self._had.get(want.name, (_Whose.OURS, ()))
         falls, unplugged = scene.falls(have), bool(have.master) and not scene.master(have)
-        if want.name not in self._had and not falls and not unplugged:
+        if settled and not falls and not unplugged:
             return
         old = have.as_state(want.owner)
         if falls:

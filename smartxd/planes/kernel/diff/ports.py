@@ -22,9 +22,10 @@ class Ports:
     """The rule for each link that one speaks of."""
 
     def __post_init__(self) -> None:
-        rules = sorted(self.scene.desired.ports, key=repr)
-        matchers = [(rule, _matcher(rule.patterns)) for rule in rules]
-        for link in self.scene.observed.links.values() if rules else ():
+        # Of two rules for one link it is always the same that has it.
+        self._rules = sorted(self.scene.desired.ports, key=repr)
+        matchers = [(rule, _matcher(rule.patterns)) for rule in self._rules]
+        for link in self.scene.observed.links.values() if matchers else ():
             if not self._pluggable(link):
                 continue
             for rule, matches in matchers:
@@ -63,7 +64,7 @@ class Ports:
     def plan(self) -> None:
         """Plug in what rules name; the bridges have been planned before."""
         unfit = set()
-        for rule in dict.fromkeys(self.scene.desired.ports):
+        for rule in self._rules:
             what = f"ports {', '.join(rule.patterns)}"
             if not self.scene.plugs_in(rule.owner, what, rule.bridge, rule.settings):
                 unfit.add(rule)
