@@ -66,13 +66,13 @@ def _route(route: Object[RouteSpec]) -> Route:
 def _forwarding(fleet: Fleet, box: str) -> Iterator[Forwarding]:
     """A box routes what comes in by its underlay once BGP, or a Route beside a gateway, makes it a router."""
     underlay = fleet.boxes[box].spec.underlay
-    for address in (underlay.address, underlay.address6):
-        if address is not None and (owner := _router(fleet, box, address.version)) is not None:
+    for address in filter(None, (underlay.address, underlay.address6)):
+        if (owner := _router(fleet, box, address.version)) is not None:
             yield Forwarding(owner, underlay.interface, family_of(address))
 
 
 def _router(fleet: Fleet, box: str, version: int) -> ObjectRef | None:
-    """What makes a box a router of a family: its BGPRouter, or the box itself by gateways and Routes."""
+    """What makes a box a router of a family: its BGPRouter, or its own gateways and Routes."""
     if (speaker := fleet.router_of(box)) is not None:
         return speaker.ref
     has_gateways = any(link.overlay and link.address.version == version for link in fleet.links_of(box))

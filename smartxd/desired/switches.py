@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 
 from smartxd.desired.ports import vlan_ranges
 from smartxd.planes.kernel.state import Bridge, Host, Link, PortSettings, Station, Vlan, Vxlan
@@ -30,7 +31,7 @@ def _by_name(links: Iterable[Link]) -> list[Link]:
 class _Gateway:
     """What a box is on a link of a segment: a router of some families, which knows some hosts."""
 
-    mac: str = ""
+    mac: str
     ipv4: bool = False
     ipv6: bool = False
     hosts: frozenset[Host] = frozenset()
@@ -148,11 +149,10 @@ class _Site:
     def _gateway(self, link: str, tunnel: Object[TunnelSpec] | None) -> _Gateway:
         """What the box is on a link, which is part of the segment of ``tunnel`` if of any."""
         versions = self._versions.get(link, set())
-        if tunnel is None:
-            return _Gateway(ipv4=4 in versions, ipv6=6 in versions)
-        anycast, hosts = tunnel.spec.anycast_gateway, tunnel.spec.hosts
+        anycast = tunnel.spec.anycast_gateway if tunnel is not None else None
+        hosts = tunnel.spec.hosts if tunnel is not None else ()
         return _Gateway(
-            mac=anycast.mac if anycast is not None else "",
+            mac=anycast.mac if anycast is not None else _own_mac(self._box.ref.name, link),
             ipv4=4 in versions,
             ipv6=6 in versions,
             hosts=frozenset(Host(str(a), h.mac) for h in hosts for a in h.addresses if a.version in versions),
@@ -191,3 +191,13 @@ class _Site:
         if address is None:
             raise ValueError(f"{tunnel.ref}: not a checked fleet")
         return str(address.ip)
+
+
+def _own_mac(box: str, link: str) -> str:
+    """A MAC address that a link of a box keeps, whatever is plugged in or was said of it before.
+
+    Left to the kernel a bridge has the lowest of its ports', another one as they come and go, and that of an
+    anycast gateway which it once was.
+    """
+    # Locally administered, of one host (IEEE 802, section 8.2).
+    return ":".join(f"{byte:02x}" for byte in (0x02, *sha256(f"{box}/{link}".encode()).digest()[:5]))

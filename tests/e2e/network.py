@@ -41,13 +41,13 @@ for name in sorted(glob.glob("/proc/sys/net/ipv[46]/conf/*/*forwarding")):
 def network_of(site: Site, box: str, link: str = "") -> str:
     """Links, addresses, routes, neighbours, forwarding tables, VLANs and forwarding of a box; a line each.
 
-    With ``link`` only what ``ip`` says of it, less its state: a bridge with ports has a carrier.
+    With ``link`` only how that is set; its state and its offloads follow from its ports.
     """
     if link:
         (found,) = site.json(box, "ip", "-d", "-j", "link", "show", "dev", link)
-        for key in ("flags", "operstate"):
-            del found[key]
-        return json.dumps(_steady(found), indent=1, sort_keys=True)
+        kept = ("address", "mtu", "txqlen", "group", "ifalias", "inet6_addr_gen_mode", "linkinfo")
+        steady = _steady({key: found.get(key) for key in kept})
+        return json.dumps(steady, indent=1, sort_keys=True)
     lines = []
     for argv in _COMMANDS:
         entries = (json.dumps(_steady(e), sort_keys=True) for e in site.json(box, *argv) if _lasts(e))
