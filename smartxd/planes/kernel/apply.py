@@ -38,6 +38,7 @@ from smartxd.planes.kernel.sysctl import Setting, Sysctls
 from smartxd.reconcile.plan import Action, Plan, Problem, Result, Verb
 
 _HINTS = {
+    errno.EACCES: "the link has IPv6 switched off: `sysctl net.ipv6.conf` shows where",
     errno.EADDRINUSE: "another program holds the VXLAN's UDP port: `ss -lun` shows it",
     errno.EBUSY: "something else holds the object; it is tried again",
     errno.EEXIST: "something else has the name, the address, the VNI or the route; the next look says what",
@@ -95,7 +96,7 @@ class _Work:
         problems: dict[str, Problem] = {}
         for action in actions:
             outcome = outcomes.get(action.old.name)
-            if isinstance(outcome, PermissionError):
+            if _forbidden(outcome):
                 raise _not_permitted() from outcome
             if outcome is not None:
                 problems[action.id] = _problem(action, outcome)
@@ -217,7 +218,7 @@ class _Work:
                 failures[i] = missing
         outcomes = self._rtnl.batch([(r.type, r.flags, r.body) for _, r in flat])
         for (i, request), err in zip(flat, outcomes, strict=True):
-            if isinstance(err, PermissionError):
+            if _forbidden(err):
                 raise _not_permitted() from err
             if err is not None and err.errno not in request.fine:
                 failures.setdefault(i, err)
@@ -271,6 +272,11 @@ def _problem(action: Action, err: Exception) -> Problem:
         return Problem(action.owner, "ForeignObject", f"{text}: {hint}")
     reason = "NotSupported" if code == errno.EOPNOTSUPP else "KernelRefused"
     return Problem(action.owner, reason, f"{text}: {hint}")
+
+
+def _forbidden(err: Exception | None) -> bool:
+    """Whether the process may not do it; EACCES, also a PermissionError, is about one object."""
+    return isinstance(err, OSError) and err.errno == errno.EPERM
 
 
 def _not_permitted() -> PlaneError:
