@@ -68,6 +68,13 @@ class Namespace:
     def json(self, arguments: str) -> list[dict[str, Any]]:
         return json.loads(self.ip(f"-j -d {arguments}") or "[]")
 
+    def bridge(self, arguments: str) -> list[dict[str, Any]]:
+        return json.loads(self.run(f"bridge -j -d {arguments}").stdout or "[]")
+
+    def conf(self, family: str, link: str, name: str) -> int:
+        """A setting of a link, as /proc/sys shows it."""
+        return int(self.run(f"cat /proc/sys/net/{family}/conf/{link}/{name}").stdout)
+
     def link(self, name: str) -> dict[str, Any]:
         (link,) = self.json(f"link show dev {name}")
         return link

@@ -147,8 +147,10 @@ def update(index: int, old: Link, want: Link, fields: set[str], indices: Indices
         requests += _set_if(index, parts, up="up" in fields)
         if "vlans" in fields and isinstance(want, Bridge) and isinstance(old, Bridge):
             requests += vlans(index, old.vlans, want.vlans, itself=True)
-        if "hosts" in fields and not isinstance(old, Vxlan):
-            requests += hosts(index, old.hosts, want.hosts)
+        if fields & {"hosts", "mac"} and not isinstance(old, Vxlan):
+            # With its MAC a link loses its neighbour entries, the permanent ones too.
+            left = frozenset[Host]() if "mac" in fields else old.hosts
+            requests += hosts(index, left, want.hosts)
         return requests
     if "bridge" in fields:
         parts.append(attribute(_IFLA_MASTER, _u32(index_of(indices, want.bridge))))

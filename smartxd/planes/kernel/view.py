@@ -76,7 +76,7 @@ class View:
             self._changes.lost = True
 
     def doubt(self, links: Iterable[str]) -> None:
-        """Read addresses and hosts of links, by name, when next observed."""
+        """Read links, by name, with their addresses and hosts when next observed."""
         with self._lock:
             self._changes.doubted.update(links)
 
@@ -111,8 +111,8 @@ class View:
         if changes.lost:
             observe.take_all(self._rtnl, picture)
             return
-        self._read_links(changes.links)
         doubted = picture.indices_of(changes.doubted)
+        self._read_links(changes.links | doubted)
         changes.addresses |= doubted
         changes.hosts |= doubted
         self._read_table(changes.addresses, observe.addresses, picture.addresses)
