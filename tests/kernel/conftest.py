@@ -75,6 +75,11 @@ class Namespace:
         """A setting of a link, as /proc/sys shows it."""
         return int(self.run(f"cat /proc/sys/net/{family}/conf/{link}/{name}").stdout)
 
+    def set_conf(self, family: str, link: str, name: str, value: int) -> None:
+        knob = f"/proc/sys/net/{family}/conf/{link}/{name}"
+        argv = ["nsenter", f"--net={self.path}", "sh", "-c", f"echo {value} > {knob}"]
+        subprocess.run(argv, check=True, timeout=10, capture_output=True)
+
     def link(self, name: str) -> dict[str, Any]:
         (link,) = self.json(f"link show dev {name}")
         return link

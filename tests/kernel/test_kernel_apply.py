@@ -212,8 +212,7 @@ def test_what_is_no_longer_wanted_is_gone_and_the_box_is_as_before(made: Box) ->
 
 def test_forwarding_that_was_on_before_stays_on(made: Box) -> None:
     box = made.namespace
-    box.run("sh -c echo${IFS}1>/proc/sys/net/ipv4/conf/wan/forwarding")
-    assert box.conf("ipv4", "wan", "forwarding") == 1
+    box.set_conf("ipv4", "wan", "forwarding", 1)
     state = KernelState(forwarding=FORWARDING)
     assert made.settle(state) == ["create ipv6 forwarding dev wan"]
     made.settle(KernelState())
@@ -369,6 +368,14 @@ def test_what_evpn_made_is_not_touched(made: Box) -> None:
     made.settle(replace(STATE, links=tuple((links | {"vx2": grown, "vx4": evpn}).values())))
     assert entries(box, "vx2") == {(learned, "192.0.2.9"), (ZERO, "192.0.2.4")}
     assert entries(box, "vx4") == {(learned, "192.0.2.9"), (ZERO, "192.0.2.9")}
+
+
+def test_ipv6_that_is_switched_on_by_hand_on_a_vxlan_link_is_switched_off(made: Box) -> None:
+    made.settle(STATE)
+    made.namespace.set_conf("ipv6", "vx2", "disable_ipv6", 0)
+    made.plane.resync()  # The kernel tells of the link-local address that comes of it, a second later.
+    assert made.settle(STATE) == ["update link vx2"]
+    assert made.namespace.conf("ipv6", "vx2", "disable_ipv6") == 1
 
 
 def test_a_bridge_that_is_to_know_vlans_says_that_the_kernel_knows_none(made: Box) -> None:

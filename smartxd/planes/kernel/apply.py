@@ -240,7 +240,8 @@ def _settings(want: Link, fields: set[str] | None) -> list[Setting]:
     """The settings of a link: those of the named fields, or all that a new link lacks."""
     if isinstance(want, Vxlan):
         # A port needs no address, and link-local ones make bringing up many links quadratic.
-        return [Setting("ipv6", want.name, "disable_ipv6", 1)] if fields is None else []
+        needed = fields is None or "link_local" in fields
+        return [Setting("ipv6", want.name, "disable_ipv6", 1)] if needed else []
     found = [
         ("link_local", Setting("ipv6", want.name, "disable_ipv6", int(not want.link_local)), want.link_local),
         (
