@@ -39,6 +39,7 @@ from smartxd.reconcile.plan import Action, Plan, Problem, Result, Verb
 
 _HINTS = {
     errno.EACCES: "the link has IPv6 switched off: `sysctl net.ipv6.conf` shows where",
+    errno.EADDRNOTAVAIL: "no link can have a multicast address, or one of another family",
     errno.EADDRINUSE: "another program holds the VXLAN's UDP port: `ss -lun` shows it",
     errno.EBUSY: "something else holds the object; it is tried again",
     errno.EEXIST: "something else has the name, the address, the VNI or the route; the next look says what",
