@@ -41,13 +41,13 @@ class Namespace:
     def __init__(self) -> None:
         self.name = f"smxk-{uuid.uuid4().hex[:10]}"
         self.path = f"/run/netns/{self.name}"
-        subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=60)
 
     def delete(self) -> None:
-        subprocess.run(["ip", "netns", "del", self.name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "del", self.name], check=True, timeout=60)
 
     def run(
-        self, command: str, *, check: bool = True, timeout: float = 20
+        self, command: str, *, check: bool = True, timeout: float = 60
     ) -> subprocess.CompletedProcess[str]:
         argv = ["nsenter", f"--net={self.path}", *command.split()]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=False)
@@ -68,8 +68,25 @@ class Namespace:
     def json(self, arguments: str) -> list[dict[str, Any]]:
         return json.loads(self.ip(f"-j -d {arguments}") or "[]")
 
+    def bridge(self, arguments: str) -> list[dict[str, Any]]:
+        done = self.run(f"bridge -j -d {arguments}", check=False)
+        if "Operation not supported" in done.stderr:  # A kernel without VLAN filtering has no VLANs to show.
+            return []
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout or "[]")
+
+    def conf(self, family: str, link: str, name: str) -> int:
+        """A setting of a link, as /proc/sys shows it."""
+        return int(self.run(f"cat /proc/sys/net/{family}/conf/{link}/{name}").stdout)
+
+    def set_conf(self, family: str, link: str, name: str, value: int) -> None:
+        knob = f"/proc/sys/net/{family}/conf/{link}/{name}"
+        argv = ["nsenter", f"--net={self.path}", "sh", "-c", f"echo {value} > {knob}"]
+        subprocess.run(argv, check=True, timeout=10, capture_output=True)
+
     def link(self, name: str) -> dict[str, Any]:
-        (link,) = self.json(f"link show dev {name}")
+        """Less what changes by itself."""
+        (link,) = _steady(self.json(f"link show dev {name}"))
         return link
 
     def snapshot(self) -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ class Crowded(Rtnl):
         super().__init__()
         self._box = box
 
-    def batch(self, changes: Sequence[tuple[int, bytes]]) -> list[OSError | None]:
+    def batch(self, changes: Sequence[tuple[int, int, bytes]]) -> list[OSError | None]:
         done = super().batch(changes)
         if len(changes) > 1:
             group = next(link.group for link in observe_links(self).values() if link.group)
@@ -104,7 +104,7 @@ def test_a_group_with_a_stranger_in_it_is_not_removed(rtnl: Rtnl, box: Namespace
 class Killed(Rtnl):
     """Dies when the group is to be removed."""
 
-    def batch(self, changes: Sequence[tuple[int, bytes]]) -> list[OSError | None]:
+    def batch(self, changes: Sequence[tuple[int, int, bytes]]) -> list[OSError | None]:
         if changes[0][0] == RTM_DELLINK:
             raise KeyboardInterrupt
         return super().batch(changes)

@@ -38,6 +38,8 @@ from smartxd.planes.kernel.sysctl import Setting, Sysctls
 from smartxd.reconcile.plan import Action, Plan, Problem, Result, Verb
 
 _HINTS = {
+    errno.EACCES: "the link has IPv6 switched off: `sysctl net.ipv6.conf` shows where",
+    errno.EADDRNOTAVAIL: "no link can have a multicast address, or one of another family",
     errno.EADDRINUSE: "another program holds the VXLAN's UDP port: `ss -lun` shows it",
     errno.EBUSY: "something else holds the object; it is tried again",
     errno.EEXIST: "something else has the name, the address, the VNI or the route; the next look says what",
@@ -45,6 +47,9 @@ _HINTS = {
     errno.ENETUNREACH: "the next hop is in no subnet of the box, or its link is down; it is tried again",
     errno.ENODEV: "a link has vanished in the meantime; it is tried again",
     errno.EOPNOTSUPP: "the kernel lacks the feature: `modprobe vxlan`, `modprobe bridge`, `modprobe 8021q`",
+    errno.EHOSTUNREACH: "the next hop is in no subnet of the box, or its link is down; it is tried again",
+    errno.ELOOP: "the link is, or is on, a bridge itself: correct the pattern of the port",
+    errno.EROFS: "/proc/sys/net must be writable: see ReadWritePaths of the unit",
     errno.ENOBUFS: "for a multicast group: raise net.ipv4.igmp_max_memberships",
 }
 _LEAVING = frozenset({Verb.DELETE, Verb.RECREATE})
@@ -95,7 +100,7 @@ class _Work:
         problems: dict[str, Problem] = {}
         for action in actions:
             outcome = outcomes.get(action.old.name)
-            if isinstance(outcome, PermissionError):
+            if _forbidden(outcome):
                 raise _not_permitted() from outcome
             if outcome is not None:
                 problems[action.id] = _problem(action, outcome)
@@ -217,7 +222,7 @@ class _Work:
                 failures[i] = missing
         outcomes = self._rtnl.batch([(r.type, r.flags, r.body) for _, r in flat])
         for (i, request), err in zip(flat, outcomes, strict=True):
-            if isinstance(err, PermissionError):
+            if _forbidden(err):
                 raise _not_permitted() from err
             if err is not None and err.errno not in request.fine:
                 failures.setdefault(i, err)
@@ -239,7 +244,8 @@ def _settings(want: Link, fields: set[str] | None) -> list[Setting]:
     """The settings of a link: those of the named fields, or all that a new link lacks."""
     if isinstance(want, Vxlan):
         # A port needs no address, and link-local ones make bringing up many links quadratic.
-        return [Setting("ipv6", want.name, "disable_ipv6", 1)] if fields is None else []
+        needed = fields is None or "link_local" in fields
+        return [Setting("ipv6", want.name, "disable_ipv6", 1)] if needed else []
     found = [
         ("link_local", Setting("ipv6", want.name, "disable_ipv6", int(not want.link_local)), want.link_local),
         (
@@ -271,6 +277,11 @@ def _problem(action: Action, err: Exception) -> Problem:
         return Problem(action.owner, "ForeignObject", f"{text}: {hint}")
     reason = "NotSupported" if code == errno.EOPNOTSUPP else "KernelRefused"
     return Problem(action.owner, reason, f"{text}: {hint}")
+
+
+def _forbidden(err: Exception | None) -> bool:
+    """Whether the process may not do it; EACCES, also a PermissionError, is about one object."""
+    return isinstance(err, OSError) and err.errno == errno.EPERM
 
 
 def _not_permitted() -> PlaneError:

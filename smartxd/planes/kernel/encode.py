@@ -121,18 +121,25 @@ def marking(index: int, owner: ObjectRef) -> Request:
 def finish(index: int, mac: str, want: Link, indices: Indices) -> list[Request]:
     """Brings a link that was just made, with some MAC, and marked into shape; a bridge before its ports."""
     if not isinstance(want, Vxlan):
-        # A bridge keeps an MTU, and a MAC, that is set after its creation when ports come and go. Otherwise
-        # it takes the lowest of theirs, and each time its hosts lose their gateway and it its neighbours.
-        pinned = attribute(_IFLA_ADDRESS, _mac(want.mac or mac))
-        done = [_set(index, pinned + keep_secondaries() + _mtu(want), up=True)]
+        done = [_set(index, _pinned(want, mac), up=True)]
         if isinstance(want, Bridge):
             done += vlans(index, (), want.vlans, itself=True)
         return [*done, *hosts(index, frozenset(), want.hosts)]
+    # When a VXLAN link is made the kernel lowers an MTU that the underlay cannot carry; now it refuses it.
     return [
-        _set(index, attribute(_IFLA_MASTER, _u32(index_of(indices, want.bridge))), up=True),
+        _set(index, _mtu(want) + attribute(_IFLA_MASTER, _u32(index_of(indices, want.bridge))), up=True),
         *port(index, PortSettings(), want.settings),
         *forwarding_entries(index, None, want),
     ]
+
+
+def _pinned(want: Bridge | Vlan, mac: str) -> bytes:
+    """What makes it stay as it is when ports come and go.
+
+    A bridge keeps an MTU, and a MAC, that is set after its creation. Otherwise it takes the lowest of its
+    ports', and each time its hosts lose their gateway and it its neighbours.
+    """
+    return attribute(_IFLA_ADDRESS, _mac(want.mac or mac)) + keep_secondaries() + _mtu(want)
 
 
 def update(index: int, old: Link, want: Link, fields: set[str], indices: Indices) -> list[Request]:
@@ -140,15 +147,19 @@ def update(index: int, old: Link, want: Link, fields: set[str], indices: Indices
     parts = [_mtu(want)] if "mtu" in fields else []
     requests: list[Request] = []
     if not isinstance(want, Vxlan):
-        if "mac" in fields:
-            parts.append(attribute(_IFLA_ADDRESS, _mac(want.mac)))
+        readdressed = bool(fields & {"mac", "up"})
+        if readdressed and not isinstance(old, Vxlan):
+            # One that is down may never have been brought into shape.
+            parts = [_pinned(want, old.mac)]
         if isinstance(want, Bridge) and (data := _bridge(want, fields)):
             parts.append(_info("bridge", *data))
         requests += _set_if(index, parts, up="up" in fields)
         if "vlans" in fields and isinstance(want, Bridge) and isinstance(old, Bridge):
             requests += vlans(index, old.vlans, want.vlans, itself=True)
-        if "hosts" in fields and not isinstance(old, Vxlan):
-            requests += hosts(index, old.hosts, want.hosts)
+        if (readdressed or "hosts" in fields) and not isinstance(old, Vxlan):
+            # With its MAC a link loses its neighbour entries, the permanent ones too.
+            left = frozenset[Host]() if readdressed else old.hosts
+            requests += hosts(index, left, want.hosts)
         return requests
     if "bridge" in fields:
         parts.append(attribute(_IFLA_MASTER, _u32(index_of(indices, want.bridge))))

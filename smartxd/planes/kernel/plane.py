@@ -10,14 +10,14 @@ from smartxd.planes.kernel.diff import plan
 from smartxd.planes.kernel.observe import observe_fdb
 from smartxd.planes.kernel.observed import KernelObserved
 from smartxd.planes.kernel.rtnl import Rtnl
-from smartxd.planes.kernel.state import PLANE, Address, Bridge, KernelState, Vlan
+from smartxd.planes.kernel.state import PLANE, Address, KernelState, Link
 from smartxd.planes.kernel.sysctl import Sysctls
 from smartxd.planes.kernel.view import View
 from smartxd.reconcile.plan import Ownership, Plan, Result
 from smartxd.report import BridgeReport, TunnelReport
 
-_WITH_ADDRESSES = (Address, Bridge, Vlan)
-"""Of whose addresses and hosts the kernel does not tell everything, or not at once."""
+_HALF_TOLD = (Address, *Link.__args__)
+"""What the kernel does not tell everything of, or not at once."""
 
 
 class KernelPlane:
@@ -48,7 +48,7 @@ class KernelPlane:
     def apply(self, plan: Plan, observed: KernelObserved) -> Iterator[Result]:
         """Do the steps; PlaneError ``NotPermitted`` when this process may not."""
         made = [action.new for action in plan.actions]
-        links = {o.link if isinstance(o, Address) else o.name for o in made if isinstance(o, _WITH_ADDRESSES)}
+        links = {o.link if isinstance(o, Address) else o.name for o in made if isinstance(o, _HALF_TOLD)}
         try:
             yield from apply(self._rtnl, self._sysctls, plan, observed)
         finally:

@@ -75,11 +75,21 @@ def _remove_group(rtnl: Rtnl, links: Sequence[ObservedLink]) -> None:
     have to know its number, which is chosen by chance for this one removal.
     """
     now = {link.index: link for link in observe_links(rtnl).values()}
-    ours = {link.index for link in links if link.index in now and _same(link, now[link.index])}
+    ours = {link.index: link for link in links if link.index in now and _same(link, now[link.index])}
     used = {link.group for link in now.values()}
     group = next(g for g in iter(lambda: random.choice(_GROUPS), None) if g not in used)
-    attribute = _GROUP.pack(_GROUP.size, _IFLA_GROUP, group)
-    rtnl.batch([(RTM_NEWLINK, CHANGE, _IFINFOMSG.pack(index) + attribute) for index in sorted(ours)])
-    gathered = {link.index for link in observe_links(rtnl).values() if link.group == group}
-    if gathered and gathered <= ours:
-        rtnl.batch([(RTM_DELLINK, CHANGE, _IFINFOMSG.pack(0) + attribute)])
+    rtnl.batch([_into_group(index, group) for index in sorted(ours)])
+    gathered = [link for link in observe_links(rtnl).values() if link.group == group]
+    others = [link for link in gathered if link.index not in ours or not _same(ours[link.index], link)]
+    if others:
+        rtnl.batch([_into_group(link.index, ours[link.index].group) for link in others if link.index in ours])
+    elif gathered:
+        rtnl.batch([(RTM_DELLINK, CHANGE, _IFINFOMSG.pack(0) + _group(group))])
+
+
+def _into_group(index: int, group: int) -> tuple[int, int, bytes]:
+    return RTM_NEWLINK, CHANGE, _IFINFOMSG.pack(index) + _group(group)
+
+
+def _group(group: int) -> bytes:
+    return _GROUP.pack(_GROUP.size, _IFLA_GROUP, group)

@@ -76,7 +76,7 @@ class View:
             self._changes.lost = True
 
     def doubt(self, links: Iterable[str]) -> None:
-        """Read addresses and hosts of links, by name, when next observed."""
+        """Read links, by name, with their addresses and hosts when next observed."""
         with self._lock:
             self._changes.doubted.update(links)
 
@@ -88,21 +88,21 @@ class View:
     def observed(self) -> KernelObserved:
         """What there is; the same object as long as that is the same. PlaneError when it cannot be had."""
         with self._lock:
-            self._multicast.drain(self._changes)
             changes = self._changes
-            changes.links.update(self._picture.down)
-            if changes:
-                # Should reading fail, everything is read the next time.
-                self._changes = Changes(lost=True)
-                try:
+            try:
+                self._multicast.drain(changes)
+                changes.links.update(self._picture.down)
+                if changes:
+                    # Should reading fail, everything is read the next time.
+                    self._changes = Changes(lost=True)
                     self._read(changes)
-                except OSError as err:
-                    raise PlaneError(
-                        "KernelRefused",
-                        f"the kernel does not say what there is: {err.strerror or err}",
-                        "it is tried again; `dmesg` may say why",
-                    ) from err
-                self._changes = Changes()
+                    self._changes = Changes()
+            except OSError as err:
+                raise PlaneError(
+                    "KernelRefused",
+                    f"the kernel does not say what there is: {err.strerror or err}",
+                    "it is tried again; `dmesg` may say why",
+                ) from err
             self._picture.namespaces(self._namespaces.named(self._picture.nsids))
             return self._picture.observed()
 
@@ -111,8 +111,8 @@ class View:
         if changes.lost:
             observe.take_all(self._rtnl, picture)
             return
-        self._read_links(changes.links)
         doubted = picture.indices_of(changes.doubted)
+        self._read_links(changes.links | doubted)
         changes.addresses |= doubted
         changes.hosts |= doubted
         self._read_table(changes.addresses, observe.addresses, picture.addresses)
