@@ -255,12 +255,7 @@ def test_at_the_end_nothing_is_left_and_all_is_as_it_was(base: KernelObserved, s
     converge(model, KernelState(), model, ())
     assert model.owned() == frozenset()
     was = {n: replace(li, master="", port=None) if n in moved else li for n, li in base.links.items()}
-<<<<<<< HEAD
     assert model.observed.links == was
-=======
-    is_ = dict(model.observed.links)
-    assert is_ == was
->>>>>>> w-ktests
     assert model.observed.addresses == base.addresses
     assert model.observed.routes == base.routes
 
