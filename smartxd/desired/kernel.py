@@ -66,8 +66,8 @@ def _route(route: Object[RouteSpec]) -> Route:
 def _forwarding(fleet: Fleet, box: str) -> Iterator[Forwarding]:
     """A box routes what comes in by its underlay once BGP, or a Route beside a gateway, makes it a router."""
     underlay = fleet.boxes[box].spec.underlay
-    for address in filter(None, (underlay.address, underlay.address6)):
-        if (owner := _router(fleet, box, address.version)) is not None:
+    for address in (underlay.address, underlay.address6):
+        if address is not None and (owner := _router(fleet, box, address.version)) is not None:
             yield Forwarding(owner, underlay.interface, family_of(address))
 
 

@@ -416,8 +416,8 @@ def test_a_port_without_a_spec_is_let_go_and_stays_what_it_was(site: Campus) -> 
 
 def test_an_external_bridge_is_left_as_it_is(site: Campus) -> None:
     made = (
-        "link add br-theirs address 02:00:00:00:77:01 mtu 1500 type bridge ageing_time 12300 priority 4096",
-        "link set br-theirs mtu 1500 up",
+        "link add br-theirs address 02:00:00:00:77:01 type bridge ageing_time 12300 priority 4096",
+        "link set br-theirs mtu 1400 up",
     )
     lab = site.lab
     for box in BOXES:
