@@ -230,7 +230,7 @@ def settled(site: Campus, box: str) -> str:
         time.sleep(2)  # longer than the search for duplicates takes, whose begin nothing tells of
         return before if network_of(site, box) == before and "tentative" not in before else ""
 
-    found: str = site.wait("a box that is at rest", unchanged)
+    found: str = site.wait("a box that is at rest", unchanged, 90)
     return found
 
 
