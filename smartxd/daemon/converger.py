@@ -255,7 +255,7 @@ class Converger:
         driver: Any = getattr(self, plane)
         state: State = getattr(desired, plane)
         owned = any(o.plane == plane for o in self.store.owned())
-        return bool(state.objects() or owned or driver.has_leftovers())
+        return bool(state != type(state)() or owned or driver.has_leftovers())
 
     def _everywhere(self, problem: Problem, state: State) -> tuple[Problem, ...]:
         """A whole plane's problem, said of every owner that it should hold something for."""

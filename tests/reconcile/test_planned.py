@@ -24,7 +24,6 @@ def test_what_is_nested_in_a_new_object_is_said_field_by_field_in_words() -> Non
         "settings.vlans": (None, ["10 pvid untagged", "20-29"]),
         "settings.isolated": (None, True),
         "settings.learning": (None, True),
-        "settings.neighbor_suppression": (None, False),
     }
 
 

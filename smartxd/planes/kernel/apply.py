@@ -15,7 +15,7 @@ from functools import partial
 from itertools import groupby
 
 from smartxd.errors import PlaneError
-from smartxd.planes.kernel import encode
+from smartxd.planes.kernel import encode, sysctl
 from smartxd.planes.kernel.decode.links import basics
 from smartxd.planes.kernel.encode import Request
 from smartxd.planes.kernel.observed import KernelObserved
@@ -120,7 +120,7 @@ class _Work:
             err = self._born(wanted[i], payload, refused.get(i))
             if err is not None:
                 failures[i] = err
-        failures |= self._set({i: _settings(w, None) for i, w in wanted.items() if i not in failures})
+        failures |= self._set({i: sysctl.settings(w) for i, w in wanted.items() if i not in failures})
         return failures | self._send(
             {i: partial(self._shape, w) for i, w in wanted.items() if i not in failures}
         )
@@ -204,10 +204,9 @@ class _Work:
         outcomes = self._sysctls.write([setting for _, setting in flat])
         failures: Failures = {}
         for (i, setting), err in zip(flat, outcomes, strict=True):
-            # A kernel without IPv6 has none to switch off.
-            needless = setting.name == "disable_ipv6" and isinstance(err, FileNotFoundError)
-            gone = not setting.value and isinstance(err, FileNotFoundError)
-            if err is not None and not needless and not gone:
+            # Not every kernel has all of them, or IPv6; of a link that is gone nothing is to be undone.
+            needless = isinstance(err, FileNotFoundError) and (setting.optional or not setting.value)
+            if err is not None and not needless:
                 failures.setdefault(i, err)
         return failures
 
@@ -234,33 +233,10 @@ def _settings_of(action: Action) -> list[Setting]:
     old, new = action.old, action.new
     if isinstance(new or old, Forwarding):
         one: Forwarding = new or old
-        return [Setting(one.family, one.link, "forwarding", int(new is not None))]
+        return sysctl.forwarding(one.family, one.link, new is not None)
     if action.verb is not Verb.UPDATE or not isinstance(new, Link):
         return []
-    return _settings(new, {c.field for c in action.changes})
-
-
-def _settings(want: Link, fields: set[str] | None) -> list[Setting]:
-    """The settings of a link: those of the named fields, or all that a new link lacks."""
-    if isinstance(want, Vxlan):
-        # A port needs no address, and link-local ones make bringing up many links quadratic.
-        needed = fields is None or "link_local" in fields
-        return [Setting("ipv6", want.name, "disable_ipv6", 1)] if needed else []
-    found = [
-        ("link_local", Setting("ipv6", want.name, "disable_ipv6", int(not want.link_local)), want.link_local),
-        (
-            "forwarding4",
-            Setting("ipv4", want.name, "forwarding", int(want.forwarding4)),
-            not want.forwarding4,
-        ),
-        (
-            "forwarding6",
-            Setting("ipv6", want.name, "forwarding", int(want.forwarding6)),
-            not want.forwarding6,
-        ),
-    ]
-    # A new link has IPv6; what it forwards is as the box's defaults say, which smartxd does not rely on.
-    return [s for field, s, _ in found if fields is None or field in fields]
+    return sysctl.settings(new, {c.field for c in action.changes})
 
 
 def _problem(action: Action, err: Exception) -> Problem:

@@ -63,6 +63,7 @@ _BRIDGE_FLAGS, _BRIDGE_VLAN_INFO = 0, 2
 _FLAGS_MASTER, _FLAGS_SELF = 1, 2
 _VLAN_PVID, _VLAN_UNTAGGED, _VLAN_RANGE_BEGIN, _VLAN_RANGE_END = 2, 4, 8, 16
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_PROTO = 1, 2, 11
+_IFA_F_NODAD = 0x02
 _NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_PROTOCOL = 1, 2, 5, 12
 _NTF_SELF, _NTF_MASTER = 2, 4
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 9, 15
@@ -424,7 +425,9 @@ def _ndmsg(family: int, index: int, state: int, flags: int) -> bytes:
 
 def _ifaddrmsg(index: int, address: Address) -> bytes:
     interface = ip_interface(address.address)
-    head = struct.pack("=BBBBI", _family(interface.version), interface.network.prefixlen, 0, 0, index)
+    # No duplicate address detection: the rules of specs look for duplicates, and an anycast gateway is one.
+    flags = _IFA_F_NODAD if interface.version == 6 else 0
+    head = struct.pack("=BBBBI", _family(interface.version), interface.network.prefixlen, flags, 0, index)
     packed = interface.ip.packed
     return head + attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
 

@@ -47,7 +47,7 @@ _IFADDRMSG = struct.Struct("=B3xI")
 _NDMSG = struct.Struct("=B3xi")
 _VLANMSG = struct.Struct("=4xI")
 _NETCONF_IFINDEX = struct.Struct("=4xHHi")
-_NETCONFA_IFINDEX = 1
+_NETCONFA_IFINDEX, _ALL_LINKS = 1, -1
 
 
 @dataclass(slots=True)
@@ -94,8 +94,10 @@ class Changes:
             self.routes = True
         elif type_ == RTM_NEWNETCONF:
             _, attribute, index = _NETCONF_IFINDEX.unpack_from(head, _HEADER.size)
-            if attribute == _NETCONFA_IFINDEX and index > 0:  # Less is "all" and "default".
+            if attribute == _NETCONFA_IFINDEX and index > 0:
                 self.links.add(index)
+            elif index == _ALL_LINKS:
+                self.lost = True
 
     def _link(self, type_: int, family: int, _: int, index: int, flags: int) -> None:
         self.links.add(index)

@@ -7,6 +7,7 @@ import os
 import re
 import struct
 from functools import cache
+from pathlib import Path
 from socket import AF_INET, AF_INET6, AF_UNSPEC
 
 from smartxd.planes.kernel.decode import addresses as address_messages
@@ -18,6 +19,7 @@ from smartxd.planes.kernel.rtnl import (
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_GETNEIGH,
+    RTM_GETNETCONF,
     RTM_GETROUTE,
     RTM_GETVLAN,
     Rtnl,
@@ -28,6 +30,7 @@ AF_BRIDGE = neighbors.AF_BRIDGE
 _IFLA_IFNAME, _IFLA_EXT_MASK = 3, 29
 _RTEXT_FILTER_SKIP_STATS = 8
 _NDA_IFINDEX = 8
+_NETCONFA_IFINDEX = 1
 _IFA_PROTO_SINCE = (5, 18)
 
 # Statistics are most of a link's message, and nothing here reads them.
@@ -39,9 +42,17 @@ _NO_VLANS = frozenset({errno.ENODEV, errno.EINVAL, errno.EOPNOTSUPP})
 
 def observe(rtnl: Rtnl) -> KernelObserved:
     """All of the socket's network namespace, read at once."""
-    picture = Picture(marks_addresses=keeps_address_protocol(os.uname().release))
+    picture = new_picture()
     take_all(rtnl, picture)
     return picture.observed()
+
+
+def new_picture() -> Picture:
+    """An empty one, that knows what the kernel can."""
+    return Picture(
+        marks_addresses=keeps_address_protocol(os.uname().release),
+        forces_forwarding=Path("/proc/sys/net/ipv6/conf/all/force_forwarding").exists(),
+    )
 
 
 def take_all(rtnl: Rtnl, picture: Picture) -> None:
@@ -52,6 +63,16 @@ def take_all(rtnl: Rtnl, picture: Picture) -> None:
     picture.fdb(remote_entries(rtnl))
     picture.hosts(hosts(rtnl))
     picture.routes(raw_routes(rtnl))
+    picture.all_forwarding6(all_forwarding6(rtnl))
+
+
+def all_forwarding6(rtnl: Rtnl) -> bool:
+    """Whether IPv6 is routed on all links."""
+    body = struct.pack("=B3xHHi", AF_INET6, 8, _NETCONFA_IFINDEX, -1)
+    try:
+        return link_messages.forwards(rtnl.get(RTM_GETNETCONF, body))
+    except OSError:  # a kernel without IPv6
+        return False
 
 
 # Of one link where there is an index, of all where it is 0.

@@ -22,7 +22,8 @@ _T = TypeVar("_T")
 class Picture:
     """Tables in, KernelObserved out. A table is of the links ``of``, or of all of them."""
 
-    def __init__(self, *, marks_addresses: bool = True) -> None:
+    def __init__(self, *, marks_addresses: bool = True, forces_forwarding: bool = True) -> None:
+        self._forces_forwarding = forces_forwarding
         self._messages: dict[int, bytes] = {}
         self._addresses: dict[int, tuple[tuple[str, int], ...]] = {}
         self._routes: tuple[bytes, ...] = ()
@@ -100,6 +101,13 @@ class Picture:
         self._moved |= other
         self._rerouted = True
         return self._peers(born) if of is not None else set()
+
+    def all_forwarding6(self, on: bool) -> None:
+        """Whether IPv6 is routed on all links."""
+        self._touched |= self._decoded.keys() if on != self._around.all_forwarding6 else set()
+        self._around.all_forwarding6 = on
+        if self._observed.routes_ipv6 != (routes := on or self._forces_forwarding):
+            self._observed = replace(self._observed, routes_ipv6=routes)
 
     def addresses(
         self, found: Mapping[int, tuple[tuple[str, int], ...]], of: Iterable[int] | None = None

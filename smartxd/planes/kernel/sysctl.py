@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
+
+from smartxd.planes.kernel.state import Link, Vxlan
 
 _ROOT = "/proc/sys/net"
 _HERE = "/proc/thread-self/ns/net"
@@ -24,6 +26,38 @@ class Setting(NamedTuple):
     link: str
     name: str
     value: int
+
+    @property
+    def optional(self) -> bool:
+        """Whether a kernel without it is as if it were set."""
+        return self.name in {"disable_ipv6", "accept_dad", "force_forwarding"}
+
+
+def settings(want: Link, fields: Collection[str] | None = None) -> list[Setting]:
+    """Those of the named fields of a link, or all of a link that is new."""
+    name = want.name
+    if isinstance(want, Vxlan):
+        # A port needs no address, and link-local ones make bringing up many links quadratic.
+        needed = fields is None or "link_local" in fields
+        return [Setting("ipv6", name, "disable_ipv6", 1)] if needed else []
+    found: list[Setting] = []
+    if fields is None or "link_local" in fields:
+        found.append(Setting("ipv6", name, "disable_ipv6", int(not want.link_local)))
+        if want.link_local:
+            # An anycast gateway has its addresses, the link-local one too, on each box of the segment.
+            found.append(Setting("ipv6", name, "accept_dad", 0))
+    # What a new link forwards is as the box's defaults say, on which smartxd does not rely.
+    if fields is None or "forwarding4" in fields:
+        found += forwarding("ipv4", name, want.forwarding4)
+    if fields is None or "forwarding6" in fields:
+        found += forwarding("ipv6", name, want.forwarding6)
+    return found
+
+
+def forwarding(family: str, link: str, on: bool) -> list[Setting]:
+    """Whether packets that come in by a link are routed; IPv6 is told twice since Linux 6.17."""
+    names = ("forwarding",) if family == "ipv4" else ("forwarding", "force_forwarding")
+    return [Setting(family, link, name, int(on)) for name in names]
 
 
 class Sysctls:

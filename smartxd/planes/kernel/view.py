@@ -32,7 +32,6 @@ found by the next full reading: ``resync``, which is also what follows where mes
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import TypeVar
@@ -42,7 +41,6 @@ from smartxd.planes.kernel import observe
 from smartxd.planes.kernel.multicast import BUFFER_BYTES, Changes, Multicast
 from smartxd.planes.kernel.namespaces import Namespaces
 from smartxd.planes.kernel.observed import KernelObserved
-from smartxd.planes.kernel.picture import Picture
 from smartxd.planes.kernel.rtnl import Rtnl
 
 _T = TypeVar("_T")
@@ -57,7 +55,7 @@ class View:
     def __init__(self, rtnl: Rtnl, buffer_bytes: int = BUFFER_BYTES) -> None:
         self._rtnl = rtnl
         self._multicast = Multicast(buffer_bytes)
-        self._picture = Picture(marks_addresses=observe.keeps_address_protocol(os.uname().release))
+        self._picture = observe.new_picture()
         self._namespaces = Namespaces(rtnl)
         self._changes = Changes(lost=True)
         self._lock = threading.Lock()

@@ -24,8 +24,9 @@ _BR_STP_STATE, _BR_VLAN_FILTERING, _BR_MCAST_SNOOPING, _BR_VLAN_DEFAULT_PVID = 5
 _BRPORT_STATE, _BRPORT_LEARNING, _BRPORT_NEIGH_SUPPRESS, _BRPORT_ISOLATED = 1, 8, 32, 33
 _VLAN_ID = 1
 _INET_CONF, _INET6_CONF = 1, 2
-_DISABLE_IPV6 = 26
-"""The place of disable_ipv6 among the numbers of IFLA_INET6_CONF (linux/ipv6.h)."""
+_NETCONFA_FORWARDING = 2
+_DISABLE_IPV6, _FORCE_FORWARDING = 26, 59
+"""Places among the numbers of IFLA_INET6_CONF (linux/ipv6.h); the latter since Linux 6.17."""
 
 _IFINFOMSG = struct.Struct("=BxHiII")
 _PORT_STATES = ("disabled", "listening", "learning", "forwarding", "blocking")
@@ -44,6 +45,8 @@ class Around:
     fdb: dict[int, frozenset[tuple[str, str]]] = field(default_factory=dict)
     """Permanent entries of VXLAN links: MAC and VTEP."""
     hosts: dict[int, frozenset[Host]] = field(default_factory=dict)
+    all_forwarding6: bool = False
+    """Whether IPv6 is routed on all links; otherwise only on those that say so twice."""
     namespaces: Mapping[int, str] = field(default_factory=dict)
     """Names of other network namespaces by the number that this one has for each."""
 
@@ -73,6 +76,11 @@ def basics(payload: bytes) -> Basics:
     found = attributes(payload, _IFINFOMSG.size)
     alias, mac = text(found.get(_IFALIAS, b"")), found.get(_ADDRESS, b"").hex(":")
     return Basics(index_of(payload), alias, u32(found.get(_GROUP)), mac)
+
+
+def forwards(netconf: bytes) -> bool:
+    """Whether a message about all links (RTM_NEWNETCONF) says that packets are routed."""
+    return u32(attributes(netconf, 4).get(_NETCONFA_FORWARDING)) != 0
 
 
 def name_of(payload: bytes) -> str:
@@ -122,7 +130,7 @@ def decode(payload: bytes, around: Around) -> Decoded:
     if elsewhere is None:  # Else it is the index of a link in another namespace.
         lower = u32(data.get(_VXLAN_LINK) if kind == "vxlan" else get(_LINK))
     nsid = u32(elsewhere) if kind == "veth" and elsewhere is not None else None
-    forwarding4, forwarding6, link_local = _af_spec(attributes(get(_AF_SPEC, b"")))
+    forwarding4, forwarding6, link_local = _af_spec(attributes(get(_AF_SPEC, b"")), around)
     port = None
     if info.get(_INFO_SLAVE_KIND) == b"bridge\0":
         vlans = around.vlans.get(index, ()) if master in around.aware else ()
@@ -153,8 +161,8 @@ def decode(payload: bytes, around: Around) -> Decoded:
 _DETAILED = frozenset({"vxlan", "bridge", "vlan"})
 
 
-def _af_spec(families: Mapping[int, bytes]) -> tuple[bool, bool, bool]:
-    """IPv4 and IPv6 forwarding, and whether there is to be an IPv6 link-local address."""
+def _af_spec(families: Mapping[int, bytes], around: Around) -> tuple[bool, bool, bool]:
+    """IPv4 and IPv6 forwarding, and whether there is IPv6."""
     forwarding4 = forwarding6 = link_local = False
     if AF_INET in families:
         forwarding4 = u32(attributes(families[AF_INET]).get(_INET_CONF)) != 0
@@ -162,6 +170,8 @@ def _af_spec(families: Mapping[int, bytes]) -> tuple[bool, bool, bool]:
         six = attributes(families[AF_INET6])
         conf = six.get(_INET6_CONF, b"")
         forwarding6 = u32(conf) != 0
+        if len(conf) > 4 * _FORCE_FORWARDING and not around.all_forwarding6:
+            forwarding6 &= u32(conf[4 * _FORCE_FORWARDING :]) != 0
         link_local = len(conf) > 4 * _DISABLE_IPV6 and not u32(conf[4 * _DISABLE_IPV6 :])
     return forwarding4, forwarding6, link_local
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from smartxd.objects import ObjectRef
 from smartxd.planes.kernel.diff.scene import Scene, action
 from smartxd.planes.kernel.observed import ObservedLink
 from smartxd.planes.kernel.state import Forwarding
-from smartxd.reconcile.plan import Action, Verb
+from smartxd.reconcile.plan import Action, Problem, Verb
 
 
 @dataclass
@@ -23,6 +24,8 @@ class Forwardings:
             have = scene.observed.links.get(want.link)
             if have is None or not scene.there(want.link):
                 scene.waits(want.owner, want.id, want.link)
+            elif not scene.observed.routes_ipv6 and want.family == "ipv6":
+                scene.problems.append(not_routed(want.owner, want.link))
             elif not _on(have, want.family):
                 scene.actions.append(action(Verb.CREATE, None, want))
             elif want.id in scene.recorded and (changes := scene.entry(want.id, want.owner)):
@@ -41,6 +44,17 @@ class Forwardings:
                 if _on(have, family):
                     gone.append(action(Verb.DELETE, Forwarding(owner, link, family), None))
         return gone
+
+
+def not_routed(owner: ObjectRef, link: str) -> Problem:
+    """That the kernel routes no IPv6 on a link, whatever the link says."""
+    text = (
+        f"link {link} is to route IPv6, which this kernel (before 6.17) does for the whole box or not at all"
+    )
+    hint = (
+        "`sysctl net.ipv6.conf.all.forwarding=1`, with accept_ra=2 on links that need router advertisements"
+    )
+    return Problem(owner, "IPv6NotRouted", f"{text}: {hint}")
 
 
 def _on(link: ObservedLink, family: str) -> bool:

@@ -8,6 +8,7 @@ from enum import Enum, auto
 
 from smartxd.objects import ObjectRef
 from smartxd.planes.kernel.diff.compare import IMMUTABLE, differences, disruption
+from smartxd.planes.kernel.diff.forwarding import not_routed
 from smartxd.planes.kernel.diff.scene import Scene, action, ip
 from smartxd.planes.kernel.diff.segments import refused, segment
 from smartxd.planes.kernel.observed import ObservedLink
@@ -71,6 +72,10 @@ class Links:
         for bridge in (link for link in by_name if isinstance(link, Bridge)):
             if self._available(bridge):
                 self._link(bridge)
+        if not self.scene.observed.routes_ipv6:
+            for link in by_name:
+                if not isinstance(link, Vxlan) and link.forwarding6:
+                    self.scene.problems.append(not_routed(link.owner, link.name))
         for vlan in (link for link in by_name if isinstance(link, Vlan)):
             if self._available(vlan) and self._placed(vlan):
                 self._link(vlan)
