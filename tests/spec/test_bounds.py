@@ -26,9 +26,7 @@ def test_objects_on_too_many_boxes_are_refused_before_the_rules_run() -> None:
 
 
 @pytest.mark.parametrize("make", [hostile.anycast, hostile.traced])
-def test_what_an_object_gives_each_of_its_boxes_counts(
-    make: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_an_object_gives_each_of_its_boxes_counts(make: object, monkeypatch: pytest.MonkeyPatch) -> None:
     text = make(10)  # type: ignore[operator]
     assert findings(text, "SX011") == []
     monkeypatch.setattr(bounds, "ON_BOXES_MAX", 2_000)

@@ -101,8 +101,11 @@ class _Sessions:
         of_asns: dict[int, list[str]] = {}
         for box, asn in self._asns.items():
             of_asns.setdefault(asn, []).append(box)
-        self._refusing = {asn: self.bits_of(boxes) for asn, boxes in of_asns.items() if len(boxes) > 1}
-        """By AS, its boxes, which refuse each other's routes over eBGP; one alone has none to refuse."""
+        refusing = 0
+        for told in self._told:
+            refusing |= told.external & ~told.own_too
+        self._refusing = {n: self.bits_of(boxes) & refusing for n, boxes in of_asns.items() if len(boxes) > 1}
+        """By AS, its boxes that refuse each other's routes over eBGP; one alone has none to refuse."""
         self._through = self._bits(lambda t: (t.external | t.own_too | t.clients | t.others).bit_count() > 1)
         """The boxes that have anybody to tell but the one who told them."""
         self._passing = self._bits(lambda t: bool(t.external | t.own_too | t.clients))
@@ -162,7 +165,8 @@ class _Sessions:
         to_all, to_some = 1 << start, 0
         todo_all, todo_some = to_all, 0
         while todo := todo_all or todo_some:
-            box, told = _lowest(todo), self._told[_lowest(todo)]
+            box = _lowest(todo)
+            told = self._told[box]
             if todo_all and box in known:
                 to_all, to_some = to_all | known[box][0], to_some | known[box][1]
                 todo_all &= ~known[box][0]
