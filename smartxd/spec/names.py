@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+_LONG = 15
+"""Characters of an interface's name at most."""
 COMPILED_FROM = 64
 """Names for which compiling a pattern costs less than it saves."""
 
@@ -24,6 +26,17 @@ def both_match(one: str, other: str) -> bool:
     return _alike(one.partition("*")[0], other.partition("*")[0]) and _alike(
         one.rpartition("*")[2][::-1], other.rpartition("*")[2][::-1]
     )
+
+
+def ends(pattern: str) -> tuple[int, int]:
+    """What each name that it matches begins and ends with, as a number, and a mask of what is known of it.
+
+    Where the numbers of two patterns differ in what is known of both there is no name that both match.
+    """
+    first, last = pattern.partition("*")[0][:_LONG], pattern.rpartition("*")[2][-_LONG:]
+    text = first.ljust(_LONG, "?") + last.rjust(_LONG, "?")
+    known = bytes(0 if c == "?" else 0xFF for c in text)
+    return int.from_bytes(text.encode()), int.from_bytes(known)
 
 
 def _fits(pattern: str, name: str) -> bool:

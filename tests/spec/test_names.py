@@ -8,7 +8,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartxd.spec.names import COMPILED_FROM, Names, both_match
+from smartxd.spec.names import COMPILED_FROM, Names, both_match, ends
 
 NAMES = ["".join(letters) for length in range(8) for letters in product("ab", repeat=length)]
 PATTERNS = st.text("ab*?", max_size=4)
@@ -24,6 +24,8 @@ def matches(pattern: str) -> set[str]:
 def test_patterns_meet_where_a_name_matches_both(one: str, other: str) -> None:
     # Two patterns of four characters that meet at all meet in a name of at most seven letters.
     assert both_match(one, other) == bool(matches(one) & matches(other))
+    (bits, known), (others, known_too) = ends(one), ends(other)
+    assert not both_match(one, other) or not (bits ^ others) & known & known_too
 
 
 @given(st.text("abc-._", min_size=1, max_size=15))

@@ -253,16 +253,18 @@ def _walk(
             continue
         index, called = step
         if called in open_:
-            ring = _ring([*way[way.index(called) :], called])
+            ring = _ring(way, way.index(called))
             yield fleet.route_maps[name].finding(MAP_LOOP, ("entries", index, "call"), f"a ring: {ring}")
         elif called in calls and called not in depths:
             way.append(called)
             open_[called] = iter(calls[called])
 
 
-def _ring(names: list[str]) -> str:
-    shown = names if len(names) <= RING_SHOWN_MAX else [*names[: RING_SHOWN_MAX - 2], "…", *names[-2:]]
-    return " → ".join(shown)
+def _ring(way: list[str], start: int) -> str:
+    """The maps from one on the way to its end and back to it; of many the first and the last."""
+    first = way[start : start + RING_SHOWN_MAX - 2]
+    rest = way[start + len(first) :] if len(way) - start < RING_SHOWN_MAX else ["…", way[-1]]
+    return " → ".join((*first, *rest, way[start]))
 
 
 def jumps_lead_to_entries(fleet: Fleet) -> Iterator[Finding]:

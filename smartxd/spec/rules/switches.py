@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 from smartxd.objects import ObjectRef
@@ -11,7 +11,7 @@ from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Rule
 from smartxd.spec.fleet import Fleet
 from smartxd.spec.kinds.port import PortSpec
-from smartxd.spec.names import Names, both_match, is_pattern
+from smartxd.spec.names import Names, both_match, ends, is_pattern
 
 VLAN_UNAWARE = Rule(
     "SX331",
@@ -168,7 +168,11 @@ class _Given(NamedTuple):
 def _meeting(given: list[_Given]) -> Iterator[tuple[_Given, _Given]]:
     """Pairs that a name matches, the later of the two first; of plain names each with the first like it."""
     patterns = [one for one in given if is_pattern(one.name)]
-    yield from ((later, one) for later, one in combinations(reversed(patterns), 2) if later.meets(one))
+    shapes = [ends(one.name) for one in patterns]
+    for n, (later, (bits, mask)) in enumerate(zip(patterns, shapes, strict=True)):
+        # Most do not meet at a look, and there may be very many pairs.
+        near = (i for i, (b, k) in enumerate(shapes[:n]) if not (b ^ bits) & k & mask)
+        yield from ((later, patterns[i]) for i in near if later.meets(patterns[i]))
     plain: dict[str, dict[str | None, _Given]] = {}
     for one in given:
         if not is_pattern(one.name):
