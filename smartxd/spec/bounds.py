@@ -23,7 +23,7 @@ VALUES_MAX = 2_000_000
 ON_BOXES_MAX = 250_000
 """What objects do on their boxes, in one repo: see ``_on_each``."""
 
-PATTERNS_MAX = 128
+PATTERNS_MAX = 512
 """Patterns with * or ? of the Ports of one box: each may meet each other."""
 
 TOO_MUCH = Rule(
