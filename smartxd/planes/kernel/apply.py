@@ -143,10 +143,13 @@ class _Work:
     def change(self, actions: Sequence[Action]) -> Failures:
         """Do actions that make no links."""
         there = dict(enumerate(actions))
-        failures = self._set({i: found for i, a in there.items() if (found := _settings_of(a))})
-        return failures | self._send(
-            {i: partial(self._requests, a) for i, a in there.items() if i not in failures}
-        )
+        settings = {i: found for i, a in there.items() if (found := _settings_of(a))}
+        failures = self._set(settings)
+        # A link with an MTU under 1280 bytes has no IPv6, nor its settings: they come with the larger one.
+        later = {i for i, err in failures.items() if _missing(err) and _resizes(there[i])}
+        failures = {i: err for i, err in failures.items() if i not in later}
+        failures |= self._send({i: partial(self._requests, a) for i, a in there.items() if i not in failures})
+        return failures | self._set({i: settings[i] for i in later if i not in failures})
 
     def _requests(self, action: Action) -> list[Request]:
         old, new = action.old, action.new
@@ -202,8 +205,8 @@ class _Work:
         failures: Failures = {}
         for (i, setting), err in zip(flat, outcomes, strict=True):
             # A kernel without IPv6 has none to switch off.
-            needless = setting.name == "disable_ipv6" and isinstance(err, FileNotFoundError)
-            gone = not setting.value and isinstance(err, FileNotFoundError)
+            needless = setting.name == "disable_ipv6" and _missing(err)
+            gone = not setting.value and _missing(err)
             if err is not None and not needless and not gone:
                 failures.setdefault(i, err)
         return failures
@@ -224,6 +227,14 @@ class _Work:
             if err is not None and err.errno not in request.fine:
                 failures.setdefault(i, err)
         return failures
+
+
+def _missing(err: Exception | None) -> bool:
+    return isinstance(err, FileNotFoundError)
+
+
+def _resizes(action: Action) -> bool:
+    return any(change.field == "mtu" for change in action.changes)
 
 
 def _settings_of(action: Action) -> list[Setting]:
