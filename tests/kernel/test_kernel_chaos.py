@@ -304,14 +304,15 @@ def test_whatever_is_changed_by_hand_all_ends_as_wanted_and_what_is_foreign_stay
         ]
     )
     there = guests(box)
-    hand = Hand(box, seed)
+    hand, done = Hand(box, seed), list[str]()
     for number in range(50):
         what = hand.change()
         mended(made, hand, what)
-        assert witness(box) == before, what
-        assert guests(box) == there, what
-        if number % 5 == 4:
+        done.append(what)
+        if number % 10 == 9:
             is_whole(box)
+            assert witness(box) == before, done[-10:]
+            assert guests(box) == there, done[-10:]
     made.plane.resync()
     made.settle(KernelState())
     assert made.inventory.owned() == frozenset()

@@ -217,9 +217,9 @@ def test_a_kill_after_any_message_leaves_nothing_that_the_next_start_does_not_me
         converge(plane, back, store, ())
     mortal = {there: True, back: True}
     for messages in count(1):
-        for target in mortal:
+        for target, dies in mortal.items():
             # Who is no longer killed needs no child: the check is another daemon's first round.
-            mortal[target] = mortal[target] and killed(box, path, target, messages)
+            mortal[target] = dies and killed(box, path, target, messages)
             check(box, path, target, f"killed after message {messages} of {way}")
         if not any(mortal.values()):
             break
