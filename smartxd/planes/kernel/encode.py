@@ -100,6 +100,8 @@ def new_link(want: Link, indices: Indices) -> Request:
     """Makes a link, down and unmarked but for its group; OSError ENODEV where one that it needs is gone."""
     parts = [_text(_IFLA_IFNAME, want.name), attribute(_IFLA_GROUP, _u32(NEWBORN_GROUP))]
     if isinstance(want, Bridge):
+        # Born with another MTU, because only one that is changed later is kept when ports come and go.
+        parts.append(attribute(_IFLA_MTU, _u32(want.mtu + 1)))
         info = [_text(_INFO_KIND, "bridge"), nested(_INFO_DATA, *_bridge(want, _unlike_a_new_one(want)))]
     elif isinstance(want, Vlan):
         parts += [attribute(_IFLA_LINK, _u32(index_of(indices, want.bridge))), _mtu(want)]
