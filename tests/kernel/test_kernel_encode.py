@@ -80,8 +80,8 @@ def test_a_vlan_link_is_on_its_bridge() -> None:
 def test_a_station_behind_a_port_is_in_the_vlan_of_its_untagged_frames() -> None:
     stations = frozenset({Station("02:00:00:00:00:05", "192.0.2.2")})
     aware = replace(VXLAN, stations=stations, settings=PortSettings((ACCESS,)))
-    own, bridge = encode.forwarding_entries(5, None, aware)
+    bridge, own = encode.forwarding_entries(5, None, aware)
     assert (own.type, bridge.type) == (RTM_NEWNEIGH, RTM_NEWNEIGH)
     assert attributes(bridge.body[12:])[5] == struct.pack("=H", 10)
-    _, bridge = encode.forwarding_entries(5, None, replace(aware, settings=PortSettings()))
+    bridge, _ = encode.forwarding_entries(5, None, replace(aware, settings=PortSettings()))
     assert 5 not in attributes(bridge.body[12:])

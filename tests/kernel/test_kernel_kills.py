@@ -16,6 +16,7 @@ import pytest
 from conftest import Namespace, _enter
 
 from smartxd.objects import ObjectRef
+from smartxd.planes.kernel.observe import observe_fdb
 from smartxd.planes.kernel.plane import KernelPlane
 from smartxd.planes.kernel.rtnl import Rtnl
 from smartxd.planes.kernel.state import (
@@ -39,6 +40,7 @@ from smartxd.store.control import ControlStore
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]
 
 TUNNELS = 20
+STATION = "02:00:00:00:00:05"
 PORTS = ObjectRef("Bridge", "ports")
 
 
@@ -53,7 +55,7 @@ def tunnel(i: int) -> tuple[Bridge, Vxlan, Address]:
         )
         vxlan = replace(vxlan, group="239.1.1.1", underlay="wan")
     elif i % 4 == 1:
-        stations = frozenset({Station("02:00:00:00:00:05", "192.0.2.2")})
+        stations = frozenset({Station(STATION, "192.0.2.2")})
         vxlan = replace(vxlan, remotes=frozenset({"192.0.2.2", "192.0.2.3"}), stations=stations)
     elif i % 4 == 2:
         settings = PortSettings(learning=False, neighbor_suppression=True)
@@ -198,6 +200,9 @@ def check(box: Namespace, path: Path, desired: KernelState, where: str) -> None:
         others = dict.fromkeys(("lo", "wan", "wan-peer", "tap1"))
         assert {name: link.owner for name, link in observed.links.items()} == owners | others, where
         assert {link.group for link in observed.links.values()} == {0}, where
+        fixed = [e.index for e in observe_fdb(plane._rtnl) if e.master and e.mac == STATION]
+        stationed = [link.name for link in desired.links if isinstance(link, Vxlan) and link.stations]
+        assert sorted(fixed) == sorted(observed.links[name].index for name in stationed), where
         marked = {(a.link, a.address) for a in observed.addresses.values() if a.marked}
         assert marked == {(a.link, a.address) for a in desired.addresses}, where
         keys = {(r.destination, r.metric, r.table) for r in desired.routes}
