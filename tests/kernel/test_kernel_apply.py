@@ -378,6 +378,26 @@ def test_ipv6_that_is_switched_on_by_hand_on_a_vxlan_link_is_switched_off(made: 
     assert made.namespace.conf("ipv6", "vx2", "disable_ipv6") == 1
 
 
+@pytest.mark.parametrize("mtu", [1280, 1500, 9000])
+def test_a_bridge_keeps_its_mtu_and_mac_whatever_is_plugged_in(made: Box, mtu: int) -> None:
+    small = replace(VXLANS[1], mtu=1280)
+    made.settle(KernelState((replace(BRIDGES[0], mtu=mtu), replace(small, bridge="br1"))))
+    mac = made.namespace.link("br1")["address"]
+    made.namespace.batch(
+        ["tuntap add tap1 mode tap", "link set tap1 address 02:00:00:00:00:01 mtu 1000 master br1"]
+    )
+    assert (made.namespace.link("br1")["mtu"], made.namespace.link("br1")["address"]) == (mtu, mac)
+
+
+def test_a_bridge_whose_mtu_was_too_small_for_ipv6_gets_all_of_it_back(made: Box) -> None:
+    made.settle(STATE)
+    made.namespace.ip("link set br3 mtu 1000")
+    made.settle(STATE)
+    assert addresses(made.namespace, "br3") == {"2001:db8:3::1/64"}
+    assert made.namespace.conf("ipv6", "br3", "forwarding") == 1
+    assert "2001:db8:9::/48" in routes(made.namespace)
+
+
 def test_a_bridge_that_is_to_know_vlans_says_that_the_kernel_knows_none(made: Box) -> None:
     aware = Bridge(B, "brv", 1400, vlan_aware=True)
     kept = Bridge(A, "br1", 1450)

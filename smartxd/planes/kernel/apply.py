@@ -146,10 +146,12 @@ class _Work:
     def change(self, actions: Sequence[Action]) -> Failures:
         """Do actions that make no links."""
         there = dict(enumerate(actions))
-        failures = self._set({i: found for i, a in there.items() if (found := _settings_of(a))})
-        return failures | self._send(
-            {i: partial(self._requests, a) for i, a in there.items() if i not in failures}
-        )
+        settings = {i: found for i, a in there.items() if (found := _settings_of(a))}
+        # A link with an MTU under 1280 bytes has no IPv6, nor its settings: they come with the larger one.
+        later = {i for i in settings if any(change.field == "mtu" for change in there[i].changes)}
+        failures = self._set({i: found for i, found in settings.items() if i not in later})
+        failures |= self._send({i: partial(self._requests, a) for i, a in there.items() if i not in failures})
+        return failures | self._set({i: settings[i] for i in later - failures.keys()})
 
     def _requests(self, action: Action) -> list[Request]:
         old, new = action.old, action.new

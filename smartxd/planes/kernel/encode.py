@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from socket import AF_INET, AF_INET6
 from typing import NamedTuple
@@ -101,6 +102,8 @@ def new_link(want: Link, indices: Indices) -> Request:
     """Makes a link, down and unmarked but for its group; OSError ENODEV where one that it needs is gone."""
     parts = [_text(_IFLA_IFNAME, want.name), attribute(_IFLA_GROUP, _u32(NEWBORN_GROUP))]
     if isinstance(want, Bridge):
+        # Born with another MTU, because only one that is changed later is kept when ports come and go.
+        parts.append(attribute(_IFLA_MTU, _u32(want.mtu + 1)))
         info = [_text(_INFO_KIND, "bridge"), nested(_INFO_DATA, *_bridge(want, _unlike_a_new_one(want)))]
     elif isinstance(want, Vlan):
         parts += [attribute(_IFLA_LINK, _u32(index_of(indices, want.bridge))), _mtu(want)]
@@ -162,6 +165,10 @@ def update(index: int, old: Link, want: Link, fields: set[str], indices: Indices
             left = frozenset[Host]() if readdressed else old.hosts
             requests += hosts(index, left, want.hosts)
         return requests
+    if "bridge" in fields and isinstance(old, Vxlan) and want.remotes is not None:
+        # What the bridge has of them goes with the move; a kill in between is seen by what is missing here.
+        requests += [_fdb_remote(RTM_DELNEIGH, index, s.mac, s.vtep) for s in sorted(old.stations)]
+        old = replace(old, stations=frozenset())
     if "bridge" in fields:
         parts.append(attribute(_IFLA_MASTER, _u32(index_of(indices, want.bridge))))
     if fields & {"ttl", "learning"}:
@@ -233,16 +240,17 @@ def forwarding_entries(index: int, old: Vxlan | None, want: Vxlan) -> list[Reque
     remotes, stations = want.remotes or frozenset(), want.stations
     requests = [_fdb_remote(RTM_DELNEIGH, index, _ALL_ZERO_MAC, r) for r in sorted(flooded - remotes)]
     requests += [_fdb_remote(RTM_NEWNEIGH, index, _ALL_ZERO_MAC, r) for r in sorted(remotes - flooded)]
+    # Only the link's own entry is looked at later: it comes after the bridge's, and goes after it.
     # A station that moves is replaced, not deleted: its MAC has one VTEP.
     staying = {station.mac for station in stations}
     for station in sorted(s for s in known - stations if s.mac not in staying):
-        requests.append(_fdb_remote(RTM_DELNEIGH, index, station.mac, station.vtep))
         requests.append(_fdb_bridge(RTM_DELNEIGH, index, station.mac, pvid))
+        requests.append(_fdb_remote(RTM_DELNEIGH, index, station.mac, station.vtep))
     # What the bridge had of a port that comes from another bridge is gone.
     fresh = stations if old is None or old.bridge != want.bridge else stations - known
     for station in sorted(fresh):
-        requests.append(_fdb_remote(RTM_NEWNEIGH, index, station.mac, station.vtep))
         requests.append(_fdb_bridge(RTM_NEWNEIGH, index, station.mac, pvid))
+        requests.append(_fdb_remote(RTM_NEWNEIGH, index, station.mac, station.vtep))
     return requests
 
 
