@@ -78,7 +78,7 @@ def commit_to_converged() -> list[Row]:
         specs = Path(folder) / "specs"
         specs.mkdir()
         (specs / "box.yaml").write_text(BOX)
-        with _lab(specs, "bench-conv", Pace()) as lab:
+        with booted(specs, "bench-conv", Pace()) as lab:
             ready = _Ready(lab.layout.box("bench").socket)
             for n in range(1, COMMITS + 1):
                 commit = _prepare(lab.layout.repo, f"t{n}.yaml", TUNNEL.format(n=n, vni=1000 + n))
@@ -100,7 +100,7 @@ def commit_to_converged() -> list[Row]:
 
 def at_rest() -> list[Row]:
     """What a converged box of the example costs while nothing happens, at a real box's pace."""
-    with _lab(EXAMPLE, "bench-idle", Pace(drain_s=5, status_s=10)) as lab:
+    with booted(EXAMPLE, "bench-idle", Pace(drain_s=5, status_s=10)) as lab:
         _settle(lab)
         pids = {name: lab.state.processes[f"gist1/{name}"].pid for name in ("smartxd", "capture")}
         before = {name: _cpu_s(pid) for name, pid in pids.items()}
@@ -132,7 +132,8 @@ def _settle(lab: Lab) -> None:
 
 
 @contextmanager
-def _lab(specs: Path, name: str, pace: Pace) -> Iterator[Lab]:
+def booted(specs: Path, name: str, pace: Pace) -> Iterator[Lab]:
+    """A lab of some specs, converged, for a while."""
     lab = Lab(specs, name=name)
     try:
         lab.up(pace)

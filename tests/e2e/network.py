@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
 import struct
-import threading
-import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
-from smartxd.lab import namespace
 from tests.e2e.conftest import Site
 
 _COMMANDS = (
@@ -74,62 +69,6 @@ _RTMGRP_LINK = 1
 _RTM_NEWLINK = 16
 _IFLA_IFNAME, _IFLA_MASTER = 3, 10
 _HEADERS_BYTES = 32  # struct nlmsghdr, struct ifinfomsg
-
-
-class Appearances:
-    """Watches a namespace from the moment on that it is entered for a link that appears and gets a master."""
-
-    def __init__(self, name: str, link: str) -> None:
-        self._link = link.encode() + b"\0"
-        self._socket = namespace.call_inside(name, self._listen)
-        self._times: list[float] = []
-        self._thread = threading.Thread(target=self._watch)
-
-    @staticmethod
-    def _listen() -> socket.socket:
-        listening = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        listening.bind((0, _RTMGRP_LINK))
-        listening.settimeout(10)
-        return listening
-
-    def __enter__(self) -> Appearances:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._thread.join()
-        self._socket.close()
-
-    def attached_after(self, patience_s: float) -> float:
-        """Seconds from the link's appearance to its being a port."""
-        self._thread.join(patience_s)
-        assert len(self._times) == 2, f"after {patience_s:.0f} s: {len(self._times)} of appeared and attached"
-        return self._times[1] - self._times[0]
-
-    def _watch(self) -> None:
-        try:
-            while len(self._times) < 2:
-                data = self._socket.recv(1 << 16)
-                now = time.monotonic()
-                for attached in self._seen(data):
-                    if not self._times:
-                        self._times.append(now)
-                    if attached and len(self._times) == 1:
-                        self._times.append(now)
-        except TimeoutError:
-            pass
-
-    def _seen(self, data: bytes) -> Iterator[bool]:
-        """For each message about the link whether it has a master."""
-        at = 0
-        while at + _HEADERS_BYTES <= len(data):
-            length, kind = struct.unpack_from("=IH", data, at)
-            found = dict(_attributes(data[at + _HEADERS_BYTES : at + length]))
-            if kind == _RTM_NEWLINK and found.get(_IFLA_IFNAME) == self._link:
-                yield _IFLA_MASTER in found
-            at += max(_aligned(length), 16)
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -10,7 +10,6 @@ import itertools
 import os
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -26,14 +25,13 @@ from smartxd.errors import LabError
 from smartxd.lab import namespace
 from smartxd.lab.lab import Lab
 from tests.e2e.conftest import PATIENCE_S, Site
-from tests.e2e.network import Appearances, network_of
+from tests.e2e.network import network_of
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(600)]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "koren-campus"
 BOXES = ("gwangju", "seoul", "daejeon")
 TRANSFER_BYTES = int(os.environ.get("SMARTXD_TRANSFER_MB", "200")) << 20
-ATTACHED_WITHIN_S = 0.2
 
 WITNESS = """
 link add theirs0 type veth peer name theirs1
@@ -383,16 +381,12 @@ def test_isolated_ports_of_a_box_are_apart(site: Campus) -> None:
 
 
 def test_a_port_that_appears_is_attached_at_once(site: Campus) -> None:
-    box, delays = site.lab.layout.namespace("daejeon"), []
-    for number in range(5):
-        with Appearances(box, "staff9") as seen:
-            site.lab.plug("daejeon", "br-campus", "s9", IPv4Interface("10.110.0.90/24"), port="staff9")
-            delays.append(seen.attached_after(5))
-        if number == 0:
-            site.wait_reaches("s9", STAFF.address(0))
+    for _ in range(2):  # how soon is measured by the benchmark ``repair``
+        site.lab.plug("daejeon", "br-campus", "s9", IPv4Interface("10.110.0.90/24"), port="staff9")
+        site.wait_reaches("s9", STAFF.address(0))
+        assert site.link("daejeon", "staff9")["master"] == "br-campus"
         site.lab.unplug("s9")
         site.wait("the end of the port", lambda: not site.link("daejeon", "staff9"))
-    assert statistics.median(delays) <= ATTACHED_WITHIN_S, delays
 
 
 def test_a_port_without_a_spec_is_let_go_and_stays_what_it_was(site: Campus) -> None:
