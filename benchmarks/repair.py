@@ -1,7 +1,7 @@
 """From a change by hand, or a port that appears, to a box that is as its specs say again.
 
-The clock starts when the kernel has done the change, and stops when a look by netlink, each millisecond or so,
-finds the link in its place. Each link is changed once: one that is fought about would be repaired seldom.
+The clock starts when the kernel has done the change, and stops when a look by netlink, each millisecond or
+so, finds the link in its place. Each link is changed once: one that is fought about would be repaired seldom.
 """
 
 from __future__ import annotations

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Iterator
 from typing import Any
 
 from tests.e2e.conftest import Site
@@ -63,21 +61,3 @@ def _steady(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _steady(item) for key, item in value.items() if key not in _VOLATILE}
     return [_steady(item) for item in value] if isinstance(value, list) else value
-
-
-_RTMGRP_LINK = 1
-_RTM_NEWLINK = 16
-_IFLA_IFNAME, _IFLA_MASTER = 3, 10
-_HEADERS_BYTES = 32  # struct nlmsghdr, struct ifinfomsg
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, at)
-        yield kind, data[at + 4 : at + length]
-        at += max(_aligned(length), 4)
-
-
-def _aligned(length: int) -> int:
-    return (length + 3) & ~3
