@@ -55,3 +55,11 @@ def plug(layout: Layout, name: str, record: ContainerRecord, mtu: int) -> None:
     route = [f"route replace default via {record.gateway}"] if record.gateway else []
     lines = [f"link set eth0 mtu {mtu} up", f"addr replace {record.address} dev eth0", *route]
     namespace.batch(inside, lines)
+
+
+def unplug(layout: Layout, name: str, record: ContainerRecord) -> None:
+    """Remove the container; its port too, which the kernel would clear away with it at leisure."""
+    outside, port = layout.box(record.box).namespace, port_of(name, record)
+    if namespace.exists(outside) and port in namespace.links(outside):
+        namespace.batch(outside, [f"link del {port}"])
+    namespace.delete(layout.namespace(name))

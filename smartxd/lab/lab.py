@@ -169,9 +169,8 @@ class Lab:
             state = self.state
             if name not in state.containers:
                 return False
-            inside = self.layout.namespace(name)
-            process.end(process.inside([namespace.path(inside)]))
-            namespace.delete(inside)
+            process.end(process.inside([namespace.path(self.layout.namespace(name))]))
+            container.unplug(self.layout, name, state.containers[name])
             rest = {n: c for n, c in state.containers.items() if n != name}
             self._save(state.model_copy(update={"containers": rest}))
             return True

@@ -25,7 +25,7 @@ SPECS = """
 apiVersion: smartx.io/v1alpha1
 kind: Box
 metadata: {name: a}
-spec: {underlay: {interface: lo, address: 127.0.0.1/8}, loopback: 10.255.0.1, asn: 65001}
+spec: {underlay: {interface: lo, address: 192.0.2.1/24}, loopback: 10.255.0.1, asn: 65001}
 ---
 apiVersion: smartx.io/v1alpha1
 kind: BGPRouter

@@ -182,7 +182,7 @@ def test_an_interrupted_up_says_how_to_go_on_and_how_to_remove_it(
     lab_name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(_: Lab, name: str) -> None:
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(Lab, "_start_frr", interrupt)
     where = f"--name {lab_name} {EXAMPLE}"

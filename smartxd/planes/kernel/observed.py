@@ -193,10 +193,10 @@ class KernelObserved:
     """By link and address."""
     routes: Mapping[tuple[str, int, int], ObservedRoute] = field(default_factory=dict)
     """By destination, metric and table."""
-    routes_ipv6: bool = True
-    """Whether a link that is to route IPv6 does. Before Linux 6.17 it depends on ``conf.all.forwarding``."""
     marks_addresses: bool = True
     """Whether the kernel keeps IFA_PROTO; where it does not, the inventory alone says whose an address is."""
+    routes_ipv6: bool = True
+    """Whether a link that is to route IPv6 does. Before Linux 6.17 it depends on ``conf.all.forwarding``."""
 
 
 @dataclass(frozen=True, slots=True)
