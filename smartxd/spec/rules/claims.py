@@ -8,7 +8,7 @@ from typing import Any
 
 from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Rule
-from smartxd.spec.fleet import Fleet
+from smartxd.spec.fleet import Fleet, Link
 from smartxd.spec.kinds.bgppeer import BoxEnd
 from smartxd.spec.places import Path
 
@@ -179,10 +179,16 @@ def _of_plug(fleet: Fleet, tunnel: Object[Any], boxes: frozenset[str]) -> Iterat
 
 def _of_links(fleet: Fleet, obj: Object[Any]) -> Iterator[Claim]:
     """The addresses that a Tunnel or a Bridge gives boxes."""
+    # An anycast gateway is one on all of its boxes.
+    boxes: dict[Path, set[str]] = {}
+    first: dict[Path, Link] = {}
     for link in fleet.links_by(obj):
+        boxes.setdefault(link.path, set()).add(link.box)
+        first.setdefault(link.path, link)
+    for path, link in first.items():
         # Segments apart may use the same private subnet: on other boxes it is another address.
-        yield Claim(ADDRESS, obj, link.path, "address", link.address.ip, frozenset({link.box}))
-        yield Claim(ADDRESS, obj, link.path, f"address in {link.segment}", link.address.ip)
+        yield Claim(ADDRESS, obj, path, "address", link.address.ip, frozenset(boxes[path]))
+        yield Claim(ADDRESS, obj, path, f"address in {link.segment}", link.address.ip)
 
 
 def _of_hosts(fleet: Fleet) -> Iterator[Claim]:

@@ -69,8 +69,10 @@ def _slips(links: Sequence[Link]) -> Iterator[Finding]:
     rank = {subnet: i for i, subnet in enumerate(ranked)}
     for link in links:
         own = link.address.network
+        if len(boxes[own]) > 1:
+            continue
         lacking = next((subnet for subnet in ranked if subnet not in subnets[link.box]), None)
-        if len(boxes[own]) == 1 and lacking is not None and rank[lacking] < rank[own]:
+        if lacking is not None and rank[lacking] < rank[own]:
             usual = first[lacking]
             at = usual.by.at(*usual.path)
             message = f"{link.address} is in no subnet of another gateway; {usual.box} is in {lacking} ({at})"

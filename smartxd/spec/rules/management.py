@@ -119,7 +119,7 @@ def nothing_diverts_the_underlay(fleet: Fleet) -> Iterator[Finding]:
     """No way into an overlay or to nowhere is the one that a box has to the VTEP of another."""
     vteps = _VTEPs(fleet)
     said: set[tuple[int, Path]] = set()
-    for box in fleet.boxes:
+    for box in _with_dangerous_ways(fleet, vteps):
         ways_of_box = ways(fleet, box)
         for way in ways_of_box:
             if (way.out and not way.overlay) or (id(way.by), way.path) in said:
@@ -132,6 +132,20 @@ def nothing_diverts_the_underlay(fleet: Fleet) -> Iterator[Finding]:
                 yield way.by.finding(UNDERLAY_DIVERTED, way.path, message, other=at)
 
 
+def _with_dangerous_ways(fleet: Fleet, vteps: _VTEPs) -> Iterator[str]:
+    """The boxes with Routes, or with a segment in which a VTEP would be; an anycast gateway is asked once."""
+    inside: dict[tuple[int, Path], bool] = {}
+    for box in fleet.boxes:
+        found = bool(fleet.on("Route", box))
+        for link in fleet.links_of(box):
+            key = id(link.by), link.path
+            if link.overlay and key not in inside:
+                inside[key] = vteps.some_in(link.address.network)
+            found = found or inside.get(key, False)
+        if found:
+            yield box
+
+
 class _VTEPs:
     """The VTEPs of a fleet in the order of their addresses."""
 
@@ -141,6 +155,11 @@ class _VTEPs:
             (k for k in links if k.segment == "underlay"), key=lambda k: _order(k.address.ip)
         )
         self._order = [_order(link.address.ip) for link in self._links]
+
+    def some_in(self, network: Network) -> bool:
+        """Whether one is in a subnet."""
+        i = bisect_left(self._order, _order(network.network_address))
+        return i < len(self._order) and self._order[i] <= _order(network.broadcast_address)
 
     def reached_by(self, way: Way, ways_of_box: Prefixes[Way], box: str) -> Link | None:
         """The first VTEP of another box for which a box takes this one of its ways."""

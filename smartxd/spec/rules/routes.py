@@ -64,7 +64,7 @@ class _Links:
 
 def routes_lead_somewhere(fleet: Fleet) -> Iterator[Finding]:
     """Each next hop of a Route can be reached from each of its boxes."""
-    links = {box: _Links(fleet.links_of(box)) for box in fleet.boxes}
+    links = {box: _Links(fleet.links_of(box)) for box in fleet.boxes if fleet.on("Route", box)}
     for route in fleet.routes.values():
         said: set[Path] = set()
         for box in fleet.members(route):
