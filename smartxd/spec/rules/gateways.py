@@ -10,6 +10,7 @@ from smartxd.objects import ObjectRef
 from smartxd.spec.addresses import Network
 from smartxd.spec.finding import Finding, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
+from smartxd.spec.kinds.tunnel import TunnelSpec
 from smartxd.spec.prefixes import Prefixes
 
 GATEWAY_SUBNET = Rule(
@@ -50,6 +51,10 @@ HOST_OUTSIDE = Rule(
 def gateways_share_subnets(fleet: Fleet) -> Iterator[Finding]:
     """No box of a segment has, in a family, a subnet of its own where it lacks one of the others."""
     for links in fleet.overlays.values():
+        maker = links[0].by.spec
+        anycast = isinstance(maker, TunnelSpec) and maker.anycast_gateway is not None
+        if anycast and all(link.by.spec is maker for link in links):
+            continue  # the same on each box
         by_family = sorted(links, key=lambda link: link.address.version)
         for _, alike in groupby(by_family, key=lambda link: link.address.version):
             yield from _slips(list(alike))
