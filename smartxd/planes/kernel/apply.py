@@ -15,9 +15,8 @@ from functools import partial
 from itertools import groupby
 
 from smartxd.errors import PlaneError
-from smartxd.planes.kernel import encode, sysctl
+from smartxd.planes.kernel import encode, l3, sysctl
 from smartxd.planes.kernel.decode.links import basics
-from smartxd.planes.kernel.encode import Request
 from smartxd.planes.kernel.observed import KernelObserved
 from smartxd.planes.kernel.removal import LostMarkError, remove
 from smartxd.planes.kernel.rtnl import RTM_GETLINK, Rtnl
@@ -35,6 +34,7 @@ from smartxd.planes.kernel.state import (
     marked_owner,
 )
 from smartxd.planes.kernel.sysctl import Setting, Sysctls
+from smartxd.planes.kernel.words import Request, index_of
 from smartxd.reconcile.plan import Action, Plan, Problem, Result, Verb
 
 _HINTS = {
@@ -167,13 +167,11 @@ class _Work:
                 return self._address(old, new)
             case Route():
                 gone = new is None
-                return [
-                    encode.delete_route(old) if gone else encode.route(new, self._indices, replace=bool(old))
-                ]
+                return [l3.delete_route(old) if gone else l3.route(new, self._indices, replace=bool(old))]
         return []
 
     def _update(self, old: Link, want: Link, fields: set[str]) -> list[Request]:
-        index = encode.index_of(self._indices, want.name)
+        index = index_of(self._indices, want.name)
         marking = [encode.marking(index, want.owner)] if "alias" in fields else []
         names = {field.partition(".")[0] for field in fields}
         return [*marking, *encode.update(index, old, want, names, self._indices)]
@@ -183,14 +181,14 @@ class _Work:
             assert old is not None
             index = self._indices.get(old.link)
             return [] if index is None else [encode.unplug(index)]
-        index, bridge = (encode.index_of(self._indices, name) for name in (want.link, want.bridge))
+        index, bridge = (index_of(self._indices, name) for name in (want.link, want.bridge))
         join = old is None or old.bridge != want.bridge
         before = PortSettings() if old is None or join else old.settings
         return encode.plug(index, bridge, before, want.settings, join=join)
 
     def _address(self, old: Address | None, want: Address | None) -> list[Request]:
         if want is not None:
-            return [encode.add_address(encode.index_of(self._indices, want.link), want)]
+            return [l3.add_address(index_of(self._indices, want.link), want)]
         assert old is not None
         index = self._indices.get(old.link)
         if index is None:
@@ -199,7 +197,7 @@ class _Work:
         # ours to set up.
         link = self._observed.links.get(old.link)
         ours = link is not None and link.owner is not None
-        return [*([encode.promote(index)] if ours else []), encode.delete_address(index, old)]
+        return [*([encode.promote(index)] if ours else []), l3.delete_address(index, old)]
 
     def _set(self, settings: dict[int, list[Setting]]) -> Failures:
         flat = [(i, setting) for i, found in settings.items() for setting in found]

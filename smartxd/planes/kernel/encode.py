@@ -1,4 +1,4 @@
-"""What smartxd wants of the kernel as rtnetlink messages: pure, bytes out.
+"""Links, ports and their forwarding and neighbour entries as rtnetlink messages: pure, bytes out.
 
 The numbers are those of linux/if_link.h, if_bridge.h, if_addr.h, neighbour.h and rtnetlink.h.
 """
@@ -7,50 +7,56 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface, ip_network
-from socket import AF_INET, AF_INET6
-from typing import NamedTuple
+from ipaddress import ip_address
+from socket import AF_INET
 
 from smartxd.objects import ObjectRef
 from smartxd.planes.kernel.decode.neighbors import AF_BRIDGE, NUD_NOARP, NUD_PERMANENT
 from smartxd.planes.kernel.rtnl import (
     CHANGE,
     CREATE,
-    RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELNEIGH,
-    RTM_DELROUTE,
-    RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
-    RTM_NEWROUTE,
 )
 from smartxd.planes.kernel.state import (
     NEWBORN_GROUP,
     PROTOCOL,
-    Address,
     Bridge,
     Host,
     Link,
     PortSettings,
-    Route,
     Station,
     Vlan,
     VlanRange,
     Vxlan,
     mark,
 )
+from smartxd.planes.kernel.words import (
+    GONE,
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    NLM_F_REPLACE,
+    NONE,
+    Indices,
+    Request,
+    attribute,
+    family,
+    index_of,
+    mac_of,
+    nested,
+    text,
+    u8,
+    u16,
+    u32,
+)
 
 RTM_SETLINK = 19
-_NLM_F_REPLACE, _NLM_F_CREATE, _NLM_F_APPEND = 0x100, 0x400, 0x800
-_NESTED = 0x8000
 IFF_UP = 0x1
 
-GONE = frozenset({errno.ENODEV, errno.EADDRNOTAVAIL, errno.ESRCH, errno.ENOENT, errno.ENXIO})
-"""What the kernel answers where what is to be deleted is gone already."""
-_NONE: frozenset[int] = frozenset()
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_PROTINFO = 1, 3, 4, 5, 10, 12
 _IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_AF_SPEC, _IFLA_GROUP = 18, 20, 26, 27
@@ -63,63 +69,34 @@ _VLAN_ID = 1
 _BRIDGE_FLAGS, _BRIDGE_VLAN_INFO = 0, 2
 _FLAGS_MASTER, _FLAGS_SELF = 1, 2
 _VLAN_PVID, _VLAN_UNTAGGED, _VLAN_RANGE_BEGIN, _VLAN_RANGE_END = 2, 4, 8, 16
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_PROTO = 1, 2, 11
-_IFA_F_NODAD = 0x02
 _NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_PROTOCOL = 1, 2, 5, 12
 _NTF_SELF, _NTF_MASTER = 2, 4
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 9, 15
-_RTN_UNICAST, _RTN_BLACKHOLE = 1, 6
-_SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _INET_CONF, _PROMOTE_SECONDARIES = 1, 20
 _ALL_ZERO_MAC = "00:00:00:00:00:00"
-
-Indices = Mapping[str, int]
-"""Index of each link by name."""
-
-
-class Request(NamedTuple):
-    """A message to the kernel."""
-
-    type: int
-    flags: int
-    body: bytes
-    fine: frozenset[int] = _NONE
-    """Refusals (errno) that say no more than that it is so already."""
-
-
-def attribute(type_: int, payload: bytes) -> bytes:
-    """One attribute, filled up to a multiple of four bytes."""
-    size = 4 + len(payload)
-    return struct.pack("=HH", size, type_) + payload + b"\0" * (-size % 4)
-
-
-def nested(type_: int, *parts: bytes) -> bytes:
-    """An attribute of attributes."""
-    return attribute(type_ | _NESTED, b"".join(parts))
 
 
 def new_link(want: Link, indices: Indices) -> Request:
     """Makes a link, down and unmarked but for its group; OSError ENODEV where one that it needs is gone."""
-    parts = [_text(_IFLA_IFNAME, want.name), attribute(_IFLA_GROUP, _u32(NEWBORN_GROUP))]
+    parts = [text(_IFLA_IFNAME, want.name), attribute(_IFLA_GROUP, u32(NEWBORN_GROUP))]
     if isinstance(want, Bridge):
         # Born with another MTU, because only one that is changed later is kept when ports come and go.
-        parts.append(attribute(_IFLA_MTU, _u32(want.mtu + 1)))
-        info = [_text(_INFO_KIND, "bridge"), nested(_INFO_DATA, *_bridge(want, _unlike_a_new_one(want)))]
+        parts.append(attribute(_IFLA_MTU, u32(want.mtu + 1)))
+        info = [text(_INFO_KIND, "bridge"), nested(_INFO_DATA, *_bridge(want, _unlike_a_new_one(want)))]
     elif isinstance(want, Vlan):
-        parts += [attribute(_IFLA_LINK, _u32(index_of(indices, want.bridge))), _mtu(want)]
-        info = [_text(_INFO_KIND, "vlan"), nested(_INFO_DATA, attribute(_VLAN_ID, _u16(want.vid)))]
+        parts += [attribute(_IFLA_LINK, u32(index_of(indices, want.bridge))), _mtu(want)]
+        info = [text(_INFO_KIND, "vlan"), nested(_INFO_DATA, attribute(_VLAN_ID, u16(want.vid)))]
     else:
         parts.append(_mtu(want))
-        info = [_text(_INFO_KIND, "vxlan"), nested(_INFO_DATA, *_vxlan(want, indices))]
+        info = [text(_INFO_KIND, "vxlan"), nested(_INFO_DATA, *_vxlan(want, indices))]
     if not isinstance(want, Vxlan) and want.mac:
-        parts.append(attribute(_IFLA_ADDRESS, _mac(want.mac)))
+        parts.append(attribute(_IFLA_ADDRESS, mac_of(want.mac)))
     return Request(RTM_NEWLINK, CREATE, _ifinfomsg(0) + b"".join([*parts, nested(_IFLA_LINKINFO, *info)]))
 
 
 def marking(index: int, owner: ObjectRef) -> Request:
     """Marks a link as made for ``owner``: first of all, so that no failure leaves one that is nobody's."""
     alias = attribute(_IFLA_IFALIAS, mark(owner).encode())
-    return _set(index, alias + attribute(_IFLA_GROUP, _u32(0)))
+    return _set(index, alias + attribute(_IFLA_GROUP, u32(0)))
 
 
 def finish(index: int, mac: str, want: Link, indices: Indices) -> list[Request]:
@@ -131,7 +108,7 @@ def finish(index: int, mac: str, want: Link, indices: Indices) -> list[Request]:
         return [*done, *hosts(index, frozenset(), want.hosts)]
     # When a VXLAN link is made the kernel lowers an MTU that the underlay cannot carry; now it refuses it.
     return [
-        _set(index, _mtu(want) + attribute(_IFLA_MASTER, _u32(index_of(indices, want.bridge))), up=True),
+        _set(index, _mtu(want) + attribute(_IFLA_MASTER, u32(index_of(indices, want.bridge))), up=True),
         *port(index, PortSettings(), want.settings),
         *forwarding_entries(index, None, want),
     ]
@@ -143,7 +120,7 @@ def _pinned(want: Bridge | Vlan, mac: str) -> bytes:
     A bridge keeps an MTU, and a MAC, that is set after its creation. Otherwise it takes the lowest of its
     ports', and each time its hosts lose their gateway and it its neighbours.
     """
-    return attribute(_IFLA_ADDRESS, _mac(want.mac or mac)) + keep_secondaries() + _mtu(want)
+    return attribute(_IFLA_ADDRESS, mac_of(want.mac or mac)) + keep_secondaries() + _mtu(want)
 
 
 def update(index: int, old: Link, want: Link, fields: set[str], indices: Indices) -> list[Request]:
@@ -170,9 +147,9 @@ def update(index: int, old: Link, want: Link, fields: set[str], indices: Indices
         requests += [_fdb_remote(RTM_DELNEIGH, index, s.mac, s.vtep) for s in sorted(old.stations)]
         old = replace(old, stations=frozenset())
     if "bridge" in fields:
-        parts.append(attribute(_IFLA_MASTER, _u32(index_of(indices, want.bridge))))
+        parts.append(attribute(_IFLA_MASTER, u32(index_of(indices, want.bridge))))
     if fields & {"ttl", "learning"}:
-        parts.append(_info("vxlan", _u8(_VXLAN_TTL, want.ttl), _u8(_VXLAN_LEARNING, want.learning)))
+        parts.append(_info("vxlan", u8(_VXLAN_TTL, want.ttl), u8(_VXLAN_LEARNING, want.learning)))
     requests += _set_if(index, parts, up="up" in fields)
     if not isinstance(old, Vxlan):
         return requests
@@ -186,19 +163,19 @@ def update(index: int, old: Link, want: Link, fields: set[str], indices: Indices
 
 def plug(index: int, bridge: int, old: PortSettings, want: PortSettings, *, join: bool) -> list[Request]:
     """Makes somebody's link a port of a bridge, or changes how it is one."""
-    joined = [_set(index, attribute(_IFLA_MASTER, _u32(bridge)))] if join else []
+    joined = [_set(index, attribute(_IFLA_MASTER, u32(bridge)))] if join else []
     return [*joined, *port(index, old, want)]
 
 
 def unplug(index: int) -> Request:
     """Takes a link out of its bridge."""
-    return _set(index, attribute(_IFLA_MASTER, _u32(0)), fine=GONE)
+    return _set(index, attribute(_IFLA_MASTER, u32(0)), fine=GONE)
 
 
 def port(index: int, old: PortSettings, want: PortSettings) -> list[Request]:
     """From one way of being a bridge's port to another."""
     flags = [
-        _u8(number, value)
+        u8(number, value)
         for number, before, value in (
             (_BRPORT_LEARNING, old.learning, want.learning),
             (_BRPORT_ISOLATED, old.isolated, want.isolated),
@@ -221,13 +198,13 @@ def vlans(
     ]
 
 
-def _vlan(type_: int, index: int, r: VlanRange, *, itself: bool, fine: frozenset[int] = _NONE) -> Request:
+def _vlan(type_: int, index: int, r: VlanRange, *, itself: bool, fine: frozenset[int] = NONE) -> Request:
     flags = _VLAN_PVID * r.pvid | _VLAN_UNTAGGED * r.untagged
     ends = [(flags, r.first)]
     if r.first != r.last:
         ends = [(flags | _VLAN_RANGE_BEGIN, r.first), (flags | _VLAN_RANGE_END, r.last)]
     parts = [attribute(_BRIDGE_VLAN_INFO, struct.pack("=HH", *end)) for end in ends]
-    to = attribute(_BRIDGE_FLAGS, _u16(_FLAGS_SELF if itself else _FLAGS_MASTER))
+    to = attribute(_BRIDGE_FLAGS, u16(_FLAGS_SELF if itself else _FLAGS_MASTER))
     body = _ifinfomsg(index, family=AF_BRIDGE) + nested(_IFLA_AF_SPEC, to, *parts)
     return Request(type_, CHANGE, body, fine)
 
@@ -256,21 +233,21 @@ def forwarding_entries(index: int, old: Vxlan | None, want: Vxlan) -> list[Reque
 
 def _fdb_remote(type_: int, index: int, mac: str, vtep: str) -> Request:
     # The flood list is what the all-zero MAC is behind: the only one that may be behind several VTEPs.
-    several = _NLM_F_APPEND if mac == _ALL_ZERO_MAC else _NLM_F_REPLACE
-    flags, fine = (CHANGE | _NLM_F_CREATE | several, frozenset({errno.EEXIST}))
+    several = NLM_F_APPEND if mac == _ALL_ZERO_MAC else NLM_F_REPLACE
+    flags, fine = (CHANGE | NLM_F_CREATE | several, frozenset({errno.EEXIST}))
     if type_ == RTM_DELNEIGH:
         flags, fine = CHANGE, GONE
     head = _ndmsg(AF_BRIDGE, index, NUD_PERMANENT, _NTF_SELF)
-    body = head + attribute(_NDA_DST, ip_address(vtep).packed) + attribute(_NDA_LLADDR, _mac(mac))
+    body = head + attribute(_NDA_DST, ip_address(vtep).packed) + attribute(_NDA_LLADDR, mac_of(mac))
     return Request(type_, flags, body, fine)
 
 
 def _fdb_bridge(type_: int, index: int, mac: str, vlan: int) -> Request:
-    flags, fine = (CHANGE | _NLM_F_CREATE | _NLM_F_REPLACE, _NONE)
+    flags, fine = (CHANGE | NLM_F_CREATE | NLM_F_REPLACE, NONE)
     if type_ == RTM_DELNEIGH:
         flags, fine = CHANGE, GONE
-    body = _ndmsg(AF_BRIDGE, index, NUD_NOARP, _NTF_MASTER) + attribute(_NDA_LLADDR, _mac(mac))
-    return Request(type_, flags, body + (attribute(_NDA_VLAN, _u16(vlan)) if vlan else b""), fine)
+    body = _ndmsg(AF_BRIDGE, index, NUD_NOARP, _NTF_MASTER) + attribute(_NDA_LLADDR, mac_of(mac))
+    return Request(type_, flags, body + (attribute(_NDA_VLAN, u16(vlan)) if vlan else b""), fine)
 
 
 def hosts(index: int, old: frozenset[Host], want: frozenset[Host]) -> list[Request]:
@@ -284,22 +261,11 @@ def hosts(index: int, old: frozenset[Host], want: frozenset[Host]) -> list[Reque
 
 def _host(type_: int, index: int, host: Host) -> Request:
     address = ip_address(host.address)
-    body = _ndmsg(_family(address.version), index, NUD_PERMANENT, 0) + attribute(_NDA_DST, address.packed)
+    body = _ndmsg(family(address.version), index, NUD_PERMANENT, 0) + attribute(_NDA_DST, address.packed)
     if type_ == RTM_DELNEIGH:
         return Request(type_, CHANGE, body, GONE)
-    body += attribute(_NDA_LLADDR, _mac(host.mac)) + attribute(_NDA_PROTOCOL, bytes([PROTOCOL]))
-    return Request(type_, CHANGE | _NLM_F_CREATE | _NLM_F_REPLACE, body)
-
-
-def add_address(index: int, want: Address) -> Request:
-    """Adds an address under smartxd's protocol number."""
-    body = _ifaddrmsg(index, want) + attribute(_IFA_PROTO, bytes([PROTOCOL]))
-    return Request(RTM_NEWADDR, CREATE, body, frozenset({errno.EEXIST}))
-
-
-def delete_address(index: int, old: Address) -> Request:
-    """Deletes an address."""
-    return Request(RTM_DELADDR, CHANGE, _ifaddrmsg(index, old), GONE)
+    body += attribute(_NDA_LLADDR, mac_of(host.mac)) + attribute(_NDA_PROTOCOL, bytes([PROTOCOL]))
+    return Request(type_, CHANGE | NLM_F_CREATE | NLM_F_REPLACE, body)
 
 
 def promote(index: int) -> Request:
@@ -309,77 +275,26 @@ def promote(index: int) -> Request:
 
 def keep_secondaries() -> bytes:
     """The attribute that says so."""
-    conf = nested(_INET_CONF, attribute(_PROMOTE_SECONDARIES, _u32(1)))
+    conf = nested(_INET_CONF, attribute(_PROMOTE_SECONDARIES, u32(1)))
     return nested(_IFLA_AF_SPEC, nested(AF_INET, conf))
-
-
-def route(want: Route, indices: Indices, *, replace: bool) -> Request:
-    """Makes a route, or exchanges the one of its prefix, metric and table for it in one step."""
-    flags = CHANGE | _NLM_F_CREATE | _NLM_F_REPLACE if replace else CREATE
-    return Request(RTM_NEWROUTE, flags, _rtmsg(want) + _hops(want, indices))
-
-
-def delete_route(old: Route) -> Request:
-    """Deletes the route of smartxd's to a prefix with a metric in a table."""
-    return Request(RTM_DELROUTE, CHANGE, _rtmsg(old), GONE)
-
-
-def _rtmsg(want: Route) -> bytes:
-    network = ip_network(want.destination)
-    local = all(not hop.address for hop in want.hops) and bool(want.hops) and network.version == 4
-    head = struct.pack(
-        "=BBBBBBBBI",
-        *(_family(network.version), network.prefixlen, 0, 0),
-        *(want.table if want.table < 256 else 0, PROTOCOL, _SCOPE_LINK if local else _SCOPE_UNIVERSE),
-        *(_RTN_UNICAST if want.hops else _RTN_BLACKHOLE, 0),
-    )
-    parts = [
-        attribute(_RTA_DST, network.network_address.packed),
-        attribute(_RTA_TABLE, _u32(want.table)),
-        attribute(_RTA_PRIORITY, _u32(want.metric)),
-    ]
-    return head + b"".join(parts)
-
-
-def _hops(want: Route, indices: Indices) -> bytes:
-    def parts(address: str) -> bytes:
-        return attribute(_RTA_GATEWAY, ip_address(address).packed) if address else b""
-
-    if len(want.hops) == 1:
-        (hop,) = want.hops
-        out = attribute(_RTA_OIF, _u32(index_of(indices, hop.link))) if hop.link else b""
-        return parts(hop.address) + out
-    made = b""
-    for hop in want.hops:
-        index = index_of(indices, hop.link) if hop.link else 0
-        gateway = parts(hop.address)
-        made += struct.pack("=HBBi", 8 + len(gateway), 0, hop.weight - 1, index) + gateway
-    return attribute(_RTA_MULTIPATH, made) if made else b""
 
 
 def link_by_name(name: str) -> bytes:
     """What asks for the link of a name, without its statistics."""
-    skip_stats = attribute(29, _u32(8))
-    return _ifinfomsg(0) + _text(_IFLA_IFNAME, name) + skip_stats
-
-
-def index_of(indices: Indices, name: str) -> int:
-    """Index of a link; OSError ENODEV where it is not there."""
-    if name not in indices:
-        raise OSError(errno.ENODEV, f"link {name} is not there")
-    return indices[name]
+    skip_stats = attribute(29, u32(8))
+    return _ifinfomsg(0) + text(_IFLA_IFNAME, name) + skip_stats
 
 
 def _bridge(want: Bridge, fields: Collection[str]) -> list[bytes]:
     parts: list[bytes] = []
     if "stp" in fields:
-        parts.append(attribute(_BR_STP_STATE, _u32(want.stp)))
+        parts.append(attribute(_BR_STP_STATE, u32(want.stp)))
     if "multicast_snooping" in fields:
-        parts.append(_u8(_BR_MCAST_SNOOPING, want.multicast_snooping))
+        parts.append(u8(_BR_MCAST_SNOOPING, want.multicast_snooping))
     # A kernel without VLAN filtering refuses the very words.
     if "vlan_aware" in fields or "default_pvid" in fields:
         pvid = 0 if want.vlan_aware else 1
-        parts += [attribute(_BR_VLAN_DEFAULT_PVID, _u16(pvid)), _u8(_BR_VLAN_FILTERING, want.vlan_aware)]
+        parts += [attribute(_BR_VLAN_DEFAULT_PVID, u16(pvid)), u8(_BR_VLAN_FILTERING, want.vlan_aware)]
     return parts
 
 
@@ -396,29 +311,29 @@ def _unlike_a_new_one(want: Bridge) -> set[str]:
 def _vxlan(want: Vxlan, indices: Indices) -> list[bytes]:
     v6 = ":" in want.local
     parts = [
-        attribute(_VXLAN_ID, _u32(want.vni)),
+        attribute(_VXLAN_ID, u32(want.vni)),
         attribute(_VXLAN_LOCAL6 if v6 else _VXLAN_LOCAL, ip_address(want.local).packed),
         attribute(_VXLAN_PORT, want.port.to_bytes(2, "big")),
-        _u8(_VXLAN_TTL, want.ttl),
-        _u8(_VXLAN_LEARNING, want.learning),
+        u8(_VXLAN_TTL, want.ttl),
+        u8(_VXLAN_LEARNING, want.learning),
     ]
     if want.group:
         group = ip_address(want.group).packed
         parts.append(attribute(_VXLAN_GROUP6 if v6 else _VXLAN_GROUP, group))
     if want.underlay:
-        parts.append(attribute(_VXLAN_LINK, _u32(index_of(indices, want.underlay))))
+        parts.append(attribute(_VXLAN_LINK, u32(index_of(indices, want.underlay))))
     return parts
 
 
 def _info(kind: str, *data: bytes) -> bytes:
-    return nested(_IFLA_LINKINFO, _text(_INFO_KIND, kind), nested(_INFO_DATA, *data))
+    return nested(_IFLA_LINKINFO, text(_INFO_KIND, kind), nested(_INFO_DATA, *data))
 
 
 def _set_if(index: int, parts: list[bytes], *, up: bool) -> list[Request]:
     return [_set(index, b"".join(parts), up=up)] if parts or up else []
 
 
-def _set(index: int, parts: bytes, *, up: bool = False, fine: frozenset[int] = _NONE) -> Request:
+def _set(index: int, parts: bytes, *, up: bool = False, fine: frozenset[int] = NONE) -> Request:
     return Request(RTM_NEWLINK, CHANGE, _ifinfomsg(index, up=up) + parts, fine)
 
 
@@ -431,38 +346,5 @@ def _ndmsg(family: int, index: int, state: int, flags: int) -> bytes:
     return struct.pack("=B3xiHBB", family, index, state, flags, 0)
 
 
-def _ifaddrmsg(index: int, address: Address) -> bytes:
-    interface = ip_interface(address.address)
-    # No duplicate address detection: the rules of specs look for duplicates, and an anycast gateway is one.
-    flags = _IFA_F_NODAD if interface.version == 6 else 0
-    head = struct.pack("=BBBBI", _family(interface.version), interface.network.prefixlen, flags, 0, index)
-    packed = interface.ip.packed
-    return head + attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
-
-
 def _mtu(want: Link) -> bytes:
-    return attribute(_IFLA_MTU, _u32(want.mtu))
-
-
-def _family(version: int) -> int:
-    return AF_INET if version == 4 else AF_INET6
-
-
-def _mac(mac: str) -> bytes:
-    return bytes.fromhex(mac.replace(":", ""))
-
-
-def _text(type_: int, text: str) -> bytes:
-    return attribute(type_, text.encode() + b"\0")
-
-
-def _u8(type_: int, value: int) -> bytes:
-    return attribute(type_, bytes([value]))
-
-
-def _u16(value: int) -> bytes:
-    return struct.pack("=H", value)
-
-
-def _u32(value: int) -> bytes:
-    return struct.pack("=I", value)
+    return attribute(_IFLA_MTU, u32(want.mtu))
