@@ -85,14 +85,19 @@ def _redistributions(router: Object[BGPRouterSpec], speaker: Router) -> Iterator
 
 
 def _vnis(fleet: Fleet, speaker: Router, box: str) -> Iterator[VNI]:
-    """Those of which a Tunnel says more than FRR derives."""
+    """Those of which EVPN is told more than FRR derives.
+
+    It announces the VNIs of all tunnels. Those that find their VTEPs otherwise get a target that no other box
+    has: zebra makes flood entries of what it hears of a VNI, and where it takes them away it takes those too
+    that a static tunnel has.
+    """
     if "evpn" not in speaker.families:
         return
     for tunnel in sorted(fleet.on("Tunnel", box), key=lambda t: int(t.spec.vni)):
         flood = tunnel.spec.flood
-        if isinstance(flood, EVPNFlood) and flood.route_targets:
-            targets = tuple(sorted(set(flood.route_targets)))
-            yield VNI(tunnel.ref, tunnel.spec.vni, speaker.asn, targets)
+        targets = flood.route_targets if isinstance(flood, EVPNFlood) else (f"{speaker.router_id}:0",)
+        if targets:
+            yield VNI(tunnel.ref, tunnel.spec.vni, speaker.asn, tuple(sorted(set(targets))))
 
 
 def _static_routes(fleet: Fleet, box: str) -> Iterator[StaticRoute]:

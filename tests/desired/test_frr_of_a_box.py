@@ -659,12 +659,23 @@ def test_a_vni_is_named_where_its_tunnel_has_route_targets() -> None:
         tunnel("high", 300, targets),
         tunnel("low", 20, "mode: evpn, routeTargets: ['65000:20']"),
         tunnel("derived", 30),
-        tunnel("flooded", 40, "mode: static"),
     )
     assert list(state.of(VNI)) == [
         VNI(ObjectRef("Tunnel", "low"), 20, 65001, ("65000:20",)),
         VNI(ObjectRef("Tunnel", "high"), 300, 65001, ("65000:100", "65000:20")),
     ]
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_a_tunnel_that_finds_its_vteps_otherwise_hears_no_other_box_by_evpn(name: str) -> None:
+    state = frr_of(*SPEAKERS, tunnel("flooded", 40, "mode: static"), name=name)
+    assert state.router is not None
+    (vni,) = state.of(VNI)
+    assert vni == VNI(ObjectRef("Tunnel", "flooded"), 40, state.router.asn, (f"{state.router.router_id}:0",))
+
+
+def test_without_evpn_no_vni_is_named() -> None:
+    assert list(frr_of(router("a"), router("b"), tunnel("flooded", 40, "mode: static")).of(VNI)) == []
 
 
 def test_a_box_that_is_not_in_a_tunnel_has_nothing_of_its_vni() -> None:
