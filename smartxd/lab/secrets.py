@@ -11,8 +11,7 @@ from smartxd.spec.load import load
 
 def names_of(spec_dir: Path) -> frozenset[str]:
     """The secrets that the sessions of a spec folder name."""
-    fleet = load(folder.read(spec_dir)).fleet
-    peers = fleet.peers.values() if fleet is not None else ()
+    peers = load(folder.read(spec_dir)).peers.values()
     return frozenset(peer.spec.password_ref for peer in peers if peer.spec.password_ref is not None)
 
 
