@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * A frame as it is on the wire, for the filters: the kernel keeps the outermost VLAN tag beside the packet, a
+ * filter expects it behind the addresses. Loads are big-endian; one that reaches behind the end of the packet
+ * says so, and never reads a byte of another one.
+ *
+ * What is linear is read where it is; the rest by bpf_skb_load_bytes.
+ */
+#pragma once
+#include <uapi/linux/if_ether.h>
+
+#define TAG_AT (2 * ETH_ALEN)
+#define TAG_BYTES 4
+/* The verifier takes no pointer that may be further into a packet than 64 KiB. */
+#define DIRECT_MAX 0x7fff
+#define OFFSET_MAX 0xfffffff
+
+struct frame {
+	struct __sk_buff *skb;
+	u32 at; /* of its first byte in the packet */
+	u32 length; /* on the wire */
+	u32 shift; /* TAG_BYTES when the packet lacks the tag, else 0 */
+	/* Bytes 8 to 15 and 16 to 18 of the wire, big-endian; only of a frame that lacks its tag. */
+	u64 around, behind;
+};
+
+#define LOAD(bits, swap)                                                                                       \
+	static __always_inline bool packet_load##bits(struct __sk_buff *skb, u64 offset, u32 *to)              \
+	{                                                                                                      \
+		u##bits value;                                                                                 \
+                                                                                                               \
+		if (offset <= DIRECT_MAX) {                                                                    \
+			u64 near = offset;                                                                     \
+			u##bits *p;                                                                            \
+                                                                                                               \
+			/* Said so that the verifier knows what the compiler knows. */                         \
+			if (!__builtin_constant_p(offset))                                                     \
+				asm volatile("%0 &= 0x7fff" : "+r"(near));                                     \
+			p = (void *)(long)skb->data + near;                                                    \
+			if ((void *)(p + 1) <= (void *)(long)skb->data_end) {                                  \
+				*to = swap(*p);                                                                \
+				return true;                                                                   \
+			}                                                                                      \
+		}                                                                                              \
+		if (offset > OFFSET_MAX || bpf_skb_load_bytes(skb, offset, &value, sizeof(value)))             \
+			return false;                                                                          \
+		*to = swap(value);                                                                             \
+		return true;                                                                                   \
+	}                                                                                                      \
+                                                                                                               \
+	/* At an offset on the wire before the tag, */                                                           \
+	static __always_inline bool load##bits##_before_tag(struct frame *f, u32 at, u32 *to)                  \
+	{                                                                                                      \
+		return packet_load##bits(f->skb, (u64)f->at + at, to);                                         \
+	}                                                                                                      \
+                                                                                                               \
+	/* behind it, */                                                                                       \
+	static __always_inline bool load##bits##_behind_tag(struct frame *f, u32 at, u32 *to)                  \
+	{                                                                                                      \
+		return packet_load##bits(f->skb, (u64)f->at + at - f->shift, to);                              \
+	}                                                                                                      \
+                                                                                                               \
+	/* or anywhere. */                                                                                     \
+	static __always_inline bool load##bits(struct frame *f, u32 at, u32 *to)                               \
+	{                                                                                                      \
+		bool within = f->shift && at > TAG_AT - bits / 8 && at < TAG_AT + TAG_BYTES;                   \
+                                                                                                               \
+		if (!within)                                                                                   \
+			return load##bits##_behind_tag(f, at < TAG_AT ? at + f->shift : at, to);               \
+		if (at + bits / 8 > f->length)                                                                 \
+			return false;                                                                          \
+		at = at % 8 * 8;                                                                               \
+		*to = (f->around << at | f->behind >> (64 - at)) >> (64 - bits);                               \
+		return true;                                                                                   \
+	}
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define HOST16 __builtin_bswap16
+#define HOST32 __builtin_bswap32
+#else
+#define HOST16
+#define HOST32
+#endif
+
+LOAD(8, )
+LOAD(16, HOST16)
+LOAD(32, HOST32)
+
+/* The packet itself. */
+static __always_inline void frame_of(struct __sk_buff *skb, struct frame *f)
+{
+	u32 part = 0;
+
+	f->skb = skb;
+	f->at = 0;
+	f->length = skb->len;
+	f->shift = 0;
+	f->around = f->behind = 0;
+	if (!skb->vlan_present)
+		return;
+	f->length += TAG_BYTES;
+	f->shift = TAG_BYTES;
+	packet_load32(skb, TAG_AT - 4, &part);
+	f->around = (u64)part << 32 | (u32)HOST16((u16)skb->vlan_proto) << 16 | (u16)skb->vlan_tci;
+	packet_load16(skb, TAG_AT, &part);
+	f->behind = (u64)part << 48;
+	if (packet_load8(skb, TAG_AT + 2, &part))
+		f->behind |= (u64)part << 40;
+}

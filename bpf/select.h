@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Which packets a policy records. SELECTION is the file that planes/trace/program.py writes for the policy:
+ * its filters as C functions, with OUTER_FILTER and INNER_FILTER defined where the policy has them.
+ */
+#pragma once
+#include <uapi/linux/in.h>
+#include "frame.h"
+
+#ifdef SELECTION
+#include SELECTION
+#endif
+
+#define INNER_TAGS_MAX 2
+#define INNER_EXTENSIONS_MAX 8
+
+/* The frame inside a VXLAN packet: false when the packet is none, or ends before it. */
+static __always_inline bool frame_inside(struct __sk_buff *skb, struct frame *inner)
+{
+	u32 at = TAG_AT, type, value, protocol;
+
+	if (!packet_load16(skb, at, &type))
+		return false;
+#pragma unroll
+	for (int i = 0; i < INNER_TAGS_MAX; i++) {
+		if (type != ETH_P_8021Q && type != ETH_P_8021AD)
+			break;
+		at += TAG_BYTES;
+		if (!packet_load16(skb, at, &type))
+			return false;
+	}
+	at += 2;
+	if (type == ETH_P_IP) {
+		if (!packet_load32(skb, at, &value) || value >> 28 != 4)
+			return false;
+		if (!packet_load8(skb, at + 9, &protocol) || protocol != IPPROTO_UDP)
+			return false;
+		if (!packet_load16(skb, at + 6, &protocol) || protocol & 0x1fff)
+			return false;
+		if ((value >> 24 & 0xf) < 5)
+			return false;
+		at += (value >> 24 & 0xf) * 4;
+	} else if (type == ETH_P_IPV6) {
+		if (!packet_load8(skb, at, &value) || value >> 4 != 6 || !packet_load8(skb, at + 6, &protocol))
+			return false;
+		at += 40;
+		for (int i = 0; i < INNER_EXTENSIONS_MAX && protocol != IPPROTO_UDP; i++) {
+			u32 next = protocol;
+
+			if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60)
+				return false;
+			if (!packet_load32(skb, at, &value))
+				return false;
+			protocol = value >> 24;
+			if (next == 44 && value & 0xfff8)
+				return false;
+			if (next == 44)
+				at += 8;
+			else if (next == 51)
+				at += ((value >> 16 & 0xff) + 2) * 4;
+			else
+				at += ((value >> 16 & 0xff) + 1) * 8;
+		}
+		if (protocol != IPPROTO_UDP)
+			return false;
+	} else {
+		return false;
+	}
+	if (!packet_load16(skb, at + 2, &value) || value != 4789)
+		return false;
+	at += 8;
+	if (!packet_load8(skb, at, &value) || !(value & 0x08))
+		return false;
+	at += 8;
+	if (at >= skb->len)
+		return false;
+	inner->skb = skb;
+	inner->at = at;
+	inner->length = skb->len - at;
+	inner->shift = 0;
+	return true;
+}
