@@ -14,6 +14,7 @@
  * VXLAN on another port) that is the outer part only.
  */
 #include "parse.h"
+#include "select.h"
 
 #define NEXT (-1)
 
@@ -55,6 +56,17 @@ static __always_inline struct ledger_value *ledger_of(bool odd, struct ledger_ke
 	return ledger0.lookup(key);
 }
 
+/* Wire packets of an skb whose headers are `headers` bytes long. */
+static __always_inline u64 segments(struct __sk_buff *skb, u32 headers)
+{
+	if (skb->gso_segs)
+		return skb->gso_segs;
+	/* A guest's or a file's GSO skb may come without a count of its segments. */
+	if (skb->gso_size && skb->len > headers)
+		return (skb->len - headers + skb->gso_size - 1) / skb->gso_size;
+	return 1;
+}
+
 static __always_inline int count(struct __sk_buff *skb, u8 direction)
 {
 	struct flow_key key = {};
@@ -65,7 +77,7 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 	struct flow_value *flow;
 	u64 *generation_now;
 	u32 tag = skb->vlan_present ? 4 : 0;
-	bool odd;
+	bool odd, wanted = selected(skb);
 	int zero = 0;
 
 	generation_now = generation.lookup(&zero);
@@ -75,14 +87,10 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 
 	key.ifindex = skb->ifindex;
 	key.direction = direction;
-	parse(&c, &key);
-
-	packets = skb->gso_segs;
-	/* A guest's or a file's GSO skb may come without a count of its segments. */
-	if (!packets && skb->gso_size && skb->len > c.offset)
-		packets = (skb->len - c.offset + skb->gso_size - 1) / skb->gso_size;
-	if (!packets)
-		packets = 1;
+	/* Only a GSO skb must be parsed to know what it was on the wire. */
+	if (wanted || skb->gso_size)
+		parse(&c, &key);
+	packets = segments(skb, c.offset);
 	bytes = skb->len + tag + (packets - 1) * (c.offset + tag);
 
 	ledger = ledger_of(odd, &interface);
@@ -91,6 +99,12 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 	ledger->seen_packets += packets;
 	ledger->seen_skbs += 1;
 	ledger->seen_bytes += bytes;
+	if (!wanted) {
+		ledger->filtered_packets += packets;
+		ledger->filtered_skbs += 1;
+		ledger->filtered_bytes += bytes;
+		return NEXT;
+	}
 
 	now = bpf_ktime_get_coarse_ns();
 	flow = flow_of(odd, &key, now);

@@ -17,6 +17,7 @@
 
 struct frame {
 	struct __sk_buff *skb;
+	void *data, *end; /* what is linear of the packet */
 	u32 at; /* of its first byte in the packet */
 	u32 length; /* on the wire */
 	u32 shift; /* TAG_BYTES when the packet lacks the tag, else 0 */
@@ -25,7 +26,7 @@ struct frame {
 };
 
 #define LOAD(bits, swap)                                                                                       \
-	static __always_inline bool packet_load##bits(struct __sk_buff *skb, u64 offset, u32 *to)              \
+	static __always_inline bool packet_load##bits(struct frame *f, u64 offset, u32 *to)                      \
 	{                                                                                                      \
 		u##bits value;                                                                                 \
                                                                                                                \
@@ -36,13 +37,13 @@ struct frame {
 			/* Said so that the verifier knows what the compiler knows. */                         \
 			if (!__builtin_constant_p(offset))                                                     \
 				asm volatile("%0 &= 0x7fff" : "+r"(near));                                     \
-			p = (void *)(long)skb->data + near;                                                    \
-			if ((void *)(p + 1) <= (void *)(long)skb->data_end) {                                  \
+			p = f->data + near;                                                                    \
+			if ((void *)(p + 1) <= f->end) {                                                       \
 				*to = swap(*p);                                                                \
 				return true;                                                                   \
 			}                                                                                      \
 		}                                                                                              \
-		if (offset > OFFSET_MAX || bpf_skb_load_bytes(skb, offset, &value, sizeof(value)))             \
+		if (offset > OFFSET_MAX || bpf_skb_load_bytes(f->skb, offset, &value, sizeof(value)))          \
 			return false;                                                                          \
 		*to = swap(value);                                                                             \
 		return true;                                                                                   \
@@ -51,13 +52,13 @@ struct frame {
 	/* At an offset on the wire before the tag, */                                                           \
 	static __always_inline bool load##bits##_before_tag(struct frame *f, u32 at, u32 *to)                  \
 	{                                                                                                      \
-		return packet_load##bits(f->skb, (u64)f->at + at, to);                                         \
+		return packet_load##bits(f, (u64)f->at + at, to);                                         \
 	}                                                                                                      \
                                                                                                                \
 	/* behind it, */                                                                                       \
 	static __always_inline bool load##bits##_behind_tag(struct frame *f, u32 at, u32 *to)                  \
 	{                                                                                                      \
-		return packet_load##bits(f->skb, (u64)f->at + at - f->shift, to);                              \
+		return packet_load##bits(f, (u64)f->at + at - f->shift, to);                              \
 	}                                                                                                      \
                                                                                                                \
 	/* or anywhere. */                                                                                     \
@@ -92,6 +93,8 @@ static __always_inline void frame_of(struct __sk_buff *skb, struct frame *f)
 	u32 part = 0;
 
 	f->skb = skb;
+	f->data = (void *)(long)skb->data;
+	f->end = (void *)(long)skb->data_end;
 	f->at = 0;
 	f->length = skb->len;
 	f->shift = 0;
@@ -100,10 +103,10 @@ static __always_inline void frame_of(struct __sk_buff *skb, struct frame *f)
 		return;
 	f->length += TAG_BYTES;
 	f->shift = TAG_BYTES;
-	packet_load32(skb, TAG_AT - 4, &part);
+	packet_load32(f, TAG_AT - 4, &part);
 	f->around = (u64)part << 32 | (u32)HOST16((u16)skb->vlan_proto) << 16 | (u16)skb->vlan_tci;
-	packet_load16(skb, TAG_AT, &part);
+	packet_load16(f, TAG_AT, &part);
 	f->behind = (u64)part << 48;
-	if (packet_load8(skb, TAG_AT + 2, &part))
+	if (packet_load8(f, TAG_AT + 2, &part))
 		f->behind |= (u64)part << 40;
 }

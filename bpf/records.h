@@ -48,11 +48,14 @@ struct ledger_key {
 	u32 direction;
 };
 
-/* seen = the sum over the flow map + overflow, per generation, exactly. */
+/* seen = filtered + the sum over the flow map + overflow, per generation, exactly. */
 struct ledger_value {
 	u64 seen_packets;
 	u64 seen_skbs;
 	u64 seen_bytes;
+	u64 filtered_packets; /* not selected by the policy */
+	u64 filtered_skbs;
+	u64 filtered_bytes;
 	u64 overflow_packets; /* the flow map was full */
 	u64 overflow_skbs;
 	u64 overflow_bytes;

@@ -15,33 +15,33 @@
 #define INNER_EXTENSIONS_MAX 8
 
 /* The frame inside a VXLAN packet: false when the packet is none, or ends before it. */
-static __always_inline bool frame_inside(struct __sk_buff *skb, struct frame *inner)
+static __always_inline bool frame_inside(struct frame *outer, struct frame *inner)
 {
 	u32 at = TAG_AT, type, value, protocol;
 
-	if (!packet_load16(skb, at, &type))
+	if (!packet_load16(outer, at, &type))
 		return false;
 #pragma unroll
 	for (int i = 0; i < INNER_TAGS_MAX; i++) {
 		if (type != ETH_P_8021Q && type != ETH_P_8021AD)
 			break;
 		at += TAG_BYTES;
-		if (!packet_load16(skb, at, &type))
+		if (!packet_load16(outer, at, &type))
 			return false;
 	}
 	at += 2;
 	if (type == ETH_P_IP) {
-		if (!packet_load32(skb, at, &value) || value >> 28 != 4)
+		if (!packet_load32(outer, at, &value) || value >> 28 != 4)
 			return false;
-		if (!packet_load8(skb, at + 9, &protocol) || protocol != IPPROTO_UDP)
+		if (!packet_load8(outer, at + 9, &protocol) || protocol != IPPROTO_UDP)
 			return false;
-		if (!packet_load16(skb, at + 6, &protocol) || protocol & 0x1fff)
+		if (!packet_load16(outer, at + 6, &protocol) || protocol & 0x1fff)
 			return false;
 		if ((value >> 24 & 0xf) < 5)
 			return false;
 		at += (value >> 24 & 0xf) * 4;
 	} else if (type == ETH_P_IPV6) {
-		if (!packet_load8(skb, at, &value) || value >> 4 != 6 || !packet_load8(skb, at + 6, &protocol))
+		if (!packet_load8(outer, at, &value) || value >> 4 != 6 || !packet_load8(outer, at + 6, &protocol))
 			return false;
 		at += 40;
 		for (int i = 0; i < INNER_EXTENSIONS_MAX && protocol != IPPROTO_UDP; i++) {
@@ -49,7 +49,7 @@ static __always_inline bool frame_inside(struct __sk_buff *skb, struct frame *in
 
 			if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60)
 				return false;
-			if (!packet_load32(skb, at, &value))
+			if (!packet_load32(outer, at, &value))
 				return false;
 			protocol = value >> 24;
 			if (next == 44 && value & 0xfff8)
@@ -66,17 +66,35 @@ static __always_inline bool frame_inside(struct __sk_buff *skb, struct frame *in
 	} else {
 		return false;
 	}
-	if (!packet_load16(skb, at + 2, &value) || value != 4789)
+	if (!packet_load16(outer, at + 2, &value) || value != 4789)
 		return false;
 	at += 8;
-	if (!packet_load8(skb, at, &value) || !(value & 0x08))
+	if (!packet_load8(outer, at, &value) || !(value & 0x08))
 		return false;
 	at += 8;
-	if (at >= skb->len)
+	if (at >= outer->skb->len)
 		return false;
-	inner->skb = skb;
+	*inner = *outer;
 	inner->at = at;
-	inner->length = skb->len - at;
+	inner->length = outer->skb->len - at;
 	inner->shift = 0;
+	return true;
+}
+
+static __always_inline bool selected(struct __sk_buff *skb)
+{
+	struct frame outer;
+
+	frame_of(skb, &outer);
+#ifdef OUTER_FILTER
+	if (!OUTER_FILTER(&outer))
+		return false;
+#endif
+#ifdef INNER_FILTER
+	struct frame inner;
+
+	if (!frame_inside(&outer, &inner) || !INNER_FILTER(&inner))
+		return false;
+#endif
 	return true;
 }

@@ -40,11 +40,12 @@ int run_%(name)s(struct __sk_buff *skb)
 INNER = """
 int run_%(name)s(struct __sk_buff *skb)
 {
-	struct frame f;
+	struct frame f, inner;
 
 	if (!tagged(skb))
 		return 2;
-	return frame_inside(skb, &f) && %(name)s(&f);
+	frame_of(skb, &f);
+	return frame_inside(&f, &inner) && %(name)s(&inner);
 }
 """
 
