@@ -11,6 +11,7 @@ import os
 import struct
 import sys
 import tempfile
+from enum import IntEnum
 from pathlib import Path
 
 import bcc
@@ -18,11 +19,20 @@ import bcc
 from smartxd import bpfsys
 from smartxd.planes.trace import program
 
-PROG_TEST_RUN = 10
+BEHIND = bytes(64)
+
+
+class Command(IntEnum):
+    PROG_TEST_RUN = 10
+
+
 HEAD = """
 #include "select.h"
-static __always_inline bool tagged(struct __sk_buff *skb)
+/* The kernel takes no frame that ends within its IP header: so frames come with something behind them. */
+static __always_inline bool made(struct __sk_buff *skb)
 {
+	if (bpf_skb_change_tail(skb, skb->priority, 0))
+		return false;
 	return !skb->mark || !bpf_skb_vlan_push(skb, bpf_htons(skb->mark >> 16), skb->mark & 0xffff);
 }
 """
@@ -31,7 +41,7 @@ int run_%(name)s(struct __sk_buff *skb)
 {
 	struct frame f;
 
-	if (!tagged(skb))
+	if (!made(skb))
 		return 2;
 	frame_of(skb, &f);
 	return %(name)s(&f);
@@ -42,7 +52,7 @@ int run_%(name)s(struct __sk_buff *skb)
 {
 	struct frame f, inner;
 
-	if (!tagged(skb))
+	if (!made(skb))
 		return 2;
 	frame_of(skb, &f);
 	return frame_inside(&f, &inner) && %(name)s(&inner);
@@ -51,15 +61,16 @@ int run_%(name)s(struct __sk_buff *skb)
 
 
 def run(fd: int, frame: bytes, tag: int) -> int:
-    data = ctypes.create_string_buffer(frame, len(frame))
+    data = ctypes.create_string_buffer(frame + BEHIND, len(frame + BEHIND))
     context = bytearray(192)
     struct.pack_into("=I", context, 8, tag)
+    struct.pack_into("=I", context, 32, len(frame))
     held = (ctypes.c_char * len(context)).from_buffer(context)
     attr = bytearray(128)
     # prog_fd, retval, data sizes in and out, data in and out, repeat, duration, ctx sizes, ctx in and out
-    fields = (fd, 0, len(frame), 0, ctypes.addressof(data), 0, 1, 0, len(context), 0, ctypes.addressof(held), 0)
+    fields = (fd, 0, len(data), 0, ctypes.addressof(data), 0, 1, 0, len(context), 0, ctypes.addressof(held), 0)
     struct.pack_into("=IIIIQQIIIIQQ", attr, 0, *fields)
-    bpfsys._bpf(PROG_TEST_RUN, attr)  # type: ignore[arg-type]
+    bpfsys._bpf(Command.PROG_TEST_RUN, attr)  # type: ignore[arg-type]
     return struct.unpack_from("=I", attr, 4)[0]
 
 
