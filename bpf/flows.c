@@ -15,6 +15,7 @@
  */
 #include "parse.h"
 #include "select.h"
+#include "sample.h"
 
 #define NEXT (-1)
 
@@ -24,6 +25,11 @@ BPF_TABLE("percpu_hash", struct ledger_key, struct ledger_value, ledger0, LEDGER
 BPF_TABLE("percpu_hash", struct ledger_key, struct ledger_value, ledger1, LEDGER_MAX);
 BPF_TABLE("hash", struct ledger_key, struct total_value, totals, LEDGER_MAX);
 BPF_TABLE("array", u32, u64, generation, 1);
+/* One in so many, by bit 0 of the generation, so that one holds for the whole of it. */
+BPF_TABLE("array", u32, u32, sampling, 2);
+#if SAMPLING == SAMPLING_COUNT
+BPF_TABLE("percpu_array", u32, u32, since_sampled, 1);
+#endif
 
 static __always_inline struct flow_value *flow_of(bool odd, struct flow_key *key, u64 now)
 {
@@ -67,6 +73,29 @@ static __always_inline u64 segments(struct __sk_buff *skb, u32 headers)
 	return 1;
 }
 
+/* Whether a packet that the filters let through is recorded. */
+static __always_inline bool sampled(struct __sk_buff *skb, bool odd)
+{
+#if SAMPLING != SAMPLING_NONE
+	u32 parity = odd, *one_in = sampling.lookup(&parity);
+
+	if (!one_in)
+		return true;
+#endif
+#if SAMPLING == SAMPLING_COUNT
+	u32 zero = 0, *since = since_sampled.lookup(&zero);
+
+	if (!since || ++*since < *one_in)
+		return false;
+	*since = 0;
+#elif SAMPLING == SAMPLING_RANDOM
+	return one_of(bpf_get_prandom_u32(), *one_in);
+#elif SAMPLING == SAMPLING_HASH
+	return one_of(packet_hash(skb, SEED), *one_in);
+#endif
+	return true;
+}
+
 static __always_inline int count(struct __sk_buff *skb, u8 direction)
 {
 	struct flow_key key = {};
@@ -77,7 +106,7 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 	struct flow_value *flow;
 	u64 *generation_now;
 	u32 tag = skb->vlan_present ? 4 : 0;
-	bool odd, wanted = selected(skb);
+	bool odd, wanted = selected(skb), chosen;
 	int zero = 0;
 
 	generation_now = generation.lookup(&zero);
@@ -88,7 +117,8 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 	key.ifindex = skb->ifindex;
 	key.direction = direction;
 	/* Only a GSO skb must be parsed to know what it was on the wire. */
-	if (wanted || skb->gso_size)
+	chosen = wanted && sampled(skb, odd);
+	if (chosen || skb->gso_size)
 		parse(&c, &key);
 	packets = segments(skb, c.offset);
 	bytes = skb->len + tag + (packets - 1) * (c.offset + tag);
@@ -103,6 +133,12 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 		ledger->filtered_packets += packets;
 		ledger->filtered_skbs += 1;
 		ledger->filtered_bytes += bytes;
+		return NEXT;
+	}
+	if (!chosen) {
+		ledger->sampled_out_packets += packets;
+		ledger->sampled_out_skbs += 1;
+		ledger->sampled_out_bytes += bytes;
 		return NEXT;
 	}
 

@@ -48,7 +48,7 @@ struct ledger_key {
 	u32 direction;
 };
 
-/* seen = filtered + the sum over the flow map + overflow, per generation, exactly. */
+/* seen = filtered + sampled out + the sum over the flow map + overflow, per generation, exactly. */
 struct ledger_value {
 	u64 seen_packets;
 	u64 seen_skbs;
@@ -56,6 +56,9 @@ struct ledger_value {
 	u64 filtered_packets; /* not selected by the policy */
 	u64 filtered_skbs;
 	u64 filtered_bytes;
+	u64 sampled_out_packets; /* selected, and not one of the sample */
+	u64 sampled_out_skbs;
+	u64 sampled_out_bytes;
 	u64 overflow_packets; /* the flow map was full */
 	u64 overflow_skbs;
 	u64 overflow_bytes;

@@ -7,8 +7,17 @@
 #include <uapi/linux/in.h>
 #include "frame.h"
 
+#define SAMPLING_NONE 0
+#define SAMPLING_COUNT 1
+#define SAMPLING_RANDOM 2
+#define SAMPLING_HASH 3
+
 #ifdef SELECTION
 #include SELECTION
+#endif
+
+#ifndef SAMPLING
+#define SAMPLING SAMPLING_NONE
 #endif
 
 #define INNER_TAGS_MAX 2
@@ -29,7 +38,7 @@ static __always_inline bool frame_inside(struct frame *outer, struct frame *inne
 		if (!packet_load16(outer, at, &type))
 			return false;
 	}
-	at += 2;
+	at = forgotten(at + 2);
 	if (type == ETH_P_IP) {
 		if (!packet_load32(outer, at, &value) || value >> 28 != 4)
 			return false;
@@ -60,12 +69,14 @@ static __always_inline bool frame_inside(struct frame *outer, struct frame *inne
 				at += ((value >> 16 & 0xff) + 2) * 4;
 			else
 				at += ((value >> 16 & 0xff) + 1) * 8;
+			at = forgotten(at);
 		}
 		if (protocol != IPPROTO_UDP)
 			return false;
 	} else {
 		return false;
 	}
+	at = forgotten(at);
 	if (!packet_load16(outer, at + 2, &value) || value != 4789)
 		return false;
 	at += 8;
@@ -75,7 +86,7 @@ static __always_inline bool frame_inside(struct frame *outer, struct frame *inne
 	if (at >= outer->skb->len)
 		return false;
 	*inner = *outer;
-	inner->at = at;
+	inner->at = forgotten(at);
 	inner->length = outer->skb->len - at;
 	inner->shift = 0;
 	return true;

@@ -142,6 +142,7 @@ class Converger:
             action
             for action in (result.action for result in done.results)
             if action.owned in done.known
+            and not action.follows
             and (action.owner in self._seen_whole or self._contests.contested(action.plane, action.id))
         ]
 

@@ -2,32 +2,73 @@
 
 from __future__ import annotations
 
-from smartxd.planes.trace.state import Tracer, TraceState
+from collections.abc import Iterator
+from functools import lru_cache
+
+from smartxd.planes.trace.filter import Filter
+from smartxd.planes.trace.state import Sampling, Tracer, TraceState
+from smartxd.spec.envelope import Object
 from smartxd.spec.fleet import Fleet
-from smartxd.spec.kinds.tracepolicy import TracePoint
+from smartxd.spec.kinds import tracepolicy
+from smartxd.spec.kinds.tracepolicy import TracePoint, TracePolicySpec
+from smartxd.spec.pcap import FilterError, LibpcapMissing, compiled
 
 
 def lower(fleet: Fleet, box: str) -> TraceState:
     """The tracers that the specs ask of ``box``."""
-    tracers = []
-    for policy in fleet.on("TracePolicy", box):
-        names = {name for point in policy.spec.interfaces for name in _interfaces(fleet, box, point)}
-        tracers.append(
-            Tracer(
-                owner=policy.ref,
-                interfaces=tuple(sorted(names)),
-                directions=tuple(sorted(set(policy.spec.directions))),
-                flows_max=policy.spec.flows_max,
-            )
-        )
-    return TraceState(tuple(tracers))
+    return TraceState(tuple(_tracer(fleet, box, policy) for policy in fleet.on("TracePolicy", box)))
 
 
-def _interfaces(fleet: Fleet, box: str, point: TracePoint) -> list[str]:
-    """The interfaces of ``box`` that a point means; a tunnel that the box is not part of means none."""
+def _tracer(fleet: Fleet, box: str, policy: Object[TracePolicySpec]) -> Tracer:
+    spec = policy.spec
+    names = {name for point in spec.interfaces for name in _interfaces(fleet, box, point)}
+    return Tracer(
+        owner=policy.ref,
+        interfaces=tuple(sorted(names)),
+        directions=tuple(sorted(set(spec.directions))),
+        flows_max=spec.flows_max,
+        patterns=tuple(sorted({point.pattern for point in spec.interfaces if point.pattern is not None})),
+        filter=_filter(spec.filter) if spec.filter is not None else None,
+        inner_filter=_filter(spec.inner_filter) if spec.inner_filter is not None else None,
+        sampling=_sampling(spec.sampling),
+    )
+
+
+def _interfaces(fleet: Fleet, box: str, point: TracePoint) -> Iterator[str]:
+    """The interfaces that a point names; a tunnel or session that the box is not part of names none."""
     if point.name is not None:
-        return [point.name]
-    tunnel = fleet.tunnels[point.tunnel or ""]
-    if box not in fleet.members(tunnel):
-        return []
-    return [tunnel.spec.link_name, fleet.boxes[box].spec.underlay.interface]
+        yield point.name
+    elif point.tunnel is not None:
+        tunnel = fleet.tunnels[point.tunnel]
+        if box in fleet.members(tunnel):
+            yield from (tunnel.spec.link_name, fleet.boxes[box].spec.underlay.interface)
+    elif point.peer is not None:
+        yield from _session_links(fleet, box, point.peer)
+
+
+def _session_links(fleet: Fleet, box: str, peer: str) -> Iterator[str]:
+    """What a session runs over on the box; from a loopback its packets leave by the underlay."""
+    for end in fleet.peers[peer].spec.box_ends:
+        if end.box != box:
+            continue
+        link = fleet.link_at(box, fleet.address_of(end))
+        if end.interface is not None:
+            yield end.interface
+        elif link is not None and link.segment != "loopback":
+            yield link.interface
+        else:
+            yield fleet.boxes[box].spec.underlay.interface
+
+
+@lru_cache(maxsize=1024)
+def _filter(text: str) -> Filter:
+    try:
+        return Filter(text, tuple((i.code, i.jt, i.jf, i.k) for i in compiled(text)))
+    except (FilterError, LibpcapMissing) as err:
+        return Filter(text, refused=str(err))
+
+
+def _sampling(spec: tracepolicy.Sampling) -> Sampling:
+    if isinstance(spec, tracepolicy.NoSampling):
+        return Sampling()
+    return Sampling(spec.mode, spec.one_in, spec.seed if isinstance(spec, tracepolicy.HashSampling) else 0)

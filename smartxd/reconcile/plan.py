@@ -49,6 +49,8 @@ class Action:
     new: Any = None
     disruption: Disruption = Disruption.NONE
     changes: tuple[Change, ...] = ()
+    follows: bool = False
+    """Whether it follows what came or went by itself, as a VM's link: nobody has changed the object."""
 
     @property
     def owned(self) -> OwnedObject:

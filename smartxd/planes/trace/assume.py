@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from smartxd.planes.trace.diff import wanted
-from smartxd.planes.trace.state import INTERFACES_MAX, Interface, PinnedPolicy, TraceObserved, TraceState
+from smartxd.planes.trace.diff import fingerprint, refusals, wanted
+from smartxd.planes.trace.state import Interface, PinnedPolicy, TraceObserved, TraceState
 
 FINGERPRINT = "assumed"
 """In place of the fingerprint of the C sources: the program is taken to be the same before and after."""
 
 
 def assumed(state: TraceState, interfaces: Mapping[str, Interface]) -> TraceObserved:
-    """A box with these interfaces and the tracers of ``state``; a policy that is too large is not there."""
+    """A box with these interfaces and the tracers of ``state`` that can be built."""
     policies = (
         PinnedPolicy(
             name=tracer.owner.name,
-            fingerprint=FINGERPRINT,
+            fingerprint=fingerprint(tracer, FINGERPRINT),
             incarnation=FINGERPRINT,
             pin_dir=Path(tracer.owner.name),
             flows_max=tracer.flows_max,
             attachments=wanted(tracer, interfaces),
         )
         for tracer in state.tracers
-        if len(tracer.interfaces) <= INTERFACES_MAX
+        if not any(refusals(tracer))
     )
     return TraceObserved(FINGERPRINT, tuple(sorted(policies, key=lambda p: p.name)), dict(interfaces))

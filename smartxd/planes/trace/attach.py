@@ -63,13 +63,16 @@ def detach_all(pin_dir: Path) -> None:
         detach(pin_dir, ifindex, direction)
 
 
-def attachments(pin_dir: Path, names: Mapping[int, str]) -> frozenset[Attachment]:
-    """Where the programs run, by name of the interface; a link whose interface is gone does not run."""
-    return frozenset(
-        Attachment(names[ifindex], direction, ifindex)
+def attachments(pin_dir: Path, names: Mapping[int, str]) -> Mapping[Attachment, bool]:
+    """Where the programs were attached, by name of the interface, and whether they run there.
+
+    Of interfaces that are gone nothing is said.
+    """
+    return {
+        Attachment(names[ifindex], direction, ifindex): _runs(pin_dir, hook, ifindex, direction)
         for hook, ifindex, direction in _marks(pin_dir)
-        if ifindex in names and _runs(pin_dir, hook, ifindex, direction)
-    )
+        if ifindex in names
+    }
 
 
 def remove_stale(pin_dir: Path, keep: frozenset[Attachment]) -> None:

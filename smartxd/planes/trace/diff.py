@@ -8,10 +8,12 @@ when it is not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from smartxd.objects import ObjectRef
+from smartxd.planes.trace import selection
 from smartxd.planes.trace.state import (
     INTERFACES_MAX,
     Attachment,
@@ -21,26 +23,42 @@ from smartxd.planes.trace.state import (
     Tracer,
     TraceState,
 )
-from smartxd.reconcile.plan import Action, Change, Ownership, Plan, Problem, Verb, changes_between
+from smartxd.reconcile.plan import Action, Change, Ownership, Plan, Problem, Verb
 
 PLANE = "trace"
 KIND = "TracePolicy"
 """The kind of object that policies are made for; a folder's name gives its name only."""
 
 
+def watched(tracer: Tracer, interfaces: Mapping[str, Interface]) -> tuple[str, ...]:
+    """The interfaces that are there and that the tracer means, those it names first, then the oldest."""
+    named = [name for name in tracer.interfaces if name in interfaces and interfaces[name].ethernet]
+    matches = _matcher(tracer.patterns)
+    matching = [
+        (interface.ifindex, name)
+        for name, interface in interfaces.items()
+        if interface.ethernet and name not in tracer.interfaces and matches(name)
+    ]
+    return (*named, *(name for _, name in sorted(matching)))
+
+
 def wanted(tracer: Tracer, interfaces: Mapping[str, Interface]) -> frozenset[Attachment]:
-    """Where the tracer's programs should run, as far as the interfaces exist."""
+    """Where the tracer's programs should run, as far as the interfaces exist and there is room."""
     return frozenset(
         Attachment(name, direction, interfaces[name].ifindex)
-        for name in tracer.interfaces
-        if name in interfaces and interfaces[name].ethernet
+        for name in watched(tracer, interfaces)[:INTERFACES_MAX]
         for direction in tracer.directions
     )
 
 
-def fits(policy: PinnedPolicy, tracer: Tracer, fingerprint: str) -> bool:
+def fingerprint(tracer: Tracer, sources: str) -> str:
+    """Of a build for the tracer from these sources: another one than this must be built anew."""
+    return sources + selection.fingerprint(tracer)
+
+
+def fits(policy: PinnedPolicy, tracer: Tracer, sources: str) -> bool:
     """Whether a build can serve the tracer as it is; where it is attached does not matter."""
-    return policy.fingerprint == fingerprint and policy.flows_max == tracer.flows_max
+    return policy.fingerprint == fingerprint(tracer, sources) and policy.flows_max == tracer.flows_max
 
 
 def plan(desired: TraceState, observed: TraceObserved, owned: Ownership) -> Plan:
@@ -49,9 +67,8 @@ def plan(desired: TraceState, observed: TraceObserved, owned: Ownership) -> Plan
     problems: list[Problem] = []
     inventory = owned.of(PLANE)
     for tracer in desired.tracers:
-        found = _problems(tracer, observed.interfaces)
-        problems += found
-        if len(tracer.interfaces) > INTERFACES_MAX:
+        problems += _problems(tracer, observed.interfaces)
+        if any(refusals(tracer)):
             continue
         action = _action(tracer, observed, inventory.get(tracer.id))
         if action is not None:
@@ -70,10 +87,7 @@ def _action(tracer: Tracer, observed: TraceObserved, recorded: ObjectRef | None)
         return Action(PLANE, tracer.id, tracer.owner, Verb.CREATE, new=tracer)
     serving = next((p for p in live if fits(p, tracer, observed.fingerprint)), None)
     if serving is None:
-        old = _as_tracer(tracer.owner, live[0])
-        changes = changes_between(old, tracer, ignore=("owner", "interfaces", "directions"))
-        if live[0].fingerprint != observed.fingerprint:
-            changes += (Change("program", live[0].fingerprint, observed.fingerprint),)
+        old, changes = _as_tracer(tracer.owner, live[0]), _rebuilt(live[0], tracer, observed.fingerprint)
         return Action(PLANE, tracer.id, tracer.owner, Verb.RECREATE, old=old, new=tracer, changes=changes)
     changes = ()
     places = wanted(tracer, observed.interfaces)
@@ -84,15 +98,37 @@ def _action(tracer: Tracer, observed: TraceObserved, recorded: ObjectRef | None)
     if not changes:
         return None
     old = _as_tracer(tracer.owner, serving)
-    return Action(PLANE, tracer.id, tracer.owner, Verb.UPDATE, old=old, new=tracer, changes=changes)
+    return Action(
+        *(PLANE, tracer.id, tracer.owner, Verb.UPDATE),
+        old=old,
+        new=tracer,
+        changes=changes,
+        # Interfaces come and go by themselves; a program that was ended was ended by somebody.
+        follows=len(live) == 1 and serving.ended.isdisjoint(places),
+    )
+
+
+def _rebuilt(policy: PinnedPolicy, tracer: Tracer, sources: str) -> tuple[Change, ...]:
+    """Why a build cannot serve the tracer."""
+    length, now = len(sources), fingerprint(tracer, sources)
+    pairs = (
+        ("flows_max", policy.flows_max, tracer.flows_max),
+        ("program", policy.fingerprint[:length], sources),
+        ("selection", policy.fingerprint[length:], now[length:]),
+    )
+    return tuple(Change(name, old, new) for name, old, new in pairs if old != new)
+
+
+def refusals(tracer: Tracer) -> Iterator[str]:
+    """Why no program can be built for the tracer."""
+    for name, filter in (("filter", tracer.filter), ("innerFilter", tracer.inner_filter)):
+        if filter is not None and filter.refused:
+            yield f"{name} {filter.text}: {filter.refused}"
 
 
 def _problems(tracer: Tracer, interfaces: Mapping[str, Interface]) -> list[Problem]:
-    owner, count = tracer.owner, len(tracer.interfaces)
-    if count > INTERFACES_MAX:
-        message = f"{count} interfaces, at most {INTERFACES_MAX} fit in one policy: split it"
-        return [Problem(owner, "TooManyInterfaces", message, permanent=True)]
-    found = []
+    owner = tracer.owner
+    found = [Problem(owner, "FilterRefused", message, permanent=True) for message in refusals(tracer)]
     for name in tracer.interfaces:
         if name not in interfaces:
             message = f"interface {name} does not exist; it is traced as soon as it appears"
@@ -100,7 +136,22 @@ def _problems(tracer: Tracer, interfaces: Mapping[str, Interface]) -> list[Probl
         elif not interfaces[name].ethernet:
             message = f"interface {name} carries no Ethernet frames: it cannot be traced"
             found.append(Problem(owner, "NotEthernet", message))
+    left_out = watched(tracer, interfaces)[INTERFACES_MAX:]
+    if left_out:
+        message = (
+            f"{len(left_out)} interfaces from {left_out[0]} on are left out: a policy watches at most"
+            f" {INTERFACES_MAX}; make several of it"
+        )
+        found.append(Problem(owner, "TooManyInterfaces", message))
     return found
+
+
+def _matcher(patterns: tuple[str, ...]) -> Callable[[str], object]:
+    """Tells names that one of the patterns matches: ``*`` stands for any characters, ``?`` for one."""
+    wild = {"*": ".*", "?": "."}
+    # Names are at most 15 characters long, so that no pattern takes long.
+    choices = ("".join(wild.get(c, re.escape(c)) for c in pattern) for pattern in patterns)
+    return re.compile("|".join(choices), re.DOTALL).fullmatch if patterns else lambda _: False
 
 
 def _names(places: frozenset[Attachment]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from smartxd.planes.trace.program import PARTIAL, PINS
 from smartxd.planes.trace.state import PinnedPolicy
 
 RETIRED = "retired"
-_BUILD = re.compile(r"([^:]+):([0-9a-f]{8}):([0-9a-f]{16})")
+_BUILD = re.compile(r"([^:]+):([0-9a-f]{8,16}):([0-9a-f]{16})")
 
 
 def fresh_dir(root: Path, name: str, fingerprint: str) -> Path:
@@ -92,4 +92,6 @@ def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
         if not folder.exists():
             return None  # the capture process has just removed it
         return PinnedPolicy(name, "", incarnation, folder, 0, retired=(folder / RETIRED).exists())
-    return PinnedPolicy(name, fingerprint, incarnation, folder, flows_max, places, retired)
+    running = frozenset(place for place, runs in places.items() if runs)
+    ended = frozenset(places) - running
+    return PinnedPolicy(name, fingerprint, incarnation, folder, flows_max, running, ended, retired)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smartxd.errors import PlaneError, StoreError
 from smartxd.manifest import Manifest, TracedInterface, TracedPolicy
-from smartxd.planes.trace import attach, bpffs, diff, observe, pins, program, sources
+from smartxd.planes.trace import attach, bpffs, diff, observe, pins, program, selection, sources
 from smartxd.planes.trace.attach import Hook
 from smartxd.planes.trace.state import LEDGER_MAX, PinnedPolicy, TraceObserved, Tracer, TraceState
 from smartxd.reconcile.plan import Action, Ownership, Plan, Problem, Result, Verb
@@ -87,7 +87,7 @@ class TracePlane:
         tracer: Tracer = action.new
         serving = next((p.pin_dir for p in live if diff.fits(p, tracer, observed.fingerprint)), None)
         if serving is None:
-            serving = self._build(tracer, observed.fingerprint)
+            serving = self._build(tracer, diff.fingerprint(tracer, observed.fingerprint))
         # The old build stops before the new one runs, so that no packet is counted twice.
         for policy in live:
             if policy.pin_dir != serving:
@@ -98,8 +98,11 @@ class TracePlane:
         bpffs.ensure(self.bpffs_dir)
         pins.remove_partial(self.bpffs_dir)
         pin_dir = pins.fresh_dir(self.bpffs_dir, tracer.owner.name, fingerprint)
-        folder = str(sources.directory())
-        program.build(program.Request(folder, str(pin_dir), tracer.flows_max, LEDGER_MAX))
+        folder, text = str(sources.directory()), selection.c_text(tracer)
+        request = program.Request(
+            folder, str(pin_dir), tracer.flows_max, LEDGER_MAX, text, tracer.sampling.one_in
+        )
+        program.build(request)
         return pin_dir
 
     def _attach(self, action: Action, pin_dir: Path, observed: TraceObserved) -> Problem | None:
@@ -108,7 +111,8 @@ class TracePlane:
         attach.remove_stale(pin_dir, keep=places)
         hook = self.hook or attach.best_hook(pin_dir)
         problems = []
-        for place in sorted(places - attach.attachments(pin_dir, names)):
+        running = attach.attachments(pin_dir, names)
+        for place in sorted(place for place in places if not running.get(place)):
             try:
                 attach.attach(pin_dir, place, hook)
             except PlaneError as err:

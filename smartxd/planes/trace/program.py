@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from smartxd.errors import PlaneError
 TIMEOUT_S = 60
 MESSAGE_LINES = 6
 DIRECTIONS = ("ingress", "egress")
-MAPS = ("flows0", "flows1", "ledger0", "ledger1", "totals", "generation")
+MAPS = ("flows0", "flows1", "ledger0", "ledger1", "totals", "generation", "sampling")
 PINS = (*DIRECTIONS, *MAPS)
 PARTIAL = "new:"
 """Prefix of the folder in which a build is not complete."""
@@ -38,6 +39,10 @@ class Request:
     """A folder of a bpffs; made by the build, and there only when it is complete."""
     flows_max: int
     ledger_max: int
+    selection: str = ""
+    """What bpf/select.h includes: planes/trace/selection.py."""
+    one_in: int = 1
+    """The sampling interval to start with."""
 
 
 def build(request: Request) -> None:
@@ -106,10 +111,13 @@ def compile_and_pin(request: Request) -> None:
     with tempfile.TemporaryDirectory(prefix="smartxd-bpf-") as tree:
         assemble_headers(sources, Path(tree))
         os.environ["BCC_KERNEL_SOURCE"] = tree
+        selection = Path(tree) / "selection.h"
+        selection.write_text(request.selection)
         flags = [
             "-D__LINUX_BPF_H__",  # BCC brings its own bpf.h
             f"-DFLOWS_MAX={request.flows_max}",
             f"-DLEDGER_MAX={request.ledger_max}",
+            f'-DSELECTION="{selection}"',
             f"-I{sources}",
         ]
         try:
@@ -118,6 +126,8 @@ def compile_and_pin(request: Request) -> None:
         except Exception as err:
             # BCC raises bare Exception; what the compiler or the verifier said went to stderr.
             raise PlaneError("ProgramRefused", f"the BPF program was refused: {err}") from err
+    for parity in (0, 1):
+        bpfsys.update(module["sampling"].map_fd, struct.pack("=I", parity), struct.pack("=I", request.one_in))
     fds = programs | {name: module[name].map_fd for name in MAPS}
     partial = pin_dir.with_name(f"{PARTIAL}{pin_dir.name}")
     try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from smartxd.objects import ObjectRef, OwnedObject
+from smartxd.planes.trace.filter import Filter
 
 INTERFACES_MAX = 128
 """Interfaces of one policy; the ledger of a policy has room for four times as many."""
@@ -14,7 +16,17 @@ INTERFACES_MAX = 128
 LEDGER_MAX = 4 * 2 * INTERFACES_MAX
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Which of the packets that the filters let through are recorded: one skb in so many."""
+
+    mode: Literal["none", "count", "random", "hash"] = "none"
+    one_in: int = 1
+    seed: int = 0
+    """Of ``hash``: tracers of one seed choose alike."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tracer:
     """One trace policy on this box."""
 
@@ -24,6 +36,12 @@ class Tracer:
     directions: tuple[str, ...] = ("egress", "ingress")
     flows_max: int = 65536
     """Entries of each of the two flow maps; more flows in one drain interval are counted as overflow."""
+    patterns: tuple[str, ...] = ()
+    """Of names of interfaces, sorted: ``*`` stands for any characters, ``?`` for one."""
+    filter: Filter | None = None
+    inner_filter: Filter | None = None
+    """Of the frame inside a VXLAN packet."""
+    sampling: Sampling = Sampling()
 
     @property
     def id(self) -> str:
@@ -66,12 +84,14 @@ class PinnedPolicy:
 
     name: str
     fingerprint: str
-    """Of the C sources it was built from; empty when pins are missing."""
+    """What it was built of: of the C sources, then of the selection; empty when pins are missing."""
     incarnation: str
     pin_dir: Path
     flows_max: int
     attachments: frozenset[Attachment] = frozenset()
     """Those that run; links of interfaces that are gone are not among them."""
+    ended: frozenset[Attachment] = frozenset()
+    """Those that somebody has ended, on interfaces that are there."""
     retired: bool = False
 
 

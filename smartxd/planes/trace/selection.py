@@ -1,0 +1,27 @@
+"""Which packets a tracer records, as the C text that bpf/select.h includes: pure."""
+
+from __future__ import annotations
+
+import hashlib
+
+from smartxd.planes.trace.filter import c_function
+from smartxd.planes.trace.state import Tracer
+
+
+def c_text(tracer: Tracer) -> str:
+    """The file that is SELECTION to bpf/select.h; nothing in it for a tracer that records every packet."""
+    parts = []
+    filters = (("OUTER_FILTER", tracer.filter), ("INNER_FILTER", tracer.inner_filter))
+    for macro, filter in filters:
+        if filter is not None:
+            parts.append(f"#define {macro} {macro.lower()}\n{c_function(macro.lower(), filter.program)}")
+    sampling = tracer.sampling
+    if sampling.mode != "none":
+        parts.append(f"#define SAMPLING SAMPLING_{sampling.mode.upper()}\n#define SEED {sampling.seed}u\n")
+    return "\n".join(parts)
+
+
+def fingerprint(tracer: Tracer) -> str:
+    """Eight hex digits that change with the selection."""
+    text = f"{c_text(tracer)}\n{tracer.sampling.one_in}"
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
