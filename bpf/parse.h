@@ -169,15 +169,16 @@ static __always_inline enum transport parse_ip4(struct cursor *c, struct tuple *
 		c->damage |= MALFORMED;
 		return NONE;
 	}
-	if (be16(h.length) < length && !c->skb->gso_size)
-		c->damage |= MALFORMED;
-	else
-		bound(c, be16(h.length));
-	c->offset += length;
 	t->src_ip[0] = h.src;
 	t->dst_ip[0] = h.dst;
 	t->protocol = h.protocol;
 	t->has |= HAS_IP4;
+	if (be16(h.length) < length && !c->skb->gso_size) {
+		c->damage |= MALFORMED;
+		return NONE;
+	}
+	bound(c, be16(h.length));
+	c->offset += length;
 	if (c->offset > c->end) {
 		c->damage |= TRUNCATED;
 		return NONE;
