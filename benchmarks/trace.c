@@ -2,7 +2,6 @@
 /* What the tracer is measured against: nothing, and the least that counts flows of one fixed kind. */
 #include <uapi/linux/if_ether.h>
 
-#define FLOWS 16384
 
 struct reference_key {
 	u32 src_ip, dst_ip;

@@ -105,17 +105,19 @@ def _drawn_frames(draw: random.Random) -> Iterator[bytes]:
 def test_in_place_and_header_by_header_agree_on_every_frame(trial: Callable[..., Trial]) -> None:
     fast, slow = trial(), trial(SLOWLY)
     count = size = 0
+    refused: set[int | None] = set()
     draw = random.Random(SEED)
     for frame in _drawn_frames(draw):
         gso = draw.choice(({}, {}, {"gso_size": 20, "gso_segs": 3}, {"gso_size": 20}))
         try:
             fast.run(frame, **gso)
         except OSError as err:
-            assert err.errno == errno.EINVAL  # an IP header that the kernel itself looks at is cut off
+            refused.add(err.errno)
             continue
         slow.run(frame, **gso)
         count, size = count + 1, size + len(frame)
     assert count > 3000
+    assert refused <= {errno.EINVAL}  # of the kernel, before any program: frames with next to nothing in them
     assert fast.flows() == slow.flows()
     assert fast.ledger() == slow.ledger()
     counted, flows = fast.ledger(), fast.flows().values()
@@ -283,7 +285,8 @@ def test_interfaces_of_any_number_are_told_apart(box: Box) -> None:
     totals = maps.totals()
     assert not any(len(maps.ledger(g)) for g in (0, 1))
     maps.close()
-    seen = dict(zip(totals.keys["ifindex"].tolist(), totals.values["sum"]["seen_skbs"].tolist(), strict=False))
+    skbs = totals.values["sum"]["seen_skbs"].tolist()
+    seen = dict(zip(totals.keys["ifindex"].tolist(), skbs, strict=True))
     assert seen == {index: 3 * repeats for repeats, index in enumerate(places.values(), 1)}
 
 

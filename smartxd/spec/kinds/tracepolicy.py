@@ -131,8 +131,8 @@ class TracePolicySpec(SpecModel):
         default=65536,
         ge=16,
         le=1 << 20,
-        description="flows of untagged IPv4 with ports, and as many others, kept between two drains; more count "
-        "as overflow",
+        description="flows kept between two drains: so many of untagged IPv4 with ports, and so many others; "
+        "more count as overflow",
     )
     active_timeout: Whole = Field(
         default=60, ge=1, le=3600, description="seconds after which a flow that goes on is recorded"
