@@ -13,16 +13,21 @@
  * including the innermost TCP or UDP header that the parser knows. Inside an unknown tunnel (GRE, IPsec,
  * VXLAN on another port) that is the outer part only.
  */
-#include "parse.h"
 #include "select.h"
 #include "sample.h"
+#include "usual.h"
 
 #define NEXT (-1)
+#define LEDGER_SLOTS 512
 
+BPF_TABLE("hash", struct plain_key, struct flow_value, plain0, FLOWS_MAX);
+BPF_TABLE("hash", struct plain_key, struct flow_value, plain1, FLOWS_MAX);
 BPF_TABLE("hash", struct flow_key, struct flow_value, flows0, FLOWS_MAX);
 BPF_TABLE("hash", struct flow_key, struct flow_value, flows1, FLOWS_MAX);
-BPF_TABLE("percpu_hash", struct ledger_key, struct ledger_value, ledger0, LEDGER_MAX);
-BPF_TABLE("percpu_hash", struct ledger_key, struct ledger_value, ledger1, LEDGER_MAX);
+BPF_TABLE("percpu_array", u32, struct ledger_entry, slots0, LEDGER_SLOTS);
+BPF_TABLE("percpu_array", u32, struct ledger_entry, slots1, LEDGER_SLOTS);
+BPF_TABLE("percpu_hash", struct ledger_key, struct ledger_entry, ledger0, LEDGER_MAX);
+BPF_TABLE("percpu_hash", struct ledger_key, struct ledger_entry, ledger1, LEDGER_MAX);
 BPF_TABLE("hash", struct ledger_key, struct total_value, totals, LEDGER_MAX);
 BPF_TABLE("array", u32, u64, generation, 1);
 /* One in so many, by bit 0 of the generation, so that one holds for the whole of it. */
@@ -31,14 +36,57 @@ BPF_TABLE("array", u32, u32, sampling, 2);
 BPF_TABLE("percpu_array", u32, u32, since_sampled, 1);
 #endif
 
-static __always_inline struct flow_value *flow_of(bool odd, struct flow_key *key, u64 now)
+/*
+ * Behind a look-up, with the map's name: keeps clang from making one call of look-ups in two maps. The verifier
+ * would not know the map of such a call, and could not inline it.
+ */
+#define APART(value, map) asm volatile("# " map : "+r"(value))
+
+/* What an skb was on the wire. */
+struct amount {
+	u64 packets;
+	u64 bytes;
+};
+
+static __always_inline struct flow_value *plain_of(bool odd, struct plain_key *key, u64 now)
 {
+	struct flow_value *value;
+
+	if (odd) {
+		value = plain1.lookup(key);
+		APART(value, "plain1");
+	} else {
+		value = plain0.lookup(key);
+		APART(value, "plain0");
+	}
 	struct flow_value fresh = {.first_ns = now, .last_ns = now};
-	struct flow_value *value = odd ? flows1.lookup(key) : flows0.lookup(key);
 
 	if (value)
 		return value;
 	/* Another CPU may insert the same flow first: whoever did, the look-up finds it. */
+	if (odd) {
+		plain1.insert(key, &fresh);
+		return plain1.lookup(key);
+	}
+	plain0.insert(key, &fresh);
+	return plain0.lookup(key);
+}
+
+static __always_inline struct flow_value *flow_of(bool odd, struct flow_key *key, u64 now)
+{
+	struct flow_value *value;
+
+	if (odd) {
+		value = flows1.lookup(key);
+		APART(value, "flows1");
+	} else {
+		value = flows0.lookup(key);
+		APART(value, "flows0");
+	}
+	struct flow_value fresh = {.first_ns = now, .last_ns = now};
+
+	if (value)
+		return value;
 	if (odd) {
 		flows1.insert(key, &fresh);
 		return flows1.lookup(key);
@@ -47,13 +95,36 @@ static __always_inline struct flow_value *flow_of(bool odd, struct flow_key *key
 	return flows0.lookup(key);
 }
 
-static __always_inline struct ledger_value *ledger_of(bool odd, struct ledger_key *key)
+/*
+ * The coarse clock, which moves with the tick that counts jiffies: asked once in each of them, since jiffies are
+ * read at a fraction of its cost.
+ */
+static __always_inline u64 now_by(struct clock *clock)
 {
-	struct ledger_value fresh = {};
-	struct ledger_value *value = odd ? ledger1.lookup(key) : ledger0.lookup(key);
+	u64 tick = bpf_jiffies64();
 
-	if (value)
-		return value;
+	if (clock->tick != tick) {
+		clock->tick = tick;
+		clock->now_ns = bpf_ktime_get_coarse_ns();
+	}
+	return clock->now_ns;
+}
+
+static __always_inline struct ledger_entry *ledger_behind(bool odd, struct ledger_key *key)
+{
+	struct ledger_entry *entry;
+
+	if (odd) {
+		entry = ledger1.lookup(key);
+		APART(entry, "ledger1");
+	} else {
+		entry = ledger0.lookup(key);
+		APART(entry, "ledger0");
+	}
+	struct ledger_entry fresh = {};
+
+	if (entry)
+		return entry;
 	if (odd) {
 		ledger1.insert(key, &fresh);
 		return ledger1.lookup(key);
@@ -62,15 +133,106 @@ static __always_inline struct ledger_value *ledger_of(bool odd, struct ledger_ke
 	return ledger0.lookup(key);
 }
 
-/* Wire packets of an skb whose headers are `headers` bytes long. */
-static __always_inline u64 segments(struct __sk_buff *skb, u32 headers)
+static __always_inline struct ledger_entry *ledger_of(bool odd, u32 ifindex, u32 direction)
 {
-	if (skb->gso_segs)
-		return skb->gso_segs;
+	struct ledger_key key = {.ifindex = ifindex, .direction = direction};
+	u32 index = (ifindex << 1 | direction) % LEDGER_SLOTS;
+	struct ledger_entry *slot;
+
+	if (odd) {
+		slot = slots1.lookup(&index);
+		APART(slot, "slots1");
+	} else {
+		slot = slots0.lookup(&index);
+		APART(slot, "slots0");
+	}
+	if (!slot)
+		return 0;
+	if (slot->key.ifindex == ifindex)
+		return slot;
+	if (slot->key.ifindex)
+		return ledger_behind(odd, &key);
+	slot->key = key;
+	return slot;
+}
+
+/* What the skb was on the wire, given the length of its headers. */
+static __always_inline struct amount measure(struct __sk_buff *skb, u32 headers)
+{
+	u32 tag = skb->vlan_present ? 4 : 0;
+	struct amount it = {.packets = 1, .bytes = skb->len + tag};
+
+	if (!skb->gso_size)
+		return it;
+	it.packets = skb->gso_segs;
 	/* A guest's or a file's GSO skb may come without a count of its segments. */
-	if (skb->gso_size && skb->len > headers)
-		return (skb->len - headers + skb->gso_size - 1) / skb->gso_size;
-	return 1;
+	if (!it.packets && skb->len > headers)
+		it.packets = (skb->len - headers + skb->gso_size - 1) / skb->gso_size;
+	if (!it.packets)
+		it.packets = 1;
+	it.bytes += (it.packets - 1) * (headers + tag);
+	return it;
+}
+
+/* The flow's key, in *plain and true if it fits there, else in *key; the cursor then stands where parse() ends. */
+static __always_inline bool identify(struct cursor *c, u8 direction, struct plain_key *plain,
+				     struct flow_key *key)
+{
+	struct __sk_buff *skb = c->skb;
+	bool fits = !skb->vlan_present && skb->ifindex <= PLAIN_IFINDEX_MAX;
+	struct layer outer, inner;
+	u32 vni;
+	enum shape shape = recognise(skb, &outer, &inner, &vni);
+
+	if (shape == TUNNELLED) {
+		c->offset = FRAME_MIN + sizeof(struct vxlan_header) + ETH_HLEN + inner.headers;
+		c->tcp_flags = inner.tcp_flags;
+		*key = (struct flow_key){
+			.outer = tuple_of(&outer),
+			.inner = tuple_of(&inner),
+			.ifindex = skb->ifindex,
+			.vni = vni,
+			.direction = direction,
+			.has = HAS_VNI,
+		};
+		add_vlan(skb, key);
+		return false;
+	}
+	if (shape == PLAIN) {
+		c->offset = ETH_HLEN + outer.headers;
+		c->tcp_flags = outer.tcp_flags;
+		if (!fits) {
+			*key = (struct flow_key){.outer = tuple_of(&outer), .ifindex = skb->ifindex, .direction = direction};
+			add_vlan(skb, key);
+			return false;
+		}
+	} else {
+		*key = (struct flow_key){.ifindex = skb->ifindex, .direction = direction};
+		parse(c, key);
+		if (!fits || key->has || key->outer.has != (HAS_IP4 | HAS_PORTS))
+			return false;
+		outer = layer_of(&key->outer);
+	}
+	*plain = (struct plain_key){
+		.src_ip = outer.src_ip,
+		.dst_ip = outer.dst_ip,
+		.src_port = outer.src_port,
+		.dst_port = outer.dst_port,
+		.place = skb->ifindex << 9 | direction << 8 | outer.protocol,
+	};
+	return true;
+}
+
+static __always_inline void add_to_flow(struct flow_value *flow, struct amount *it, u8 tcp_flags, u64 now)
+{
+	__sync_fetch_and_add(&flow->skbs, 1);
+	__sync_fetch_and_add(&flow->bytes, it->bytes);
+	if (it->packets > 1)
+		__sync_fetch_and_add(&flow->more_packets, it->packets - 1);
+	if ((flow->tcp_flags & tcp_flags) != tcp_flags)
+		__sync_fetch_and_or(&flow->tcp_flags, tcp_flags);
+	if (now > flow->last_ns)
+		flow->last_ns = now;
 }
 
 /* Whether a packet that the filters let through is recorded. */
@@ -98,65 +260,56 @@ static __always_inline bool sampled(struct __sk_buff *skb, bool odd)
 
 static __always_inline int count(struct __sk_buff *skb, u8 direction)
 {
-	struct flow_key key = {};
-	struct cursor c = {.skb = skb};
-	struct ledger_key interface = {.ifindex = skb->ifindex, .direction = direction};
-	u64 packets, bytes, now;
-	struct ledger_value *ledger;
+	struct cursor c = {.skb = skb, .end = skb->len};
+	bool odd, is_plain, is_sampled, is_selected = selected(skb);
+	struct ledger_entry *entry;
 	struct flow_value *flow;
-	u64 *generation_now;
-	u32 tag = skb->vlan_present ? 4 : 0;
-	bool odd, wanted = selected(skb), chosen;
+	struct plain_key plain;
+	struct flow_key key;
+	struct amount it;
+	u64 *generation_now, now;
 	int zero = 0;
 
 	generation_now = generation.lookup(&zero);
 	if (!generation_now)
 		return NEXT;
 	odd = *(volatile u64 *)generation_now & 1;
-
-	key.ifindex = skb->ifindex;
-	key.direction = direction;
+	entry = ledger_of(odd, skb->ifindex, direction);
+	if (!entry)
+		return NEXT;
 	/* Only a GSO skb must be parsed to know what it was on the wire. */
-	chosen = wanted && sampled(skb, odd);
-	if (chosen || skb->gso_size)
-		parse(&c, &key);
-	packets = segments(skb, c.offset);
-	bytes = skb->len + tag + (packets - 1) * (c.offset + tag);
-
-	ledger = ledger_of(odd, &interface);
-	if (!ledger)
-		return NEXT;
-	ledger->seen_packets += packets;
-	ledger->seen_skbs += 1;
-	ledger->seen_bytes += bytes;
-	if (!wanted) {
-		ledger->filtered_packets += packets;
-		ledger->filtered_skbs += 1;
-		ledger->filtered_bytes += bytes;
+	is_sampled = is_selected && sampled(skb, odd);
+	if (is_sampled || skb->gso_size)
+		is_plain = identify(&c, direction, &plain, &key);
+	it = measure(skb, c.offset);
+	entry->value.seen_packets += it.packets;
+	entry->value.seen_skbs += 1;
+	entry->value.seen_bytes += it.bytes;
+	if (!is_selected) {
+		entry->value.filtered_packets += it.packets;
+		entry->value.filtered_skbs += 1;
+		entry->value.filtered_bytes += it.bytes;
 		return NEXT;
 	}
-	if (!chosen) {
-		ledger->sampled_out_packets += packets;
-		ledger->sampled_out_skbs += 1;
-		ledger->sampled_out_bytes += bytes;
+	if (!is_sampled) {
+		entry->value.sampled_out_packets += it.packets;
+		entry->value.sampled_out_skbs += 1;
+		entry->value.sampled_out_bytes += it.bytes;
 		return NEXT;
 	}
-
-	now = bpf_ktime_get_coarse_ns();
-	flow = flow_of(odd, &key, now);
+	if (c.damage) {
+		entry->value.truncated_skbs += c.damage & TRUNCATED ? 1 : 0;
+		entry->value.malformed_skbs += c.damage & MALFORMED ? 1 : 0;
+	}
+	now = now_by(&entry->clock);
+	flow = is_plain ? plain_of(odd, &plain, now) : flow_of(odd, &key, now);
 	if (!flow) {
-		ledger->overflow_packets += packets;
-		ledger->overflow_skbs += 1;
-		ledger->overflow_bytes += bytes;
+		entry->value.overflow_packets += it.packets;
+		entry->value.overflow_skbs += 1;
+		entry->value.overflow_bytes += it.bytes;
 		return NEXT;
 	}
-	__sync_fetch_and_add(&flow->packets, packets);
-	__sync_fetch_and_add(&flow->skbs, 1);
-	__sync_fetch_and_add(&flow->bytes, bytes);
-	if ((flow->tcp_flags & c.tcp_flags) != c.tcp_flags)
-		__sync_fetch_and_or(&flow->tcp_flags, c.tcp_flags);
-	if (now > flow->last_ns)
-		flow->last_ns = now;
+	add_to_flow(flow, &it, c.tcp_flags, now);
 	return NEXT;
 }
 

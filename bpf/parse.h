@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * From an skb to a flow_key. Every header is fetched by bpf_skb_load_bytes, which reads linear and paged data
- * alike and refuses what lies behind the end: a truncated header leaves its fields unset, never misread.
+ * From an skb to a flow_key. A header is read only if it lies within the packet, as its own IP header and the
+ * skb bound it: a truncated header leaves its fields unset, never misread. What an IP header says of lengths is
+ * not asked of a GSO skb, which is longer than any packet that it stands for.
  */
 #pragma once
 #include <uapi/linux/if_ether.h>
@@ -20,187 +21,324 @@
 #define VXLAN_PORT 4789
 #define VXLAN_HAS_VNI 0x08
 
+/* cursor.damage */
+enum { TRUNCATED = 1, MALFORMED = 2 };
+
 /* Where the parser stands; `offset` ends up behind the last header that was understood. */
 struct cursor {
 	struct __sk_buff *skb;
 	u32 offset;
+	u32 end; /* of the packet: what lies behind it is padding */
 	u8 tcp_flags;
+	u8 damage;
 };
 
-static __always_inline bool load(struct cursor *c, void *to, u32 length)
+struct ethernet_header {
+	u16 addresses[6];
+	u16 ethertype;
+};
+
+struct vlan_tag {
+	u16 tci;
+	u16 ethertype;
+};
+
+struct ip4_header {
+	u8 version_words;
+	u8 tos;
+	u16 length;
+	u16 id;
+	u16 fragment;
+	u8 ttl;
+	u8 protocol;
+	u16 checksum;
+	u32 src;
+	u32 dst;
+};
+
+struct ip6_header {
+	u32 version_class_flow;
+	u16 length;
+	u8 next;
+	u8 hops;
+	u32 src[4];
+	u32 dst[4];
+};
+
+struct ip6_extension {
+	u8 next;
+	u8 units;
+	u16 fragment;
+};
+
+struct ports {
+	u16 src;
+	u16 dst;
+};
+
+struct tcp_header {
+	struct ports ports;
+	u16 sequence[2];
+	u16 acknowledged[2];
+	u8 words;
+	u8 flags;
+};
+
+struct udp_header {
+	struct ports ports;
+	u16 length;
+	u16 checksum;
+};
+
+struct vxlan_header {
+	u32 flags;
+	u32 vni;
+};
+
+static __always_inline u16 be16(u16 value)
 {
-	return bpf_skb_load_bytes(c->skb, c->offset, to, length) == 0;
+	return __builtin_bswap16(value);
 }
 
-static __always_inline u16 be16(const u8 *p)
+/* The helper reads linear and paged data alike. */
+#define load(c, to) load_bytes(c, to, sizeof(*(to)))
+
+static __always_inline bool load_bytes(struct cursor *c, void *to, u32 length)
 {
-	return (u16)p[0] << 8 | p[1];
+	if (c->offset + length <= c->end && bpf_skb_load_bytes(c->skb, c->offset, to, length) == 0)
+		return true;
+	c->damage |= TRUNCATED;
+	return false;
+}
+
+/* The packet ends where its IP header says, if it was not cut off before. */
+static __always_inline void bound(struct cursor *c, u32 length)
+{
+	u32 end = c->offset + length;
+
+	if (c->skb->gso_size)
+		return;
+	if (end > c->end)
+		c->damage |= TRUNCATED;
+	else
+		c->end = end;
 }
 
 /* Ethernet and in-band VLAN tags; the ID of the first tag goes to *vlan, and its presence is returned. */
 static __always_inline bool parse_ethernet(struct cursor *c, struct tuple *t, u16 *vlan)
 {
+	struct ethernet_header h;
 	bool tagged = false;
-	u8 h[ETH_HLEN];
 
-	if (!load(c, h, ETH_HLEN))
+	if (!load(c, &h))
 		return false;
-	c->offset += ETH_HLEN;
-	t->ethertype = be16(h + 12);
+	c->offset += sizeof(h);
+	t->ethertype = be16(h.ethertype);
 #pragma unroll
 	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
-		u8 tag[4];
+		struct vlan_tag tag;
 
 		if (t->ethertype != ETH_P_8021Q && t->ethertype != ETH_P_8021AD)
 			break;
-		if (!load(c, tag, sizeof(tag)))
+		if (!load(c, &tag))
 			break;
 		c->offset += sizeof(tag);
 		if (!tagged)
-			*vlan = be16(tag) & 0xfff;
+			*vlan = be16(tag.tci) & 0xfff;
 		tagged = true;
-		t->ethertype = be16(tag + 2);
+		t->ethertype = be16(tag.ethertype);
 	}
 	if (t->ethertype < ETH_P_802_3_MIN)
 		t->ethertype = ETH_P_802_2;
 	return tagged;
 }
 
-/* The return value says whether a transport header follows: not in later fragments. */
-static __always_inline bool parse_ip4(struct cursor *c, struct tuple *t)
-{
-	u8 h[20];
-	u32 length;
+/* What may follow an IP header. */
+enum transport { NONE, WHOLE, FIRST_FRAGMENT };
 
-	if (!load(c, h, sizeof(h)))
-		return false;
-	length = (h[0] & 0xf) * 4;
-	if (h[0] >> 4 != 4 || length < sizeof(h))
-		return false;
-	c->offset += length;
-	__builtin_memcpy(t->src_ip, h + 12, 4);
-	__builtin_memcpy(t->dst_ip, h + 16, 4);
-	t->protocol = h[9];
+static __always_inline enum transport parse_ip4(struct cursor *c, struct tuple *t)
+{
+	struct ip4_header h;
+	u32 length;
+	u16 fragment;
+
+	if (!load(c, &h))
+		return NONE;
+	length = (h.version_words & 0xf) * 4;
+	if (h.version_words >> 4 != 4 || length < sizeof(h)) {
+		c->damage |= MALFORMED;
+		return NONE;
+	}
+	t->src_ip[0] = h.src;
+	t->dst_ip[0] = h.dst;
+	t->protocol = h.protocol;
 	t->has |= HAS_IP4;
-	return !(be16(h + 6) & 0x1fff);
+	if (be16(h.length) < length && !c->skb->gso_size) {
+		c->damage |= MALFORMED;
+		return NONE;
+	}
+	bound(c, be16(h.length));
+	c->offset += length;
+	if (c->offset > c->end) {
+		c->damage |= TRUNCATED;
+		return NONE;
+	}
+	fragment = be16(h.fragment) & 0x3fff;
+	if (!fragment)
+		return WHOLE;
+	return fragment == 0x2000 ? FIRST_FRAGMENT : NONE;
 }
 
-static __always_inline bool parse_ip6(struct cursor *c, struct tuple *t)
+static __always_inline enum transport parse_ip6(struct cursor *c, struct tuple *t)
 {
-	u8 h[40];
+	enum transport follows = WHOLE;
+	struct ip6_header h;
 
-	if (!load(c, h, sizeof(h)) || h[0] >> 4 != 6)
-		return false;
+	if (!load(c, &h))
+		return NONE;
+	if ((*(u8 *)&h) >> 4 != 6) {
+		c->damage |= MALFORMED;
+		return NONE;
+	}
 	c->offset += sizeof(h);
-	__builtin_memcpy(t->src_ip, h + 8, 16);
-	__builtin_memcpy(t->dst_ip, h + 24, 16);
-	t->protocol = h[6];
+	if (h.length) /* else a jumbogram, or one to be */
+		bound(c, be16(h.length));
+	__builtin_memcpy(t->src_ip, h.src, sizeof(h.src));
+	__builtin_memcpy(t->dst_ip, h.dst, sizeof(h.dst));
+	t->protocol = h.next;
 	t->has |= HAS_IP6;
 
 	for (int i = 0; i < IP6_EXTENSIONS_MAX; i++) {
 		u8 next = t->protocol;
-		u8 e[4];
+		struct ip6_extension e;
 
 		if (next != IP6_HOPOPTS && next != IP6_ROUTING && next != IP6_DSTOPTS && next != IP6_AUTH &&
 		    next != IP6_FRAGMENT)
-			return true;
-		if (!load(c, e, sizeof(e)))
-			return false;
-		t->protocol = e[0];
+			return follows;
+		if (!load(c, &e))
+			return NONE;
+		t->protocol = e.next;
 		if (next == IP6_FRAGMENT) {
 			c->offset += 8;
-			if (be16(e + 2) & 0xfff8)
-				return false;
+			if (be16(e.fragment) & 0xfff8)
+				return NONE;
+			if (be16(e.fragment) & 1)
+				follows = FIRST_FRAGMENT;
 		} else if (next == IP6_AUTH) {
-			c->offset += (e[1] + 2) * 4;
+			c->offset += (e.units + 2) * 4;
 		} else {
-			c->offset += (e[1] + 1) * 8;
+			c->offset += (e.units + 1) * 8;
 		}
 	}
-	return false;
+	return NONE;
 }
 
 /* Ports as far as the packet has them: a first fragment may end behind the ports. */
-static __always_inline void parse_transport(struct cursor *c, struct tuple *t)
+static __always_inline void parse_transport(struct cursor *c, struct tuple *t, enum transport follows)
 {
-	u8 h[14];
+	struct ports ports;
 
-	switch (t->protocol) {
-	case IPPROTO_TCP:
-		if (load(c, h, sizeof(h))) {
-			u32 length = (h[12] >> 4) * 4;
+	if (t->protocol == IPPROTO_UDP) {
+		struct udp_header h;
 
-			c->tcp_flags = h[13];
-			c->offset += length < 20 ? 20 : length;
-		} else if (!load(c, h, 4)) {
+		if (load(c, &h)) {
+			ports = h.ports;
+			if (follows == WHOLE && !c->skb->gso_size) {
+				if (be16(h.length) < sizeof(h))
+					c->damage |= MALFORMED;
+				else if (c->offset + be16(h.length) > c->end)
+					c->damage |= TRUNCATED;
+			}
+		} else if (!load(c, &ports)) {
 			return;
 		}
-		break;
-	case IPPROTO_UDP:
-	case IP_SCTP:
-		if (!load(c, h, 4))
+		c->offset += sizeof(h);
+	} else if (t->protocol == IPPROTO_TCP) {
+		struct tcp_header h;
+
+		if (load(c, &h)) {
+			u32 length = (h.words >> 4) * 4;
+
+			ports = h.ports;
+			c->tcp_flags = h.flags;
+			if (length < 20) {
+				c->damage |= MALFORMED;
+				length = 20;
+			}
+			c->offset += length;
+		} else if (!load(c, &ports)) {
 			return;
-		c->offset += t->protocol == IPPROTO_UDP ? 8 : 12;
-		break;
-	case IPPROTO_ICMP:
-	case IP6_ICMP:
-		if (!load(c, h, 4))
+		}
+	} else if (t->protocol == IP_SCTP) {
+		if (!load(c, &ports))
 			return;
-		t->src_port = h[0];
-		t->dst_port = h[1];
+		c->offset += 12;
+	} else if (t->protocol == IPPROTO_ICMP || t->protocol == IP6_ICMP) {
+		u16 kind_code;
+
+		if (!load(c, &kind_code))
+			return;
+		t->src_port = *(u8 *)&kind_code;
+		t->dst_port = *((u8 *)&kind_code + 1);
 		t->has |= HAS_PORTS;
 		c->offset += 8;
 		return;
-	default:
+	} else {
 		return;
 	}
-	t->src_port = be16(h);
-	t->dst_port = be16(h + 2);
+	if (c->offset > c->end)
+		c->damage |= TRUNCATED;
+	t->src_port = be16(ports.src);
+	t->dst_port = be16(ports.dst);
 	t->has |= HAS_PORTS;
 }
 
 static __always_inline void parse_network(struct cursor *c, struct tuple *t)
 {
-	bool transport = false;
+	enum transport follows = NONE;
 
 	if (t->ethertype == ETH_P_IP)
-		transport = parse_ip4(c, t);
+		follows = parse_ip4(c, t);
 	else if (t->ethertype == ETH_P_IPV6)
-		transport = parse_ip6(c, t);
-	if (transport)
-		parse_transport(c, t);
+		follows = parse_ip6(c, t);
+	if (follows)
+		parse_transport(c, t, follows);
 }
 
 /* The frame inside, when the packet is VXLAN: the cursor stands behind the UDP header. */
 static __always_inline void parse_vxlan(struct cursor *c, struct flow_key *key)
 {
 	u16 inner_vlan; /* not a field of a flow */
-	u8 h[8];
+	struct vxlan_header h;
 
-	if (key->outer.protocol != IPPROTO_UDP || !(key->outer.has & HAS_PORTS) ||
-	    key->outer.dst_port != VXLAN_PORT)
+	if (key->outer.dst_port != VXLAN_PORT || key->outer.protocol != IPPROTO_UDP)
 		return;
-	if (!load(c, h, sizeof(h)) || !(h[0] & VXLAN_HAS_VNI))
+	if (!load(c, &h) || !(*(u8 *)&h.flags & VXLAN_HAS_VNI))
 		return;
 	c->offset += sizeof(h);
-	key->vni = (u32)h[4] << 16 | (u32)h[5] << 8 | h[6];
+	key->vni = __builtin_bswap32(h.vni) >> 8;
 	key->has |= HAS_VNI;
 	parse_ethernet(c, &key->inner, &inner_vlan);
 	parse_network(c, &key->inner);
+}
+
+/* The kernel strips the outermost tag into the skb on ingress, and may carry it there on egress. */
+static __always_inline void add_vlan(struct __sk_buff *skb, struct flow_key *key)
+{
+	if (skb->vlan_present) {
+		key->vlan = skb->vlan_tci & 0xfff;
+		key->has |= HAS_VLAN;
+	}
 }
 
 static __always_inline void parse(struct cursor *c, struct flow_key *key)
 {
 	u16 vlan = 0;
 
-	/* The kernel strips the outermost tag into the skb on ingress, and may carry it there on egress. */
 	if (parse_ethernet(c, &key->outer, &vlan))
 		key->has |= HAS_VLAN;
-	if (c->skb->vlan_present) {
-		vlan = c->skb->vlan_tci & 0xfff;
-		key->has |= HAS_VLAN;
-	}
 	key->vlan = vlan;
+	add_vlan(c->skb, key);
 	parse_network(c, &key->outer);
 	parse_vxlan(c, key);
 }

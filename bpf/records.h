@@ -15,8 +15,8 @@ enum { HAS_VLAN = 1, HAS_VNI = 2 };
 
 /* One layer of addresses: of the packet itself, or of the frame inside its VXLAN. */
 struct tuple {
-	u8 src_ip[16]; /* IPv4 in the first four bytes */
-	u8 dst_ip[16];
+	u32 src_ip[4]; /* IPv4 in the first four bytes */
+	u32 dst_ip[4];
 	u16 src_port; /* of ICMP and ICMPv6: the type */
 	u16 dst_port; /* of ICMP and ICMPv6: the code */
 	u16 ethertype; /* behind the VLAN tags; ETH_P_802_2 for an 802.3 length */
@@ -34,10 +34,24 @@ struct flow_key {
 	u8 has;
 };
 
+/*
+ * The same of a flow that has nothing but IPv4 and ports, which most are: a sixth of the bytes to hash and to
+ * compare. Such a flow is in the maps of this key and in no others, unless its ifindex does not fit.
+ */
+struct plain_key {
+	u32 src_ip;
+	u32 dst_ip;
+	u16 src_port;
+	u16 dst_port;
+	u32 place; /* ifindex, direction, protocol: 23, 1 and 8 bits */
+};
+
+#define PLAIN_IFINDEX_MAX ((1 << 23) - 1)
+
 struct flow_value {
-	u64 packets; /* on the wire: segments of a GSO skb */
 	u64 skbs;
 	u64 bytes; /* on the wire, from the Ethernet header on */
+	u64 more_packets; /* on the wire: segments of GSO skbs beyond the first of each */
 	u64 tcp_flags; /* OR-ed, of the innermost TCP header */
 	u64 first_ns; /* CLOCK_MONOTONIC */
 	u64 last_ns;
@@ -48,7 +62,7 @@ struct ledger_key {
 	u32 direction;
 };
 
-/* seen = filtered + sampled out + the sum over the flow map + overflow, per generation, exactly. */
+/* seen = filtered + sampled out + the sum over the flow maps + overflow, per generation, exactly. */
 struct ledger_value {
 	u64 seen_packets;
 	u64 seen_skbs;
@@ -62,6 +76,24 @@ struct ledger_value {
 	u64 overflow_packets; /* the flow map was full */
 	u64 overflow_skbs;
 	u64 overflow_bytes;
+	u64 truncated_skbs; /* of those not filtered: ends before its headers do, or before it says */
+	u64 malformed_skbs; /* of those not filtered: says of itself what cannot be */
+};
+
+/* When a CPU last asked for the time, and what it was told. */
+struct clock {
+	u64 tick;
+	u64 now_ns;
+};
+
+/*
+ * A CPU's part of the ledger for an interface and a direction. It is in an array where its ifindex leads, without
+ * hashing, unless the place belongs to another that came first: then in a hash map behind.
+ */
+struct ledger_entry {
+	struct ledger_key key; /* ifindex 0: of nobody */
+	struct clock clock;
+	struct ledger_value value;
 };
 
 /* Written by the capture process only: the ledgers of all generations up to `generation`, added up. */

@@ -69,74 +69,77 @@ static __always_inline u64 mix_payload(struct frame *f, u32 at, u32 end, u64 has
 	return hash;
 }
 
-static __always_inline u64 mix_transport(struct frame *f, u32 at, u32 end, u32 protocol, u64 hash)
-{
-	u32 value = 0;
+/* What follows an IP header: `whole` unless it is a fragment, or there is no end to the headers before it. */
+struct upper {
+	u32 at, end, protocol;
+	bool whole;
+};
 
-	switch (protocol) {
-	case IPPROTO_TCP:
-		packet_load8(f, at + 12, &value);
-		return mix_payload(f, at + (value >> 4) * 4, end, mix_words(f, at, 3, hash));
-	case IPPROTO_UDP:
-	case IP_SCTP:
-		return mix_payload(f, at + 8, end, mix_words(f, at, 1, hash));
-	case IPPROTO_ICMP:
-	case IP6_ICMP:
-		packet_load16(f, at, &value);
-		return mix_payload(f, at + 4, end, mix(hash, value));
-	default:
-		return mix_payload(f, at, end, hash);
-	}
-}
-
-static __always_inline u64 mix_ip4(struct frame *f, u32 at, u64 hash)
+static __always_inline u64 mix_ip4(struct frame *f, u32 at, struct upper *t, u64 hash)
 {
-	u32 first = 0, second = 0, protocol = 0, header, end;
+	u32 first = 0, second = 0, header;
 
 	packet_load32(f, at, &first);
 	packet_load32(f, at + 4, &second);
-	packet_load8(f, at + 9, &protocol);
-	hash = mix(mix_words(f, at + 12, 2, hash), (second & 0xffff0000) | protocol);
+	packet_load8(f, at + 9, &t->protocol);
 	header = (first >> 24 & 0xf) * 4;
-	/* More fragments, or an offset. */
-	if (first >> 28 != 4 || header < 20 || second & 0x3fff)
-		return hash;
-	end = at + (first & 0xffff);
+	t->at = at + header;
 	/* The length of a very large aggregate is not in its header. */
-	if (!(first & 0xffff))
-		end = f->skb->len;
-	return mix_transport(f, at + header, end, protocol, hash);
+	t->end = first & 0xffff ? at + (first & 0xffff) : f->skb->len;
+	t->whole = first >> 28 == 4 && header >= 20 && !(second & 0x3fff); /* more fragments, offset */
+	return mix(mix_words(f, at + 12, 2, hash), second >> 16); /* its ID */
 }
 
-static __always_inline u64 mix_ip6(struct frame *f, u32 at, u64 hash)
+static __always_inline u64 mix_ip6(struct frame *f, u32 at, struct upper *t, u64 hash)
 {
-	u32 length = 0, protocol = 0, value, end;
+	u32 length = 0, value;
 
 	packet_load16(f, at + 4, &length);
-	packet_load8(f, at + 6, &protocol);
+	packet_load8(f, at + 6, &t->protocol);
 	hash = mix_words(f, at + 8, 8, hash);
-	end = length ? at + 40 + length : f->skb->len;
-	at += 40;
-	for (int i = 0; i < INNER_EXTENSIONS_MAX; i++) {
-		u32 next = protocol;
+	t->end = length ? at + 40 + length : f->skb->len;
+	t->at = at + 40;
+	for (int i = 0; i < IP6_EXTENSIONS_MAX; i++) {
+		u32 next = t->protocol;
 
-		if (next != IP6_HOPOPTS && next != IP6_ROUTING && next != IP6_DSTOPTS && next != IP6_AUTH &&
-		    next != IP6_FRAGMENT)
-			return mix_transport(f, at, end, protocol, mix(hash, protocol));
-		if (!packet_load32(f, at, &value))
-			return hash;
+		t->whole = next != IP6_HOPOPTS && next != IP6_ROUTING && next != IP6_DSTOPTS &&
+			   next != IP6_AUTH && next != IP6_FRAGMENT;
+		if (t->whole || !packet_load32(f, t->at, &value))
+			break;
+		t->protocol = value >> 24;
 		if (next == IP6_FRAGMENT)
-			return mix_words(f, at + 4, 1, mix(hash, value >> 24)); /* its ID */
-		protocol = value >> 24;
-		at += ((value >> 16 & 0xff) + (next == IP6_AUTH ? 2 : 1)) * (next == IP6_AUTH ? 4 : 8);
-		at = forgotten(at);
+			return mix_words(f, t->at + 4, 1, hash); /* its ID */
+		t->at += ((value >> 16 & 0xff) + (next == IP6_AUTH ? 2 : 1)) * (next == IP6_AUTH ? 4 : 8);
+		t->at = forgotten(t->at);
 	}
 	return hash;
+}
+
+static __always_inline u64 mix_upper(struct frame *f, struct upper *t, u64 hash)
+{
+	u32 at = forgotten(t->at), first = 0, header = 0;
+
+	hash = mix(hash, t->protocol);
+	if (!t->whole)
+		return hash;
+	packet_load32(f, at, &first);
+	if (t->protocol == IPPROTO_TCP) {
+		packet_load8(f, at + 12, &header);
+		header = (header >> 4) * 4;
+		hash = mix_words(f, at + 4, 2, hash);
+	} else if (t->protocol == IPPROTO_UDP || t->protocol == IP_SCTP) {
+		header = 8;
+	} else if (t->protocol == IPPROTO_ICMP || t->protocol == IP6_ICMP) {
+		header = 4;
+		first &= 0xffff0000;
+	}
+	return mix_payload(f, at + header, t->end, mix(hash, first));
 }
 
 static __always_inline u32 packet_hash(struct __sk_buff *skb, u32 seed)
 {
 	struct frame outer, inner;
+	struct upper t = {};
 	u64 hash = mix(0, seed);
 	u32 at, type = 0;
 
@@ -144,7 +147,7 @@ static __always_inline u32 packet_hash(struct __sk_buff *skb, u32 seed)
 	at = frame_inside(&outer, &inner) ? inner.at : 0;
 	packet_load16(&outer, at + TAG_AT, &type);
 #pragma unroll
-	for (int i = 0; i < INNER_TAGS_MAX; i++) {
+	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
 		if (type != ETH_P_8021Q && type != ETH_P_8021AD)
 			break;
 		at += TAG_BYTES;
@@ -152,8 +155,10 @@ static __always_inline u32 packet_hash(struct __sk_buff *skb, u32 seed)
 	}
 	at = forgotten(at);
 	if (type == ETH_P_IP)
-		return mixed(mix_ip4(&outer, at + ETH_HLEN, hash));
-	if (type == ETH_P_IPV6)
-		return mixed(mix_ip6(&outer, at + ETH_HLEN, hash));
-	return mixed(mix_words(&outer, at + ETH_HLEN, 6, mix(hash, type)));
+		hash = mix_ip4(&outer, at + ETH_HLEN, &t, hash);
+	else if (type == ETH_P_IPV6)
+		hash = mix_ip6(&outer, at + ETH_HLEN, &t, hash);
+	else
+		return mixed(mix_words(&outer, at + ETH_HLEN, 6, mix(hash, type)));
+	return mixed(mix_upper(&outer, &t, hash));
 }

@@ -4,8 +4,8 @@
  * its filters as C functions, with OUTER_FILTER and INNER_FILTER defined where the policy has them.
  */
 #pragma once
-#include <uapi/linux/in.h>
 #include "frame.h"
+#include "parse.h"
 
 #define SAMPLING_NONE 0
 #define SAMPLING_COUNT 1
@@ -20,9 +20,6 @@
 #define SAMPLING SAMPLING_NONE
 #endif
 
-#define INNER_TAGS_MAX 2
-#define INNER_EXTENSIONS_MAX 8
-
 /* The frame inside a VXLAN packet: false when the packet is none, or ends before it. */
 static __always_inline bool frame_inside(struct frame *outer, struct frame *inner)
 {
@@ -31,7 +28,7 @@ static __always_inline bool frame_inside(struct frame *outer, struct frame *inne
 	if (!packet_load16(outer, at, &type))
 		return false;
 #pragma unroll
-	for (int i = 0; i < INNER_TAGS_MAX; i++) {
+	for (int i = 0; i < VLAN_TAGS_MAX; i++) {
 		if (type != ETH_P_8021Q && type != ETH_P_8021AD)
 			break;
 		at += TAG_BYTES;
@@ -53,19 +50,20 @@ static __always_inline bool frame_inside(struct frame *outer, struct frame *inne
 		if (!packet_load8(outer, at, &value) || value >> 4 != 6 || !packet_load8(outer, at + 6, &protocol))
 			return false;
 		at += 40;
-		for (int i = 0; i < INNER_EXTENSIONS_MAX && protocol != IPPROTO_UDP; i++) {
+		for (int i = 0; i < IP6_EXTENSIONS_MAX && protocol != IPPROTO_UDP; i++) {
 			u32 next = protocol;
 
-			if (next != 0 && next != 43 && next != 44 && next != 51 && next != 60)
+			if (next != IP6_HOPOPTS && next != IP6_ROUTING && next != IP6_FRAGMENT &&
+			    next != IP6_AUTH && next != IP6_DSTOPTS)
 				return false;
 			if (!packet_load32(outer, at, &value))
 				return false;
 			protocol = value >> 24;
-			if (next == 44 && value & 0xfff8)
+			if (next == IP6_FRAGMENT && value & 0xfff8)
 				return false;
-			if (next == 44)
+			if (next == IP6_FRAGMENT)
 				at += 8;
-			else if (next == 51)
+			else if (next == IP6_AUTH)
 				at += ((value >> 16 & 0xff) + 2) * 4;
 			else
 				at += ((value >> 16 & 0xff) + 1) * 8;
@@ -77,10 +75,10 @@ static __always_inline bool frame_inside(struct frame *outer, struct frame *inne
 		return false;
 	}
 	at = forgotten(at);
-	if (!packet_load16(outer, at + 2, &value) || value != 4789)
+	if (!packet_load16(outer, at + 2, &value) || value != VXLAN_PORT)
 		return false;
 	at += 8;
-	if (!packet_load8(outer, at, &value) || !(value & 0x08))
+	if (!packet_load8(outer, at, &value) || !(value & VXLAN_HAS_VNI))
 		return false;
 	at += 8;
 	if (at >= outer->skb->len)

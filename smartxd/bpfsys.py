@@ -180,7 +180,7 @@ def delete(fd: int, key: bytes) -> None:
 def lookup_batch(
     fd: int, keys: Any, values: Any, entry_bytes: tuple[int, int], count: int, *, remove: bool = False
 ) -> int:
-    """Read a hash map of at most ``count`` entries into two buffers in one call; how many there were.
+    """Read a hash map or an array of at most ``count`` entries into two buffers in one call; how many.
 
     ``entry_bytes`` are the sizes of a key and of a value in the buffers (of all CPUs in a per-CPU map). With
     ``remove`` the entries read are removed. A count of the map's max_entries reads it whole, which needs no

@@ -44,7 +44,8 @@ def decode_flows(keys: Records, values: Records, origin: Origin) -> pa.Table:
         columns[f"{prefix}protocol"] = _nullable(layer["protocol"], is_ip)
         columns[f"{prefix}src_port"] = _nullable(layer["src_port"], has_ports)
         columns[f"{prefix}dst_port"] = _nullable(layer["dst_port"], has_ports)
-    for name in ("packets", "skbs", "bytes"):
+    columns["packets"] = pa.array(values["skbs"] + values["more_packets"])
+    for name in ("skbs", "bytes"):
         columns[name] = pa.array(values[name])
     columns["tcp_flags"] = pa.array(values["tcp_flags"].astype("u1"))
     for name in ("first_ns", "last_ns"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 TUPLE = np.dtype(
     [
@@ -28,11 +29,22 @@ FLOW_KEY = np.dtype(
     ]
 )
 
+PLAIN_KEY = np.dtype(
+    [
+        ("src_ip", "u1", 4),
+        ("dst_ip", "u1", 4),
+        ("src_port", "u2"),
+        ("dst_port", "u2"),
+        ("place", "u4"),
+    ]
+)
+"""What most flows have of a FLOW_KEY; ``place`` is ifindex, direction and protocol: 23, 1 and 8 bits."""
+
 FLOW_VALUE = np.dtype(
     [
-        ("packets", "u8"),
         ("skbs", "u8"),
         ("bytes", "u8"),
+        ("more_packets", "u8"),
         ("tcp_flags", "u8"),
         ("first_ns", "u8"),
         ("last_ns", "u8"),
@@ -55,8 +67,15 @@ LEDGER_VALUE = np.dtype(
         ("overflow_packets", "u8"),
         ("overflow_skbs", "u8"),
         ("overflow_bytes", "u8"),
+        ("truncated_skbs", "u8"),
+        ("malformed_skbs", "u8"),
     ]
 )
+
+CLOCK = np.dtype([("tick", "u8"), ("now_ns", "u8")])
+
+LEDGER_ENTRY = np.dtype([("key", LEDGER_KEY), ("clock", CLOCK), ("value", LEDGER_VALUE)])
+"""Of one CPU."""
 
 TOTAL_VALUE = np.dtype([("generation", "u8"), ("sum", LEDGER_VALUE)])
 
@@ -68,3 +87,21 @@ HAS_IP4, HAS_IP6, HAS_PORTS = 1, 2, 4
 
 HAS_VLAN, HAS_VNI = 1, 2
 """Bits of ``flow_key.has``."""
+
+ETHERTYPE_IP4 = 0x0800
+
+
+def widen(plain: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+    """The same keys as FLOW_KEY."""
+    keys = np.zeros(len(plain), FLOW_KEY)
+    outer, place = keys["outer"], plain["place"]
+    for name in ("src_ip", "dst_ip"):
+        outer[name][:, :4] = plain[name]
+    for name in ("src_port", "dst_port"):
+        outer[name] = plain[name]
+    outer["ethertype"] = ETHERTYPE_IP4
+    outer["protocol"] = place & 0xFF
+    outer["has"] = HAS_IP4 | HAS_PORTS
+    keys["direction"] = place >> 8 & 1
+    keys["ifindex"] = place >> 9
+    return keys

@@ -6,15 +6,29 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from smartxd import bpfsys
 from smartxd.capture.decode import Records
-from smartxd.capture.layout import FLOW_KEY, FLOW_VALUE, LEDGER_KEY, LEDGER_VALUE, TOTAL_VALUE
+from smartxd.capture.layout import (
+    FLOW_KEY,
+    FLOW_VALUE,
+    LEDGER_ENTRY,
+    LEDGER_KEY,
+    LEDGER_VALUE,
+    PLAIN_KEY,
+    TOTAL_VALUE,
+    widen,
+)
 from smartxd.errors import StoreError
 
-_NAMES = ("flows0", "flows1", "ledger0", "ledger1", "totals", "generation")
+_SETS = ("plain", "flows", "slots", "ledger")
+"""The maps of which there are two."""
+_NAMES = (*(f"{name}{bit}" for name in _SETS for bit in (0, 1)), "totals", "generation")
+_INDEX = np.dtype("u4")
+_COUNTERS = len(LEDGER_VALUE.names or ())
 _ZERO = struct.pack("=I", 0)
 
 
@@ -44,7 +58,9 @@ class PolicyMaps:
             for name in _NAMES:
                 self._fds[name] = bpfsys.open_pin(pin_dir / name)
             self.flows_max = self._check("flows0", FLOW_KEY, FLOW_VALUE)
-            self._ledger_max = self._check("ledger0", LEDGER_KEY, LEDGER_VALUE)
+            self._check("plain0", PLAIN_KEY, FLOW_VALUE)
+            self._slots = self._check("slots0", _INDEX, LEDGER_ENTRY)
+            self._ledger_max = self._check("ledger0", LEDGER_KEY, LEDGER_ENTRY)
             self._check("totals", LEDGER_KEY, TOTAL_VALUE)
         except BaseException:
             self.close()
@@ -68,16 +84,23 @@ class PolicyMaps:
         bpfsys.update(self._fds["generation"], _ZERO, struct.pack("=Q", value))
 
     def flows(self, generation: int) -> Entries:
-        """The flows of a generation, which must be idle: else the map changes under the reader."""
-        return self._read(f"flows{generation & 1}", FLOW_KEY, FLOW_VALUE, self.flows_max)
+        """The flows of a generation, which must be idle: else the maps change under the reader."""
+        plain = self._read(f"plain{generation & 1}", PLAIN_KEY, FLOW_VALUE, self.flows_max)
+        others = self._read(f"flows{generation & 1}", FLOW_KEY, FLOW_VALUE, self.flows_max)
+        keys = np.concatenate([widen(plain.keys), others.keys])
+        return Entries(keys, np.concatenate([plain.values, others.values]))
 
     def ledger(self, generation: int) -> Entries:
         """What was seen and lost in a generation, by interface and direction, the sum of all CPUs."""
-        per_cpu = np.dtype((LEDGER_VALUE, (self._cpus,)))
-        entries = self._read(f"ledger{generation & 1}", LEDGER_KEY, per_cpu, self._ledger_max)
-        columns = len(LEDGER_VALUE.names or ())
-        counters = entries.values.view("u8").reshape(-1, self._cpus, columns).sum(axis=1, dtype="u8")
-        return Entries(entries.keys, counters.view(LEDGER_VALUE).reshape(-1))
+        slots = self._slot_entries(generation).ravel()
+        slots = slots[slots["key"]["ifindex"] != 0]
+        behind = self._read(f"ledger{generation & 1}", LEDGER_KEY, self._per_cpu, self._ledger_max)
+        keys = np.concatenate([slots["key"], np.repeat(behind.keys, self._cpus)])
+        values = np.concatenate([slots["value"], behind.values["value"].ravel()])
+        unique, places = np.unique(keys, return_inverse=True)
+        sums = np.zeros((len(unique), _COUNTERS), "u8")
+        np.add.at(sums, places, np.ascontiguousarray(values).view("u8").reshape(-1, _COUNTERS))
+        return Entries(unique, sums.view(LEDGER_VALUE).reshape(-1))
 
     def totals(self) -> Entries:
         """All generations up to ``generation`` of each entry, added up."""
@@ -101,15 +124,27 @@ class PolicyMaps:
 
     def empty_flows(self, generation: int) -> None:
         """Remove the flows of an idle generation."""
+        self._read(f"plain{generation & 1}", PLAIN_KEY, FLOW_VALUE, self.flows_max, remove=True)
         self._read(f"flows{generation & 1}", FLOW_KEY, FLOW_VALUE, self.flows_max, remove=True)
 
     def empty_ledger(self, generation: int) -> None:
         """Remove the ledger of an idle generation."""
-        per_cpu = np.dtype((LEDGER_VALUE, (self._cpus,)))
-        self._read(f"ledger{generation & 1}", LEDGER_KEY, per_cpu, self._ledger_max, remove=True)
+        self._read(f"ledger{generation & 1}", LEDGER_KEY, self._per_cpu, self._ledger_max, remove=True)
+        taken = self._slot_entries(generation)["key"]["ifindex"].any(axis=1)
+        nobodys = bytes(self._per_cpu.itemsize)
+        for index in np.flatnonzero(taken).astype(_INDEX):
+            bpfsys.update(self._fds[f"slots{generation & 1}"], index.tobytes(), nobodys)
+
+    @property
+    def _per_cpu(self) -> np.dtype[np.void]:
+        return np.dtype((LEDGER_ENTRY, (self._cpus,)))
+
+    def _slot_entries(self, generation: int) -> Records:
+        """All slots of a generation, a row for each and a column for each CPU."""
+        return self._read(f"slots{generation & 1}", _INDEX, self._per_cpu, self._slots).values
 
     def _read(
-        self, name: str, key: np.dtype[np.void], value: np.dtype[np.void], count: int, *, remove: bool = False
+        self, name: str, key: np.dtype[Any], value: np.dtype[np.void], count: int, *, remove: bool = False
     ) -> Entries:
         keys, values = np.empty(count, key), np.empty(count, value)
         sizes = (key.itemsize, value.itemsize)
@@ -117,7 +152,7 @@ class PolicyMaps:
         # A copy, so that a map's worth of address space is not held for a few rows.
         return Entries(keys[:found].copy(), values[:found].copy())
 
-    def _check(self, name: str, key: np.dtype[np.void], value: np.dtype[np.void]) -> int:
+    def _check(self, name: str, key: np.dtype[Any], value: np.dtype[np.void]) -> int:
         info = bpfsys.map_info(self._fds[name])
         if (info.key_size, info.value_size) != (key.itemsize, value.itemsize):
             raise OtherRelease(

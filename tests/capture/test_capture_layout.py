@@ -41,9 +41,10 @@ def all_of(kind):
 percpu = module["ledger0"].Leaf
 print(json.dumps({
     "FLOW_KEY": all_of(module["flows0"].Key),
+    "PLAIN_KEY": all_of(module["plain0"].Key),
     "FLOW_VALUE": all_of(module["flows0"].Leaf),
     "LEDGER_KEY": all_of(module["ledger0"].Key),
-    "LEDGER_VALUE": all_of(getattr(percpu, "_type_", percpu)),
+    "LEDGER_ENTRY": all_of(getattr(percpu, "_type_", percpu)),
     "TOTAL_VALUE": all_of(module["totals"].Leaf),
 }))
 """

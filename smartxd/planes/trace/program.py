@@ -24,7 +24,10 @@ from smartxd.errors import PlaneError
 TIMEOUT_S = 60
 MESSAGE_LINES = 6
 DIRECTIONS = ("ingress", "egress")
-MAPS = ("flows0", "flows1", "ledger0", "ledger1", "totals", "generation", "sampling")
+MAPS = (
+    *("plain0", "plain1", "flows0", "flows1", "slots0", "slots1", "ledger0", "ledger1"),
+    *("totals", "generation", "sampling"),
+)
 PINS = (*DIRECTIONS, *MAPS)
 PARTIAL = "new:"
 """Prefix of the folder in which a build is not complete."""

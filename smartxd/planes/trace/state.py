@@ -35,7 +35,8 @@ class Tracer:
     """Names, sorted."""
     directions: tuple[str, ...] = ("egress", "ingress")
     flows_max: int = 65536
-    """Entries of each of the two flow maps; more flows in one drain interval are counted as overflow."""
+    """Entries of each flow map: of flows of plain IPv4 and of all others, twice. More flows of a kind in one
+    drain interval are counted as overflow."""
     patterns: tuple[str, ...] = ()
     """Of names of interfaces, sorted: ``*`` stands for any characters, ``?`` for one."""
     filter: Filter | None = None

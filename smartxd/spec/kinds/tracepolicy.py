@@ -128,7 +128,11 @@ class TracePolicySpec(SpecModel):
         default=("flows",), min_length=1, description="what is recorded: flows, packets, drops, tcp"
     )
     flows_max: Whole = Field(
-        default=65536, ge=16, le=1 << 20, description="flows kept between two drains; more count as overflow"
+        default=65536,
+        ge=16,
+        le=1 << 20,
+        description="flows kept between two drains: so many of untagged IPv4 with ports, and so many others; "
+        "more count as overflow",
     )
     active_timeout: Whole = Field(
         default=60, ge=1, le=3600, description="seconds after which a flow that goes on is recorded"
