@@ -32,6 +32,7 @@ FLOW = pa.schema(
         pa.field("skbs", pa.uint64(), nullable=False),
         pa.field("bytes", pa.uint64(), nullable=False),
         pa.field("tcp_flags", pa.uint8(), nullable=False),
+        pa.field("sampled_one_in", pa.uint32(), nullable=False),  # 1: every packet was to be recorded
         pa.field("first_ns", pa.int64(), nullable=False),
         pa.field("last_ns", pa.int64(), nullable=False),
     ]
@@ -51,7 +52,8 @@ LOSS = pa.schema(
         pa.field("at_ns", pa.int64(), nullable=False),
     ]
 )
-"""What was seen and not recorded, with the cause: seen = recorded + lost, per policy and interface."""
+"""What should have been recorded and was not, with the cause: seen = filtered + sampled out + recorded + lost,
+per policy and interface."""
 
 STREAMS: dict[str, pa.Schema] = {"flows": FLOW, "losses": LOSS}
 """The streams of a box, in the order in which a batch number of a drain carries them."""

@@ -153,7 +153,13 @@ class TracerReport(_Frozen):
     direction: Line
     attached: bool
     packets: Count
+    """Seen: filtered, sampled out, lost, or recorded."""
     bytes: Count
+    filtered_packets: Count = 0
+    """Those that the policy's filters did not let through."""
+    sampled_out_packets: Count = 0
+    sampled_one_in: Count = 1
+    """The sampling interval now."""
     lost_packets: Count
     packets_per_s: Rate
     """Over the last drain interval."""

@@ -27,6 +27,8 @@ class Origin:
     """Names by ifindex; one that is gone and was never told is called ``ifN``."""
     unix_offset_ns: int
     """What CLOCK_MONOTONIC lacks to the Unix epoch."""
+    sampled_one_in: int = 1
+    """The sampling interval that held."""
 
 
 def decode_flows(keys: Records, values: Records, origin: Origin) -> pa.Table:
@@ -47,6 +49,7 @@ def decode_flows(keys: Records, values: Records, origin: Origin) -> pa.Table:
     columns["packets"] = pa.array(values["skbs"] + values["more_packets"])
     for name in ("skbs", "bytes"):
         columns[name] = pa.array(values[name])
+    columns["sampled_one_in"] = pa.array(np.full(len(keys), origin.sampled_one_in, "u4"))
     columns["tcp_flags"] = pa.array(values["tcp_flags"].astype("u1"))
     for name in ("first_ns", "last_ns"):
         columns[name] = pa.array(values[name].astype("i8") + origin.unix_offset_ns)

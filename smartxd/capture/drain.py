@@ -91,6 +91,7 @@ class Drain:
                 policy.commit_id,
                 _names(policy),
                 now_ns - time.monotonic_ns(),
+                maps.sampled_one_in(generation),
             )
             found = maps.flows(generation)
             self._reached("read")

@@ -26,7 +26,7 @@ from smartxd.errors import StoreError
 
 _SETS = ("plain", "flows", "slots", "ledger")
 """The maps of which there are two."""
-_NAMES = (*(f"{name}{bit}" for name in _SETS for bit in (0, 1)), "totals", "generation")
+_NAMES = (*(f"{name}{bit}" for name in _SETS for bit in (0, 1)), "totals", "generation", "sampling")
 _INDEX = np.dtype("u4")
 _COUNTERS = len(LEDGER_VALUE.names or ())
 _ZERO = struct.pack("=I", 0)
@@ -82,6 +82,12 @@ class PolicyMaps:
     @generation.setter
     def generation(self, value: int) -> None:
         bpfsys.update(self._fds["generation"], _ZERO, struct.pack("=Q", value))
+
+    def sampled_one_in(self, generation: int) -> int:
+        """The sampling interval of a generation."""
+        value = bpfsys.lookup(self._fds["sampling"], struct.pack("=I", generation & 1), 4)
+        assert value is not None  # an array has all its entries
+        return int(struct.unpack("=I", value)[0])
 
     def flows(self, generation: int) -> Entries:
         """The flows of a generation, which must be idle: else the maps change under the reader."""

@@ -24,6 +24,8 @@ Place = tuple[str, str]
 class _Counted:
     packets: int = 0
     bytes: int = 0
+    filtered_packets: int = 0
+    sampled_out_packets: int = 0
     lost_packets: int = 0
     flows: int = 0
 
@@ -142,11 +144,14 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
         place = counted.setdefault((names[int(key["ifindex"])], direction), _Counted())
         place.packets += int(value["sum"]["seen_packets"])
         place.bytes += int(value["sum"]["seen_bytes"])
+        place.filtered_packets += int(value["sum"]["filtered_packets"])
+        place.sampled_out_packets += int(value["sum"]["sampled_out_packets"])
         place.lost_packets += int(value["sum"]["overflow_packets"])
     for (ifindex, direction), flows in traced.flows.items():
         if ifindex in names:
             counted.setdefault((names[ifindex], direction), _Counted()).flows += flows
     attached = {(i.name, d) for i in policy.interfaces if i.attached for d in i.directions}
+    one_in = traced.maps.sampled_one_in(traced.maps.generation)
     now_s = time.monotonic()
     elapsed_s = now_s - traced.at_s if traced.at_s is not None else 0.0
     reports = tuple(
@@ -157,6 +162,9 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
             attached=place in attached,
             packets=c.packets,
             bytes=c.bytes,
+            filtered_packets=c.filtered_packets,
+            sampled_out_packets=c.sampled_out_packets,
+            sampled_one_in=one_in,
             lost_packets=c.lost_packets,
             packets_per_s=max(0, c.packets - traced.packets.get(place, 0)) / elapsed_s if elapsed_s else 0.0,
             flows=c.flows,

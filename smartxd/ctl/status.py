@@ -20,6 +20,10 @@ from smartxd.tables import print_json, print_table
 EXAMPLES = """columns:
   PACKETS/S      packets per second over the last drain interval
   FLOWS          rows that the last drain interval recorded
+  SAMPLE         the sampling interval: one packet in so many is recorded
+  PACKETS        all that were seen, be they recorded, filtered, not in the sample, or lost
+  FILTERED       packets that the policy's filters did not let through
+  UNSAMPLED      packets that were not in the sample
   LOST           packets that were seen and not recorded, because the flow map was full
   TOMBSTONED     rows whose file was removed before the centre had them: the disk bound was hit
   QUARANTINED    rows that the centre refused for good, or whose file is damaged; they stay here
@@ -152,7 +156,10 @@ def _objects(conditions: Sequence[ConditionReport], now: datetime) -> Iterator[t
 def _show_capture(capture: CaptureReport, now: datetime) -> None:
     _table(
         "tracers",
-        ("POLICY", "INTERFACE", "DIR", "STATE", "PACKETS/S", "FLOWS", "PACKETS", "BYTES", "LOST"),
+        (
+            *("POLICY", "INTERFACE", "DIR", "STATE", "SAMPLE", "PACKETS/S", "FLOWS", "PACKETS", "BYTES"),
+            *("FILTERED", "UNSAMPLED", "LOST"),
+        ),
         (
             (
                 *(
@@ -160,8 +167,10 @@ def _show_capture(capture: CaptureReport, now: datetime) -> None:
                     t.interface,
                     "in" if t.direction == "ingress" else "out",
                     "attached" if t.attached else "DETACHED",
+                    f"1/{t.sampled_one_in}" if t.sampled_one_in > 1 else None,
                 ),
-                *(f"{t.packets_per_s:.0f}", t.flows, t.packets, t.bytes, t.lost_packets),
+                *(f"{t.packets_per_s:.0f}", t.flows, t.packets, t.bytes),
+                *(t.filtered_packets or None, t.sampled_out_packets or None, t.lost_packets),
             )
             for t in capture.tracers
         ),

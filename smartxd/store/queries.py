@@ -16,7 +16,7 @@ from smartxd.store.segments import SegmentReader
 
 MEASURES = ("packets", "skbs", "bytes", "tcp_flags", "first_ns", "last_ns")
 KEYS = tuple(name for name in FLOW.names if name not in MEASURES)
-FLOW_KEY = tuple(name for name in KEYS if name not in {"policy", "commit_id"})
+FLOW_KEY = tuple(name for name in KEYS if name not in {"policy", "commit_id", "sampled_one_in"})
 """What tells one flow from another on a box."""
 
 GROUPS_MAX = 1 << 20

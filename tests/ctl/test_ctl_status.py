@@ -91,6 +91,9 @@ CAPTURE = CaptureReport(
             attached=True,
             packets=18,
             bytes=1532,
+            filtered_packets=4,
+            sampled_out_packets=2,
+            sampled_one_in=10,
             lost_packets=7,
             packets_per_s=4.6,
             flows=3,
@@ -136,8 +139,8 @@ BRIDGE    ADDRESSES     PORT   STATE       MACS
 br-koren  10.10.0.1/24  vx100  forwarding     3
 
 tracers
-POLICY  INTERFACE  DIR  STATE     PACKETS/S  FLOWS  PACKETS  BYTES  LOST
-koren   vx100      out  attached          5      3       18   1532     7
+POLICY  INTERFACE  DIR  STATE     SAMPLE  PACKETS/S  FLOWS  PACKETS  BYTES  FILTERED  UNSAMPLED  LOST
+koren   vx100      out  attached  1/10            5      3       18   1532         4          2     7
 
 sync
 STREAM  CAPTURED  RECEIVED  PENDING  TOMBSTONED  QUARANTINED

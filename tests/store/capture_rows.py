@@ -29,6 +29,7 @@ def flow_rows(first: int, count: int) -> pa.Table:
         "skbs": list(numbers),
         "bytes": [n * 100 for n in numbers],
         "tcp_flags": [0] * count,
+        "sampled_one_in": [1] * count,
         "first_ns": [10**18 + n for n in numbers],
         "last_ns": [10**18 + n + 5 for n in numbers],
     }

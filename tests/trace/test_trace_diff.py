@@ -8,12 +8,14 @@ from pathlib import Path
 from trace_box import tracer
 
 from smartxd.objects import OwnedObject
-from smartxd.planes.trace.diff import plan
+from smartxd.planes.trace.diff import fingerprint, plan
+from smartxd.planes.trace.filter import Filter
 from smartxd.planes.trace.state import (
     INTERFACES_MAX,
     Attachment,
     Interface,
     PinnedPolicy,
+    Sampling,
     TraceObserved,
     TraceState,
 )
@@ -21,7 +23,7 @@ from smartxd.reconcile.plan import Change, Ownership, Verb
 
 WAN = tracer("wan")
 POLICY = PinnedPolicy(
-    "wan", "f00d", "aa", Path("/p/aa"), WAN.flows_max, frozenset({Attachment("wan", "ingress", 2)})
+    "wan", fingerprint(WAN, "f00d"), "aa", Path("/p/aa"), WAN.flows_max, frozenset({Attachment("wan", "ingress", 2)})
 )
 OBSERVED = TraceObserved("f00d", (POLICY,), {"wan": Interface(2, ethernet=True)})
 
@@ -74,7 +76,55 @@ def test_a_retired_policy_is_left_to_the_capture_process() -> None:
     assert [a.verb for a in _plan(WAN, observed=retired).actions] == [Verb.CREATE]
 
 
-def test_more_interfaces_than_the_ledger_has_room_for_are_refused_for_good() -> None:
-    made = _plan(tracer(*(f"e{n}" for n in range(INTERFACES_MAX + 1))))
+def _interfaces(*names: str) -> dict[str, Interface]:
+    return {name: Interface(2 + i, ethernet=True) for i, name in enumerate(names)}
+
+
+def test_interfaces_beyond_the_bound_are_left_out_and_counted_those_that_came_last_first() -> None:
+    taps = [f"tap{n}" for n in reversed(range(INTERFACES_MAX + 1))]
+    there = replace(OBSERVED, interfaces=_interfaces("wan", *taps))
+    made = _plan(replace(WAN, patterns=("tap*",)), observed=there)
+    (change,) = made.actions[0].changes
+    assert change.new == tuple(sorted(f"{name}/ingress" for name in ("wan", *taps[: INTERFACES_MAX - 1])))
+    (problem,) = made.problems
+    assert (problem.reason, problem.permanent) == ("TooManyInterfaces", False)
+    assert problem.message.startswith("2 interfaces from tap1 on are left out")
+
+
+def test_a_pattern_means_the_interfaces_that_are_there_and_none_is_no_problem() -> None:
+    taps = replace(WAN, patterns=("tap?", "v*t.1"))
+    assert not _plan(taps).problems
+    there = _interfaces("wan", "tap1", "tap10", "vnet.1", "vnetx1", "vt.1")
+    there["tap2"] = Interface(99, ethernet=False)
+    (action,) = _plan(taps, observed=replace(OBSERVED, interfaces=there)).actions
+    names = ("tap1/ingress", "vnet.1/ingress", "vt.1/ingress", "wan/ingress")
+    assert (action.verb, action.changes[0].new) == (Verb.UPDATE, names)
+
+
+def test_what_comes_and_goes_by_itself_is_followed_and_what_was_ended_is_repaired() -> None:
+    taps = replace(WAN, patterns=("tap*",))
+    there = replace(OBSERVED, interfaces=_interfaces("wan", "tap1"))
+    (action,) = _plan(taps, observed=there).actions
+    assert action.follows
+    ended = replace(POLICY, attachments=frozenset(), ended=POLICY.attachments)
+    (action,) = _plan(taps, observed=replace(there, policies=(ended,))).actions
+    assert not action.follows
+
+
+def test_another_filter_builds_that_policy_anew_and_no_other() -> None:
+    other = tracer("wan", name="other")
+    both = replace(OBSERVED, policies=(replace(POLICY, name="other"), POLICY))
+    filtered = replace(WAN, filter=Filter("ip", ((0x06, 0, 0, 1),)))
+    owned = OWNED | {OwnedObject("trace", "policy other", other.owner)}
+    (action,) = _plan(other, filtered, observed=both, owned=owned).actions
+    assert (action.id, action.verb) == ("policy wan", Verb.RECREATE)
+    assert [c.field for c in action.changes] == ["selection"]
+    sampled = replace(WAN, sampling=Sampling("count", 10))
+    assert fingerprint(sampled, "") != fingerprint(replace(WAN, sampling=Sampling("count", 11)), "")
+
+
+def test_a_filter_that_cannot_be_compiled_leaves_what_runs_and_says_why() -> None:
+    made = _plan(replace(WAN, filter=Filter("tcp", refused="no libpcap")))
     assert not made
-    assert [(p.reason, p.permanent) for p in made.problems] == [("TooManyInterfaces", True)]
+    (problem,) = made.problems
+    assert (problem.reason, problem.message) == ("FilterRefused", "filter tcp: no libpcap")

@@ -164,7 +164,7 @@ class Box:
 
 
 def tracer(
-    *interfaces: str, name: str = "wan", directions: tuple[str, ...] = ("ingress",), **more: int
+    *interfaces: str, name: str = "wan", directions: tuple[str, ...] = ("ingress",), **more: Any
 ) -> Tracer:
     return Tracer(
         ObjectRef("TracePolicy", name), tuple(sorted(interfaces)), tuple(sorted(directions)), **more

@@ -1,7 +1,7 @@
 """What the language has and the planes of this release do not do yet.
 
-A box refuses such a commit as a whole, as it would refuse a field that it does not know: a tracer without the
-filter that its spec asks for, say, would be worse than none. What a plane learns leaves this list.
+A box refuses such a commit as a whole, as it would refuse a field that it does not know: a tracer that keeps
+addresses which its spec hides, say, would be worse than none. What a plane learns leaves this list.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ NOT_YET = Rule(
     "not-in-this-release",
     "The specs ask for nothing that this release cannot do yet.",
     "The language is complete; the planes that make it true are not. A box refuses the whole commit and"
-    " keeps what it has, because half of what a spec asks for (a tracer without its filter) can be worse"
+    " keeps what it has, because half of what a spec asks for (a tracer that keeps addresses it should hide) can be worse"
     " than nothing. Leave the field out, or validate with `--ignore SX012` to write specs for a later one.",
     fixed=True,
 )
 
 _FIELDS: dict[str, tuple[str, ...]] = {
     "TracePolicy": (
-        *("interfaces.*.pattern", "interfaces.*.peer", "filter", "innerFilter"),
         *("activeTimeout", "idleTimeout"),
-        *("snapLength", "sampling", "budget", "retention", "privacy"),
+        *("snapLength", "budget", "retention", "privacy"),
     ),
 }
 """Fields by kind that may only have their defaults; ``*`` stands for each item of a list."""
