@@ -25,54 +25,60 @@ struct frame {
 	u64 around, behind;
 };
 
-#define LOAD(bits, swap)                                                                                       \
-	static __always_inline bool packet_load##bits(struct frame *f, u64 offset, u32 *to)                      \
-	{                                                                                                      \
-		u##bits value;                                                                                 \
-                                                                                                               \
-		if (offset <= DIRECT_MAX) {                                                                    \
-			u64 near = offset;                                                                     \
-			u##bits *p;                                                                            \
-                                                                                                               \
-			/* Said so that the verifier knows what the compiler knows. */                         \
-			if (!__builtin_constant_p(offset))                                                     \
-				asm volatile("%0 &= 0x7fff" : "+r"(near));                                     \
-			p = f->data + near;                                                                    \
-			if ((void *)(p + 1) <= f->end) {                                                       \
-				*to = swap(*p);                                                                \
-				return true;                                                                   \
-			}                                                                                      \
-		}                                                                                              \
-		if (offset > OFFSET_MAX || bpf_skb_load_bytes(f->skb, offset, &value, sizeof(value)))          \
-			return false;                                                                          \
-		*to = swap(value);                                                                             \
-		return true;                                                                                   \
-	}                                                                                                      \
-                                                                                                               \
-	/* At an offset on the wire before the tag, */                                                           \
-	static __always_inline bool load##bits##_before_tag(struct frame *f, u32 at, u32 *to)                  \
-	{                                                                                                      \
-		return packet_load##bits(f, (u64)f->at + at, to);                                         \
-	}                                                                                                      \
-                                                                                                               \
-	/* behind it, */                                                                                       \
-	static __always_inline bool load##bits##_behind_tag(struct frame *f, u32 at, u32 *to)                  \
-	{                                                                                                      \
-		return packet_load##bits(f, (u64)f->at + at - f->shift, to);                              \
-	}                                                                                                      \
-                                                                                                               \
-	/* or anywhere. */                                                                                     \
-	static __always_inline bool load##bits(struct frame *f, u32 at, u32 *to)                               \
-	{                                                                                                      \
-		bool within = f->shift && at > TAG_AT - bits / 8 && at < TAG_AT + TAG_BYTES;                   \
-                                                                                                               \
-		if (!within)                                                                                   \
-			return load##bits##_behind_tag(f, at < TAG_AT ? at + f->shift : at, to);               \
-		if (at + bits / 8 > f->length)                                                                 \
-			return false;                                                                          \
-		at = at % 8 * 8;                                                                               \
-		*to = (f->around << at | f->behind >> (64 - at)) >> (64 - bits);                               \
-		return true;                                                                                   \
+#define PACKET_READS(bits, swap)									\
+	/* Anywhere in the packet, by a call. */							\
+	static __always_inline bool packet_fetch##bits(struct frame *f, u64 offset, u32 *to)		\
+	{												\
+		u##bits value;										\
+													\
+		if (offset > OFFSET_MAX || bpf_skb_load_bytes(f->skb, offset, &value, sizeof(value)))	\
+			return false;									\
+		*to = swap(value);									\
+		return true;										\
+	}												\
+													\
+	/* The same, without a call where the packet is linear. */					\
+	static __always_inline bool packet_load##bits(struct frame *f, u64 offset, u32 *to)		\
+	{												\
+		if (offset <= DIRECT_MAX) {								\
+			u64 near = offset;								\
+			u##bits *p;									\
+													\
+			/* Said so that the verifier knows what the compiler knows. */			\
+			if (!__builtin_constant_p(offset))						\
+				asm volatile("%0 &= 0x7fff" : "+r"(near));				\
+			p = f->data + near;								\
+			if ((void *)(p + 1) <= f->end) {						\
+				*to = swap(*p);								\
+				return true;								\
+			}										\
+		}											\
+		return packet_fetch##bits(f, offset, to);						\
+	}
+
+/* At an offset on the wire: before the tag, behind it, or anywhere. `how` is load or fetch. */
+#define WIRE_READS(how, bits)										\
+	static __always_inline bool how##bits##_before_tag(struct frame *f, u32 at, u32 *to)		\
+	{												\
+		return packet_##how##bits(f, (u64)f->at + at, to);					\
+	}												\
+													\
+	static __always_inline bool how##bits##_behind_tag(struct frame *f, u32 at, u32 *to)		\
+	{												\
+		return packet_##how##bits(f, (u64)f->at + at - f->shift, to);				\
+	}												\
+													\
+	static __always_inline bool how##bits(struct frame *f, u32 at, u32 *to)				\
+	{												\
+		bool within = f->shift && at > TAG_AT - bits / 8 && at < TAG_AT + TAG_BYTES;		\
+													\
+		if (!within)										\
+			return how##bits##_behind_tag(f, at < TAG_AT ? at + f->shift : at, to);		\
+		if (at + bits / 8 > f->length)								\
+			return false;									\
+		at = at % 8 * 8;									\
+		*to = (f->around << at | f->behind >> (64 - at)) >> (64 - bits);			\
+		return true;										\
 	}
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -83,9 +89,15 @@ struct frame {
 #define HOST32
 #endif
 
-LOAD(8, )
-LOAD(16, HOST16)
-LOAD(32, HOST32)
+PACKET_READS(8, )
+PACKET_READS(16, HOST16)
+PACKET_READS(32, HOST32)
+WIRE_READS(load, 8)
+WIRE_READS(load, 16)
+WIRE_READS(load, 32)
+WIRE_READS(fetch, 8)
+WIRE_READS(fetch, 16)
+WIRE_READS(fetch, 32)
 
 /*
  * The same offset, of which the verifier knows no more than its greatest value: else it goes through all that

@@ -52,8 +52,8 @@ LOSS = pa.schema(
         pa.field("at_ns", pa.int64(), nullable=False),
     ]
 )
-"""What should have been recorded and was not, with the cause: seen = filtered + sampled out + recorded + lost,
-per policy and interface."""
+"""What was to be recorded and was not, with the cause: seen = filtered + sampled out + recorded + lost, per
+policy and interface."""
 
 STREAMS: dict[str, pa.Schema] = {"flows": FLOW, "losses": LOSS}
 """The streams of a box, in the order in which a batch number of a drain carries them."""

@@ -68,7 +68,20 @@ def run(fd: int, frame: bytes, tag: int) -> int:
     held = (ctypes.c_char * len(context)).from_buffer(context)
     attr = bytearray(128)
     # prog_fd, retval, data sizes in and out, data in and out, repeat, duration, ctx sizes, ctx in and out
-    fields = (fd, 0, len(data), 0, ctypes.addressof(data), 0, 1, 0, len(context), 0, ctypes.addressof(held), 0)
+    fields = (
+        fd,
+        0,
+        len(data),
+        0,
+        ctypes.addressof(data),
+        0,
+        1,
+        0,
+        len(context),
+        0,
+        ctypes.addressof(held),
+        0,
+    )
     struct.pack_into("=IIIIQQIIIIQQ", attr, 0, *fields)
     bpfsys._bpf(Command.PROG_TEST_RUN, attr)  # type: ignore[arg-type]
     return struct.unpack_from("=I", attr, 4)[0]

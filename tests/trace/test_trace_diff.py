@@ -23,7 +23,12 @@ from smartxd.reconcile.plan import Change, Ownership, Verb
 
 WAN = tracer("wan")
 POLICY = PinnedPolicy(
-    "wan", fingerprint(WAN, "f00d"), "aa", Path("/p/aa"), WAN.flows_max, frozenset({Attachment("wan", "ingress", 2)})
+    "wan",
+    fingerprint(WAN, "f00d"),
+    "aa",
+    Path("/p/aa"),
+    WAN.flows_max,
+    frozenset({Attachment("wan", "ingress", 2)}),
 )
 OBSERVED = TraceObserved("f00d", (POLICY,), {"wan": Interface(2, ethernet=True)})
 

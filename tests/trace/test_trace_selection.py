@@ -65,7 +65,7 @@ def test_seen_is_filtered_and_sampled_out_and_recorded_and_lost(box: Box, one_cp
 
 
 def test_a_tag_matches_in_the_packet_and_beside_it(box: Box) -> None:
-    """A frame that leaves `peer` has its tags; on arrival at `wan` the kernel holds the outermost beside it."""
+    """What leaves `peer` has its tags; on arrival at `wan` the kernel holds the outermost beside it."""
     box.converge(
         tracer("wan", "peer", directions=("ingress", "egress"), filter=filter_of("vlan 100 and port 53"))
     )

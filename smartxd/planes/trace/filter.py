@@ -1,7 +1,7 @@
 """Classic BPF, as libpcap compiles filters to it, as the text of a C function: pure.
 
-The function reads the frame by the loads of bpf/frame.h, and means what bpf_filter() of libpcap means: a load
-from behind the end and a division by zero are no match. Classic BPF only jumps forward, so there are no loops.
+The function reads the frame as bpf/frame.h shows it, and means what bpf_filter() of libpcap means: a load from
+behind the end and a division by zero are no match. Classic BPF only jumps forward, so there are no loops.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ _NEG, _JA, _TXA, _RET_A = 0x80, 0x00, 0x80, 0x10
 _COMPARISONS = {0x10: "==", 0x20: ">", 0x30: ">=", 0x40: "&"}
 _SHIFT_BITS = 32
 _TAG_AT, _TAG_END, _ANYWHERE = 12, 16, 1 << 32
+_DIRECT_MAX = 256
+"""Instructions of a filter that reads the packet in place; a larger one calls, for clang's sake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,11 @@ def c_function(name: str, program: Sequence[Code]) -> str:
     memory = sorted({k for code, _, _, k in program if _uses_memory(code)})
     words = ", ".join(f"{word} = 0" for word in ("a", "x", *(f"m{k}" for k in memory)))
     lines = [f"static __always_inline bool {name}(struct frame *f)", "{", f"\tu32 {words};", ""]
+    reader = "load" if len(program) <= _DIRECT_MAX else "fetch"
     for pc, code in enumerate(program):
         if pc in targets:
             lines.append(f"l{pc}:")
-        lines += [f"\t{statement};" for statement in _statements(pc, code)]
+        lines += [f"\t{statement};" for statement in _statements(pc, code, reader)]
     return "\n".join([*lines, "}", ""])
 
 
@@ -70,11 +73,11 @@ def _uses_memory(op: int) -> bool:
     return op & 7 in (_ST, _STX) or (op & 7 in (_LD, _LDX) and op & 0xE0 == _MEM)
 
 
-def _statements(pc: int, code: Code) -> Iterator[str]:
+def _statements(pc: int, code: Code, reader: str) -> Iterator[str]:
     op, _, _, k = code
     kind = op & 7
     if kind in (_LD, _LDX):
-        yield from _load(op, k)
+        yield from _load(op, k, reader)
     elif kind == _ST:
         yield f"m{k} = a"
     elif kind == _STX:
@@ -89,24 +92,25 @@ def _statements(pc: int, code: Code) -> Iterator[str]:
         yield "a = x" if op & 0xF8 == _TXA else "x = a"
 
 
-def _load(op: int, k: int) -> Iterator[str]:
+def _load(op: int, k: int, reader: str) -> Iterator[str]:
     word, mode = "a" if op & 7 == _LD else "x", op & 0xE0
     if mode == _ABS:
-        yield f"if (!{_reader(_SIZES[op & 0x18], k, k)}(f, {k}u, &{word})) return false"
+        yield f"if (!{_read(reader, _SIZES[op & 0x18], k, k)}(f, {k}u, &{word})) return false"
     elif mode == _IND:
-        yield f"if (x + {k}u < x || !{_reader(_SIZES[op & 0x18], k)}(f, x + {k}u, &{word})) return false"
+        place = f"{_read(reader, _SIZES[op & 0x18], k)}(f, x + {k}u, &{word})"
+        yield f"if (x + {k}u < x || !{place}) return false"
     elif mode == _MSH:
-        yield f"if (!{_reader(8, k, k)}(f, {k}u, &x)) return false"
+        yield f"if (!{_read(reader, 8, k, k)}(f, {k}u, &x)) return false"
         yield "x = (x & 0xf) * 4"
     else:
         yield f"{word} = " + {_IMM: f"{k}u", _MEM: f"m{k}", _LEN: "f->length"}[mode]
 
 
-def _reader(bits: int, lowest: int, highest: int = _ANYWHERE) -> str:
-    """The cheapest of the loads of bpf/frame.h for offsets from lowest to highest."""
+def _read(reader: str, bits: int, lowest: int, highest: int = _ANYWHERE) -> str:
+    """The cheapest of the reads of bpf/frame.h for offsets from lowest to highest."""
     if lowest >= _TAG_END:
-        return f"load{bits}_behind_tag"
-    return f"load{bits}_before_tag" if highest + bits // 8 <= _TAG_AT else f"load{bits}"
+        return f"{reader}{bits}_behind_tag"
+    return f"{reader}{bits}_before_tag" if highest + bits // 8 <= _TAG_AT else f"{reader}{bits}"
 
 
 def _arithmetic(op: int, k: int) -> Iterator[str]:

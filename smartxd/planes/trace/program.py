@@ -21,7 +21,8 @@ from pathlib import Path
 from smartxd import bpfsys
 from smartxd.errors import PlaneError
 
-TIMEOUT_S = 60
+TIMEOUT_S = 180
+"""The largest filters take clang some 15 s of a CPU."""
 MESSAGE_LINES = 6
 DIRECTIONS = ("ingress", "egress")
 MAPS = (

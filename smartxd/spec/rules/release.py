@@ -20,8 +20,9 @@ NOT_YET = Rule(
     "not-in-this-release",
     "The specs ask for nothing that this release cannot do yet.",
     "The language is complete; the planes that make it true are not. A box refuses the whole commit and"
-    " keeps what it has, because half of what a spec asks for (a tracer that keeps addresses it should hide) can be worse"
-    " than nothing. Leave the field out, or validate with `--ignore SX012` to write specs for a later one.",
+    " keeps what it has, because half of what a spec asks for (a tracer that shows addresses it should hide)"
+    " can be worse than nothing. Leave the field out, or validate with `--ignore SX012` to write specs for a"
+    " later one.",
     fixed=True,
 )
 
