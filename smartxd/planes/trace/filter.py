@@ -1,6 +1,6 @@
 """Classic BPF, as libpcap compiles filters to it, as the text of a C function: pure.
 
-The function reads the frame as bpf/frame.h shows it, and means what bpf_filter() of libpcap means: a load from
+The function reads the frame as bpf/frame.h shows it, and means what libpcap's bpf_filter() means: a load from
 behind the end and a division by zero are no match. Classic BPF only jumps forward, so there are no loops.
 """
 
