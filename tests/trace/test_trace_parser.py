@@ -162,7 +162,8 @@ def test_each_frame_is_counted_with_exactly_the_fields_it_has(box: Box) -> None:
             expected = {
                 **NULLS,
                 **{"policy": policy, "commit_id": "0123abc", "interface": interface},
-                **{"direction": direction, "tcp_flags": 0, "packets": repeats, "skbs": repeats},
+                **{"direction": direction, "tcp_flags": 0, "sampled_one_in": 1},
+                **{"packets": repeats, "skbs": repeats},
                 "bytes": repeats * len(frame),
                 **fields,
             }
