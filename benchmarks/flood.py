@@ -1,8 +1,8 @@
 """A flood of the smallest frames over a veth, under one observer after the other: what each costs the sender.
 
-All frames of a round are sent by one thread, as fast as the kernel takes them, and pass the observer's part in
-the kernel in the same context. So what that takes is what the sender lacks of its processor time, of which
-the figures are; by the clock they would tell of the machine's other users. The observers take turns for some rounds.
+All frames of a round are sent by one thread, as fast as the kernel takes them, and pass the observer's part
+in the kernel in the same context. So what that takes is what the sender lacks of its processor time, which is
+what is measured; by the clock it would tell of the machine's other users. The observers take turns.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from smartxd.store.captures import CaptureStore
 
 ROUNDS = 15
 SECONDS = 0.3
-FLOWS = 1024
-"""Different ones, each in its turn; a burst is all of them."""
+BURST = 1024
+"""Frames handed to the kernel at once, all of one flow."""
 
 NEAR, FAR = "near", "far"
 _SOL_PACKET, _QDISC_BYPASS = 263, 20
@@ -59,8 +59,8 @@ class _Message(ctypes.Structure):
         ("vectors_count", ctypes.c_size_t),
         ("control", ctypes.c_void_p),
         ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-        ("sent", ctypes.c_uint),
+        ("flags", ctypes.c_long),  # an int, and what a struct in a struct is filled up with
+        ("sent", ctypes.c_ulong),
     )
 
 
@@ -69,10 +69,8 @@ class _Road:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
-        vectors = [_Vector(f, len(f)) for f in (frames.plain(1 + n) for n in range(FLOWS))]
-        self._messages = (_Message * FLOWS)(
-            *(_Message(vectors=ctypes.pointer(vector), vectors_count=1) for vector in vectors)
-        )
+        vector = ctypes.pointer(_Vector(frames.UDP, len(frames.UDP)))
+        self._messages = (_Message * BURST)(*[_Message(vectors=vector, vectors_count=1)] * BURST)
 
     def flood(self) -> list[float]:
         """Send for a while; nanoseconds of the thread's processor time for a frame, one for each burst."""
@@ -88,7 +86,7 @@ class _Road:
             ends = time.perf_counter() + SECONDS
             while time.perf_counter() < ends:
                 began = time.thread_time_ns()
-                sent = _libc.sendmmsg(sending.fileno(), self._messages, FLOWS, 0)
+                sent = _libc.sendmmsg(sending.fileno(), self._messages, BURST, 0)
                 if sent < 0:
                     raise LabError(f"sendmmsg: errno {ctypes.get_errno()}")
                 times.append((time.thread_time_ns() - began) / sent)
