@@ -35,7 +35,7 @@ from smartxd.planes.trace.state import Tracer, TraceState
 from smartxd.reconcile.plan import Ownership
 from smartxd.store.captures import CaptureStore
 
-ROUNDS = 15
+ROUNDS = 10
 SECONDS = 0.3
 BURST = 1024
 """Frames handed to the kernel at once, all of one flow."""
