@@ -31,10 +31,15 @@ def _vxlan(frame: bytes) -> bytes:
     return struct.pack("!II", 0x08 << 24, 0x123456 << 8) + frame
 
 
+def plain(port: int) -> bytes:
+    """A datagram over IPv4 from a port."""
+    return _ethernet(0x0800, _ip4(17, udp(port, 2222)))
+
+
 _TCP = struct.pack("!HHIIBBHHH", 33, 80, 1, 2, 0x50, 0x10, 1000, 0, 0)
 _INNER = _ethernet(0x0800, _ip4(17, udp(33, 80), "10.0.0.1", "10.0.0.2"))
 
-UDP = _ethernet(0x0800, _ip4(17, udp(1111, 2222)))
+UDP = plain(1111)
 VXLAN = _ethernet(0x0800, _ip4(17, udp(5555, 4789, _vxlan(_INNER))))
 OTHERS = {
     "TCP": _ethernet(0x0800, _ip4(6, _TCP)),

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import frames, testrun
+from benchmarks import flood, frames, testrun
 from benchmarks.table import Row, spread
 from smartxd import bpfsys
 from smartxd.planes.trace import bpffs, pins, program, sources
@@ -57,7 +57,8 @@ Samples = Mapping[tuple[str, str], Sequence[int]]
 
 
 def run() -> list[Row]:
-    """The rows."""
+    """The rows; LabError when a program to compare with is not installed."""
+    flooded = flood.rows()
     with _pinned() as folder, tempfile.TemporaryDirectory() as tree, ExitStack() as stack:
         refusing = Path(tree, "bpf")
         shutil.copytree(sources.directory(), refusing)
@@ -69,7 +70,7 @@ def run() -> list[Row]:
         ]
         modules = [_module(Path(tree, f"headers{n}")) for n in range(BUILDS)]
         programs += [(name, _load(module, name)) for module in modules for name in (EMPTY, REFERENCE)]
-        return _rows(_measure(programs, modules[0]))
+        return [*_rows(_measure(programs, modules[0])), *flooded]
 
 
 def _rows(samples: Samples) -> list[Row]:

@@ -89,7 +89,7 @@ def trial(tmp_path: Path) -> Iterator[Callable[..., Trial]]:
 
 def _drawn_frames(draw: random.Random) -> Iterator[bytes]:
     """Each case whole, cut off everywhere, and with bytes and bits that are others."""
-    for frame, _ in CASES.values():
+    for frame, *_ in (*CASES.values(), *DAMAGE.values()):
         yield frame
         yield frame + bytes(18)  # Ethernet's padding
         for size in range(15, len(frame)):
@@ -157,6 +157,7 @@ def test_what_is_not_selected_is_counted_as_filtered_in_wire_packets_and_bytes(
 WELL = f.ethernet(0x0800, f.ip4(17, PLAIN_UDP))
 WELL_TCP = f.ethernet(0x0800, f.ip4(6, f.tcp(1, 2, 0x10)))
 WELL_6 = f.ethernet(0x86DD, f.ip6(17, PLAIN_UDP))
+SHORTENED = f.ethernet(0x0800, INNER_TCP[:-1])
 
 
 def _with(frame: bytes, place: int, value: int) -> bytes:
@@ -198,6 +199,11 @@ DAMAGE: dict[str, tuple[bytes, str, dict[str, Any]]] = {
     ),
     "vxlan-inner-cut-off": (
         tunnel(f.ethernet(0x0800, INNER_TCP)[:-1]),
+        "truncated",
+        {"vni": 0x123456, "inner_dst_port": 80},
+    ),
+    "vxlan-inner-ends-behind-the-outer": (
+        f.ethernet(0x0800, f.ip4(17, f.udp(5555, 4789, f.vxlan(0x123456, SHORTENED)))) + INNER_TCP[-1:],
         "truncated",
         {"vni": 0x123456, "inner_dst_port": 80},
     ),
