@@ -242,7 +242,7 @@ class Draw:
         large = self.some(_LARGE) if self.maybe() else ()
         deletable = {n: kind for n, kind in self._community_lists().items() if kind != "extended"}
         deleted = self.one(["", *deletable])
-        hops = ("", "", "192.0.2.9", "0.0.0.1", "2001:db8::9", "unchanged", "peer-address")
+        hops = ("", "", "192.0.2.9", "198.51.100.9", "2001:db8::9", "unchanged", "peer-address")
         return Set(
             local_preference=self._change(),
             metric=self._change(),
