@@ -36,6 +36,7 @@ class FRRConfig(_Section):
     reload: Path = Field(default=Path("/usr/lib/frr/frr-reload.py"), description="the reload tool")
     timeout_s: float = Field(default=20, gt=0, description="bound on one call of vtysh or frr-reload")
     check_interval_s: float = Field(default=30, gt=0, description="how often FRR is looked at for drift")
+    status_interval_s: float = Field(default=2, gt=0, description="how often sessions and EVPN are looked at")
 
 
 class CenterConfig(_Section):
