@@ -15,16 +15,16 @@ import pytest
 from smartxd.config import FRRConfig
 from smartxd.errors import PlaneError
 from smartxd.objects import ObjectRef
-from smartxd.planes.frr import plane as plane_module
 from smartxd.planes.frr import vtysh as shell
 from smartxd.planes.frr.plane import FRRPlane
-from smartxd.planes.frr.state import BGP, FRRState, Neighbor
+from smartxd.planes.frr.state import FRRState, Neighbor
 from smartxd.reconcile.plan import Disruption
 from tests.frr.conftest import Book, Instance
+from tests.frr.frr_states import LAN, WAN, changed
+from tests.frr.frr_states import speaker as state_of
 
 pytestmark = pytest.mark.kernel
 
-WAN, LAN = ObjectRef("BGPPeer", "wan"), ObjectRef("BGPPeer", "lan")
 BY_HAND = """
 ip route 203.0.113.0/24 blackhole
 ip prefix-list HAND seq 5 permit 10.0.0.0/8 le 24
@@ -38,11 +38,20 @@ exit
 def speaker(number: int, *neighbors: Neighbor) -> FRRState:
     """The state of box 1 or 2 of the pair."""
     router = ObjectRef("BGPRouter", f"box{number}")
-    return FRRState(BGP(router, 65000 + number, f"10.255.0.{number}", (f"10.255.0.{number}/32",), neighbors))
+    return state_of(65000 + number, f"10.255.0.{number}", f"10.255.0.{number}/32", *neighbors, owner=router)
 
 
 def session(owner: ObjectRef, address: str, remote_as: int) -> Neighbor:
-    return Neighbor(owner, address, remote_as, "to the other box", 3, 9, 1)
+    return Neighbor(
+        owner,
+        address,
+        0,
+        remote_as,
+        "to the other box",
+        keepalive_s=3,
+        hold_s=9,
+        connect_retry_s=1,
+    )
 
 
 ONE = speaker(1, session(WAN, "192.0.2.2", 65002), session(LAN, "198.51.100.2", 65002))
