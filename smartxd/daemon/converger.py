@@ -295,7 +295,9 @@ class Converger:
                 return Plan()
         except StoreError as err:
             return self._hopeless(plane, desired, err)
-        known = self._backoff[plane].problems({_whole(plane)} & self._backoff[plane].waiting(time.monotonic()))
+        known = self._backoff[plane].problems(
+            {_whole(plane)} & self._backoff[plane].waiting(time.monotonic())
+        )
         return Plan(problems=self._everywhere(known[0], getattr(desired, plane))) if known else None
 
     def draft(self, plane: str, desired: Desired, kernel: Plan | None = None) -> Plan:
@@ -303,12 +305,11 @@ class Converger:
         driver: Any = getattr(self, plane)
         try:
             observed = driver.observe()
-            owned = Ownership(self.store.owned())
+            if plane == "trace" and kernel is not None:
+                observed = after(kernel, observed)
+            found: Plan = driver.plan(getattr(desired, plane), observed, Ownership(self.store.owned()))
         except (PlaneError, StoreError) as err:
             return self._hopeless(plane, desired, err)
-        if plane == "trace" and kernel is not None:
-            observed = after(kernel, observed)
-        found: Plan = driver.plan(getattr(desired, plane), observed, owned)
         return found
 
     def _hopeless(self, plane: str, desired: Desired, err: PlaneError | StoreError) -> Plan:

@@ -13,7 +13,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +27,9 @@ from smartxd.daemon.planning import PlanRequest
 from smartxd.desired import Desired, desire
 from smartxd.errors import DaemonError, PlaneError
 from smartxd.objects import ConditionType, Event
+from smartxd.planes.frr.look import Look
+from smartxd.planes.frr.sessions import unknown
+from smartxd.planes.frr.state import FRRState
 from smartxd.reconcile.plan import Plan
 from smartxd.reconcile.planned import PlanReport, report
 from smartxd.report import ConditionReport, ControlReport, SessionReport, SourceReport
@@ -36,6 +39,9 @@ from smartxd.spec.fleet import Fleet
 
 STATUS_TIMEOUT_S = 3.0
 """How long a status request waits for the loop before it gets the last report."""
+
+CHANGES_MAX = 100
+"""Changes of sessions that one look writes into the history."""
 
 ROUND_GAP_S = 0.05
 """Between rounds that only changes of kernel or FRR ask for: a script that fights us makes no busy loop."""
@@ -73,7 +79,7 @@ class Drafted:
     plan: Plan
 
 
-Item = Dirty | Seen | Stop | PlanRequest | Finished | Drafted | Future[ControlReport]
+Item = Dirty | Seen | Stop | PlanRequest | Finished | Drafted | Look | Future[ControlReport]
 
 
 class Loop:
@@ -89,6 +95,7 @@ class Loop:
         self._busy = self._again = False
         """Whether a round of FRR is under way, and whether another has to follow it."""
         self._ended = threading.Event()
+        self._look = Look({})
         self._source = SourceReport(
             url=redacted(config.source.url), branch=config.source.branch, path=config.source.path
         )
@@ -116,6 +123,10 @@ class Loop:
         """The repo was looked at."""
         self._queue.put(seen)
 
+    def looked(self, look: Look) -> None:
+        """FRR's sessions were looked at."""
+        self._queue.put(look)
+
     def mark(self, plane: str) -> None:
         """A plane may have changed; many changes before a round are one item."""
         if plane not in self._marked:
@@ -136,6 +147,10 @@ class Loop:
         self._queue.put(request)
         if self._ended.is_set():  # looked at after the put, so that no request is left in between
             request.answer.cancel()
+
+    def wanted(self) -> FRRState:
+        """What FRR is to be."""
+        return self._target.desired.frr if self._target else FRRState()
 
     def ready(self) -> str:
         """The applied commit and whether the box is Ready on it, as JSON; costs nothing to ask."""
@@ -167,17 +182,7 @@ class Loop:
     def _serve(self) -> None:
         for batch in self._batches():
             events: list[Event] = []
-            finished = [item for item in batch if isinstance(item, Finished)]
-            for done in finished:
-                self._finish(done, events)
-            dirty = self._due()
-            for item in batch:
-                if isinstance(item, Dirty):
-                    self._converger.hasten(item.plane)
-                    # Tracers watch links: one that came, went or was made anew concerns them too.
-                    dirty |= {"kernel", "trace"} if item.plane == "kernel" else {item.plane}
-                elif isinstance(item, Seen):
-                    dirty |= self._take(item, events)
+            dirty, news = self._take_in(batch, events)
             for item in batch:
                 if isinstance(item, PlanRequest):
                     self._answer(item)
@@ -187,7 +192,7 @@ class Loop:
                 self._converger.converge(self._target, dirty, events, self._hand_over)
                 self._applied = self._target.commit
                 self._round_at = time.monotonic()
-            if dirty or events or finished:
+            if news or dirty:
                 self._tell(events)
                 self._converger.save(events, self._target.commit if self._target else "")
             waiting = [item for item in batch if isinstance(item, Future)]
@@ -195,6 +200,24 @@ class Loop:
                 self._last_report = self._report()
                 for future in waiting:
                     future.set_result(self._last_report)
+
+    def _take_in(self, batch: Sequence[Item], events: list[Event]) -> tuple[set[str], bool]:
+        """What is dirty, and whether there is anything to say."""
+        finished = [item for item in batch if isinstance(item, Finished)]
+        for done in finished:
+            self._finish(done, events)
+        dirty = self._due()
+        for item in batch:
+            if isinstance(item, Dirty):
+                self._converger.hasten(item.plane)
+                # Tracers watch links: one that came, went or was made anew concerns them too.
+                dirty |= {"kernel", "trace"} if item.plane == "kernel" else {item.plane}
+            elif isinstance(item, Seen):
+                dirty |= self._take(item, events)
+            elif isinstance(item, Look):
+                self._look = item
+                events += self._told(item)
+        return dirty, bool(finished or events)
 
     def _hand_over(self, errand: Errand) -> None:
         """Have a round of FRR done in the lane; while one is under way, after it."""
@@ -313,13 +336,24 @@ class Loop:
         plans = self._converger.plan(target.desired, again=target.commit == self._applied, frr=frr)
         return report(box, plans, basis="observed", commit=target.commit, base=self._applied)
 
+    def _told(self, look: Look) -> Iterator[Event]:
+        """What happened to sessions, as history; a storm is cut short."""
+        now, commit = datetime.now(UTC), self._target.commit if self._target else ""
+        for change in look.changes[:CHANGES_MAX]:
+            yield Event(now, commit, change.owner, change.kind, change.message)
+        if (more := len(look.changes) - CHANGES_MAX) > 0:
+            said = f"{more} more changes of sessions at once"
+            yield Event(now, commit, self._converger.box, "SessionsChanged", said)
+
     def _tell(self, events: list[Event]) -> None:
         """The history as it happens, for the journal."""
         for event in events:
             print(f"smartxd: {event.kind}: {event.object}: {event.message}", file=sys.stderr, flush=True)
 
-    def _sessions(self) -> tuple[SessionReport, ...]:
-        return ()
+    def _sessions(self, target: Target) -> tuple[SessionReport, ...]:
+        """The wanted sessions as they were looked at last."""
+        seen = self._look.sessions
+        return tuple(seen.get(n.name) or unknown(n) for n in target.desired.frr.neighbors)
 
     def _report(self) -> ControlReport:
         target = self._target
@@ -342,10 +376,10 @@ class Loop:
                 )
                 for c in self._converger.conditions
             ),
-            sessions=self._sessions(),
         )
         if target is None:
             return report
+        report = report.model_copy(update={"sessions": self._sessions(target), "vnis": self._look.vnis})
         try:
             kernel = self._converger.kernel
             tunnels, bridges = kernel.forwarding(target.desired.kernel, kernel.observe())

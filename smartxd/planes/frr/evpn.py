@@ -42,7 +42,9 @@ def few(found: Sequence[VniReport]) -> frozenset[int]:
 def entries(macs: Mapping[str, Any]) -> tuple[MacReport, ...]:
     """The MACs of ``show evpn mac vni N json``."""
     return tuple(
-        MacReport(mac=mac, at=str(said.get("remoteVtep") or said.get("intf", "")), remote="remoteVtep" in said)
+        MacReport(
+            mac=mac, at=str(said.get("remoteVtep") or said.get("intf", "")), remote="remoteVtep" in said
+        )
         for mac, said in sorted(macs.get("macs", {}).items())[:MACS_MAX]
     )
 

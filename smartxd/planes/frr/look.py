@@ -1,4 +1,4 @@
-"""A look at what FRR's daemons do: sessions, BFD, EVPN. Each is asked over its own socket, and not for long."""
+"""A look at what FRR's daemons do: sessions, BFD, EVPN. Each is asked over its own socket, within a bound."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ class Looker:
         self._looks += 1
         wanted = {n.name: n for n in desired.neighbors}
         found = self._sessions(wanted) if wanted else {}
+        # What is not known now will be compared with what was known last.
+        before = {name: session for name, session in self._known.items() if name in wanted}
+        known = {name: _known(session, before.get(name)) for name, session in found.items()}
         changes = tuple(
             change
-            for name, session in found.items()
-            if name in self._known
-            for change in sessions.changes(self._known[name], session)
+            for name in sorted(known.keys() & before)
+            for change in sessions.changes(before[name], known[name])
         )
-        # What is not known now will be compared with what was known last.
-        kept = {name: session for name, session in self._known.items() if name in wanted}
-        self._known = {**kept, **{name: _known(s, kept.get(name)) for name, s in found.items()}}
+        self._known = {**before, **known}
         reports = {name: session.report(wanted[name].remote_as) for name, session in found.items()}
         router = desired.router
         vnis = self._vnis() if router is not None and router.advertise_all_vni else ()
@@ -83,7 +83,7 @@ class Looker:
                 name,
                 at,
                 peer=seen.get(name, sessions.ABSENT),
-                error=self._reasons[name].text if name in self._reasons else "",
+                error=self._reason(name, seen.get(name, sessions.ABSENT)),
                 bfd=_heard(heard, name) if neighbor.bfd_profile else None,
             )
             for name, neighbor in wanted.items()
@@ -107,8 +107,13 @@ class Looker:
             self._reasons[name] = _Reason(sessions.error(detail), peer.up, peer.drops, self._looks)
         return seen
 
+    def _reason(self, name: str, peer: Peer) -> str:
+        """Why it is down, or was last; what it waited for before it came up the first time is past."""
+        known = self._reasons.get(name)
+        return known.text if known is not None and (peer.drops or not peer.up) else ""
+
     def _puzzling(self, name: str, peer: Peer) -> bool:
-        """Whether it has to be asked why a neighbour was reset: it is down, or has been since that was asked."""
+        """Whether bgpd has to be asked why it was reset: it is down, or has been since that was asked."""
         reason = self._reasons.get(name)
         return not peer.up or peer.drops != (reason.drops if reason else 0)
 
@@ -143,7 +148,7 @@ def _heard(states: Mapping[str, BFDPeer] | None, name: str) -> BFDPeer:
 
 
 def _known(session: Session, before: Session | None) -> Session:
-    """A session as the next look is compared with it: what BFD did not tell now is what it told last."""
+    """A session as one look is compared with the next: what bfdd does not tell is what it told last."""
     if session.bfd is bfd.UNKNOWN:
         return replace(session, bfd=before.bfd if before else None)
     return session

@@ -122,18 +122,18 @@ def error(detail: Mapping[str, Any]) -> str:
 
 
 def changes(before: Session, now: Session) -> Iterator[Change]:
-    """What happened between two looks at one session; what came and went in between is told by its counter."""
+    """What happened between two looks at one session; what came and went between them too."""
     was, is_ = before.peer, now.peer
     name, why = now.name, f": {now.error}" if now.error else ""
-    lost = is_.drops - was.drops
+    lost = max(0, is_.drops - was.drops)
     elapsed_s = now.at - before.at
-    # The counter of a bgpd that was started anew says nothing; that the session is younger than the look does.
+    # A bgpd that was started anew counts from 0; but its session is younger than the look before.
     anew = was.up and is_.up and is_.since_s + _SLACK_S < was.since_s + elapsed_s
     often = f", {lost} times since the last look" if lost > 1 else ""
     if was.up and (not is_.up or lost or anew):
         up_s = was.since_s + max(0, round(elapsed_s) - is_.since_s)
         yield Change(now.owner, "SessionDown", f"{name}: down after {timedelta(seconds=up_s)}{often}{why}")
-    elif not is_.up and lost > 0:
+    elif not is_.up and lost:
         yield Change(now.owner, "SessionDown", f"{name}: established and down again{often}{why}")
     if is_.up and (not was.up or lost or anew):
         yield Change(now.owner, "SessionUp", f"{name}: established")
