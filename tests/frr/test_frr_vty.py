@@ -83,7 +83,7 @@ def test_nothing_is_an_empty_object_and_a_warning_an_answer(tmp_path: Path) -> N
 def test_what_is_no_answer_is_said(tmp_path: Path, parts: tuple[bytes, ...], why: str) -> None:
     with (
         daemon(tmp_path / "bgpd.vty", says(*parts)) as path,
-        pytest.raises(NoReply, match="show it: .*") as no,
+        pytest.raises(NoReply, match="show it: ") as no,
     ):
         asked(path, 0.5)
     assert why in str(no.value)
