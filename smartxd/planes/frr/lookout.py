@@ -8,6 +8,7 @@ from pathlib import Path
 
 from smartxd.planes.frr.look import Look, Looker
 from smartxd.planes.frr.state import FRRState
+from smartxd.planes.frr.vty import TIMEOUT_S
 
 _NOTHING = Look({})
 
@@ -34,7 +35,7 @@ class Lookout:
     def stop(self) -> None:
         """End the thread."""
         self._stopping.set()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=TIMEOUT_S)
 
     def _run(self) -> None:
         last = _NOTHING
