@@ -20,28 +20,25 @@ from datetime import UTC, datetime
 
 from smartxd import __version__
 from smartxd.config import Config
+from smartxd.daemon.account import account, happened
 from smartxd.daemon.converger import PLANES, Converger
 from smartxd.daemon.errand import Errand, Outcome, Target
 from smartxd.daemon.lane import Lane
 from smartxd.daemon.planning import PlanRequest
 from smartxd.desired import Desired, desire
-from smartxd.errors import DaemonError, PlaneError
+from smartxd.errors import DaemonError
 from smartxd.objects import ConditionType, Event
 from smartxd.planes.frr.look import Look
-from smartxd.planes.frr.sessions import unknown
 from smartxd.planes.frr.state import FRRState
 from smartxd.reconcile.plan import Plan
 from smartxd.reconcile.planned import PlanReport, report
-from smartxd.report import ConditionReport, ControlReport, SessionReport, SourceReport
+from smartxd.report import ControlReport, SourceReport
 from smartxd.source.follow import Seen
 from smartxd.source.gitcall import redacted
 from smartxd.spec.fleet import Fleet
 
 STATUS_TIMEOUT_S = 3.0
 """How long a status request waits for the loop before it gets the last report."""
-
-CHANGES_MAX = 100
-"""Changes of sessions that one look writes into the history."""
 
 ROUND_GAP_S = 0.05
 """Between rounds that only changes of kernel or FRR ask for: a script that fights us makes no busy loop."""
@@ -197,7 +194,9 @@ class Loop:
                 self._converger.save(events, self._target.commit if self._target else "")
             waiting = [item for item in batch if isinstance(item, Future)]
             if waiting:
-                self._last_report = self._report()
+                self._last_report = account(
+                    self._config.box, self._converger, self._source, self._target, self._look
+                )
                 for future in waiting:
                     future.set_result(self._last_report)
 
@@ -216,7 +215,7 @@ class Loop:
                 dirty |= self._take(item, events)
             elif isinstance(item, Look):
                 self._look = item
-                events += self._told(item)
+                events += happened(item, self._converger.box, self._target.commit if self._target else "")
         return dirty, bool(finished or events)
 
     def _hand_over(self, errand: Errand) -> None:
@@ -336,56 +335,10 @@ class Loop:
         plans = self._converger.plan(target.desired, again=target.commit == self._applied, frr=frr)
         return report(box, plans, basis="observed", commit=target.commit, base=self._applied)
 
-    def _told(self, look: Look) -> Iterator[Event]:
-        """What happened to sessions, as history; a storm is cut short."""
-        now, commit = datetime.now(UTC), self._target.commit if self._target else ""
-        for change in look.changes[:CHANGES_MAX]:
-            yield Event(now, commit, change.owner, change.kind, change.message)
-        if (more := len(look.changes) - CHANGES_MAX) > 0:
-            said = f"{more} more changes of sessions at once"
-            yield Event(now, commit, self._converger.box, "SessionsChanged", said)
-
     def _tell(self, events: list[Event]) -> None:
         """The history as it happens, for the journal."""
         for event in events:
             print(f"smartxd: {event.kind}: {event.object}: {event.message}", file=sys.stderr, flush=True)
-
-    def _sessions(self, target: Target) -> tuple[SessionReport, ...]:
-        """The wanted sessions as they were looked at last."""
-        seen = self._look.sessions
-        return tuple(seen.get(n.name) or unknown(n) for n in target.desired.frr.neighbors)
-
-    def _report(self) -> ControlReport:
-        target = self._target
-        report = ControlReport(
-            box=self._config.box,
-            version=__version__,
-            at=datetime.now(UTC),
-            commit=target.commit if target else "",
-            applied_at=target.taken_at if target else None,
-            source=self._source,
-            conditions=tuple(
-                ConditionReport(
-                    object=str(c.object),
-                    type=c.type,
-                    status=c.status,
-                    reason=c.reason,
-                    message=c.message,
-                    commit=c.commit,
-                    since=c.since,
-                )
-                for c in self._converger.conditions
-            ),
-        )
-        if target is None:
-            return report
-        report = report.model_copy(update={"sessions": self._sessions(target), "vnis": self._look.vnis})
-        try:
-            kernel = self._converger.kernel
-            tunnels, bridges = kernel.forwarding(target.desired.kernel, kernel.observe())
-        except PlaneError:
-            return report  # the conditions say what is wrong with the kernel
-        return report.model_copy(update={"tunnels": tunnels, "bridges": bridges})
 
 
 def _cancel(items: Iterable[Item]) -> None:
