@@ -181,7 +181,8 @@ STAFF = Segment("staff", "s", "staff1", "br-campus", "vx110", 110)
 GUESTS = Segment("guests", "g", "guest1", "br-guests", "vx120", 120)
 SERVERS = Segment("servers", "v", "server1", "br-servers", "vx130", 130)
 EXPERIMENTS = Segment("experiments", "e", "exp1", "br-exp", "vx140", 140)
-SEGMENTS = (STAFF, GUESTS, SERVERS, EXPERIMENTS)
+CLOUD = Segment("cloud", "c", "cloud1", "br-cloud", "vx170", 170)
+SEGMENTS = (STAFF, GUESTS, SERVERS, EXPERIMENTS, CLOUD)
 each_segment = pytest.mark.parametrize("segment", SEGMENTS, ids=lambda s: s.tunnel)
 
 
@@ -288,6 +289,20 @@ def test_a_static_tunnel_floods_to_the_other_boxes(site: Campus) -> None:
     assert flooded == {"2001:db8:113::1", "2001:db8:113::3"}
 
 
+def test_evpn_tells_the_boxes_of_its_own_tunnels_alone(site: Campus) -> None:
+    def vteps() -> dict[str, int]:
+        """How many VTEPs FRR has heard of, by VNI."""
+        pathspace = site.lab.layout.namespace("seoul")
+        found = site.json("seoul", "vtysh", "-N", pathspace, "-c", "show evpn vni json")
+        return {vni: found[vni]["numRemoteVteps"] for vni in ("110", "130", "170")}
+
+    site.wait("the VTEPs of EVPN", lambda: vteps()["170"] == 2)
+    assert vteps() == {"110": 0, "130": 0, "170": 2}
+    flooded = site.json("seoul", "bridge", "-j", "fdb", "show", "dev", "vx170")
+    heard = {entry["dst"] for entry in flooded if entry["mac"] == "00:00:00:00:00:00"}
+    assert heard == {"203.0.113.1", "203.0.113.3"}
+
+
 def test_an_anycast_gateway_answers_on_every_box(site: Campus) -> None:
     for node in SERVERS.nodes:
         for address in ("10.130.0.1", "2001:db8:130::1"):
@@ -321,7 +336,7 @@ def test_static_routes_lead_where_they_say_and_bgp_tells_of_them(site: Campus) -
     (nobody,) = site.json("seoul", "ip", "-j", "route", "show", "172.16.0.0/12")
     assert nobody["type"] == "blackhole"
     (route6,) = site.json("gwangju", "ip", "-6", "-j", "route", "show", "2001:db8:100::/48")
-    assert (route6["gateway"], route6["metric"]) == ("2001:db8:130::10", 1024)
+    assert (route6["gateway"], route6["metric"]) == ("2001:db8:130::10", 20)  # zebra's metric
     site.run("v1", "ip", "addr", "add", "198.51.100.7/32", "dev", "lo")
     site.wait(
         "the route in Seoul", lambda: site.json("seoul", "ip", "-j", "route", "show", "198.51.100.0/24")
@@ -439,10 +454,10 @@ def test_an_external_bridge_is_left_as_it_is(site: Campus) -> None:
 
 def test_an_overlay_is_smaller_where_the_underlay_has_no_room(site: Campus) -> None:
     roomy = (site.lab.repo.path / "boxes.yaml").read_text()
-    servers = (site.lab.repo.path / "servers.yaml").read_text()
+    full = {name: (site.lab.repo.path / name).read_text() for name in ("servers.yaml", "evpn.yaml")}
     files: dict[str, str | None] = {
         "boxes.yaml": roomy.replace("mtu: 1570", "mtu: 1500"),
-        "servers.yaml": servers.replace("  mtu: 1500\n", ""),
+        **{name: text.replace("  mtu: 1500\n", "") for name, text in full.items()},
     }
     site.commit(files, "a narrow underlay")
     try:
@@ -451,7 +466,7 @@ def test_an_overlay_is_smaller_where_the_underlay_has_no_room(site: Campus) -> N
         assert mtus == [1450, 1450, 1430, 1430, 1450, 1430]
         site.wait_reaches("e1", EXPERIMENTS.address(1), "-M", "do", "-s", str(1430 - 28))
     finally:
-        site.commit({"boxes.yaml": roomy, "servers.yaml": servers}, "a roomy underlay")
+        site.commit({"boxes.yaml": roomy, **full}, "a roomy underlay")
     assert site.link("gwangju", "br-guests")["mtu"] == 1500
 
 

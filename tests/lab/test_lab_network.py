@@ -79,7 +79,7 @@ def test_multicast_floods_the_wide_area_network(lab: Lab) -> None:
 
 def test_frr_of_each_box_answers_in_its_own_pathspace(lab: Lab) -> None:
     for box in ("gist1", "gist2"):
-        for daemon in ("zebra", "staticd", "bgpd"):
+        for daemon in ("zebra", "staticd", "bgpd", "bfdd"):
             said = run_in(
                 lab, box, "vtysh", "-N", lab.layout.namespace(box), "-d", daemon, "-c", "show version"
             )

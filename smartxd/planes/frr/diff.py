@@ -269,7 +269,8 @@ def _changes(have: frozenset[Path], want: frozenset[Path], order: tuple[Path, ..
     """What the lines in which two versions of a part differ set, in the order of the new ones."""
     old, new = _values(sorted(have - want)), _values([p for p in order if p not in have])
     for name in dict.fromkeys((*old, *new)):
-        yield Change(name, old.get(name), new.get(name))
+        if old.get(name) != new.get(name):  # alike where it moves to another section
+            yield Change(name, old.get(name), new.get(name))
 
 
 def _values(paths: list[Path]) -> dict[str, str]:
