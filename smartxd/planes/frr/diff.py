@@ -167,6 +167,9 @@ class _Planner:
         changes = tuple(_changes(have, frozenset(want), want))
         if verb is Verb.UPDATE and recorded != part.owner:
             changes = (Change("inventory", recorded, part.owner), *changes)
+        section = self.running.section
+        if verb is Verb.RECREATE and isinstance(part, Inner) and section is not None:
+            changes = (Change("asn", section.asn, part.asn), *changes)
         return Action(PLANE, part.id, part.owner, verb, None, part, _disruption(part, verb, changes), changes)
 
     def _adopts(self, part: Part, have: frozenset[Path], want: tuple[Path, ...]) -> bool:
