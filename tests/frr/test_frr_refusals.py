@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -101,3 +102,21 @@ def test_a_foreign_map_of_the_same_name_is_left_alone_and_no_session_uses_it(lon
     assert "set metric 99" in lone.running()
     assert not problems(book, FRRState())
     assert lone.running() == before
+
+
+def test_of_maps_that_are_written_together_the_refused_one_is_found(lone: Instance) -> None:
+    def named(name: str, **given: Any) -> RouteMap:
+        entries = (
+            RouteMapEntry(10, "permit", set=Set(metric=5)),
+            RouteMapEntry(20, "permit", set=Set(**given)),
+        )
+        return RouteMap(ObjectRef("RouteMap", name), name, entries)
+
+    # Taken by FRR's grammar, and refused as a whole with all that is written at once.
+    maps = (named("a"), named("b", next_hop="240.0.0.1"), named("c"))
+    book = Book(FRRPlane(lone.config))
+    assert problems(book, beside(ONE, GOOD, *maps)) == {"route-map b": "FRRRefused"}
+    running = lone.running()
+    assert [name for name in "abc" if f"route-map {name} permit 20" in running] == ["a", "c"]
+    assert "route-map b" not in running
+    assert "neighbor 192.0.2.2 route-map m in" in running

@@ -44,6 +44,8 @@ class Convergence:
     """Called when FRR is about to be changed."""
     refused: dict[str, Problem] = field(default_factory=dict)
     """Parts that are put back to what they were, by id."""
+    apart: bool = False
+    """Whether each entry of a map is written by itself: slow, but it tells which one FRR refuses."""
 
     def run(self) -> Iterator[Result]:
         """Do the plan and say of each action what became of it."""
@@ -59,7 +61,9 @@ class Convergence:
             self.written()
             found = self._write(edits(delta, running, lines))
             running = self.vtysh.running()
-            if not self._is_refused(found):
+            if not self.apart and any(refusal.grouped for refusal in found):
+                self.apart = True
+            elif not self._is_refused(found):
                 rounds += 1
         left = Delta.between(running, target(running, self._wanted(running)), self._ids)
         for action in self.actions:
@@ -108,7 +112,7 @@ class Convergence:
 
     def _write(self, commands: Sequence[Edit]) -> list[Refusal]:
         """One batch; the lines that FRR refused."""
-        text, origin = batch(commands)
+        text, origin = batch(commands, apart=self.apart)
         with tempfile.TemporaryDirectory(prefix="smartxd-frr-") as folder:
             file = private(FilePath(folder) / "batch.conf", self.vtysh.vault.reveal(text))
             output = self.vtysh.file(file)

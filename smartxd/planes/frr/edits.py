@@ -55,6 +55,8 @@ class Refusal:
 
     edit: Edit
     message: str
+    grouped: bool = False
+    """Whether it was refused together with others, any of which may be the cause."""
 
 
 def edits(delta: Delta, running: Configuration, wanted: Mapping[str, tuple[Path, ...]]) -> list[Edit]:
@@ -144,17 +146,20 @@ def _by_part(paths: frozenset[Path]) -> dict[str, frozenset[Path]]:
     return {part: frozenset(lines) for part, lines in found.items()}
 
 
-def batch(edits: Sequence[Edit]) -> tuple[str, dict[int, Edit]]:
+def batch(edits: Sequence[Edit], *, apart: bool = False) -> tuple[str, dict[int, Edit]]:
     """The text for ``vtysh -f``, and the edit that each numbered line, counted from 1, belongs to.
 
     Each section is left by its ``exit``: if one is refused, its lines must not go to the one before it.
+    Not so the entries of route maps, unless they are to be kept ``apart``: at an ``exit`` FRR commits what it
+    was told of them, and each commit copies all that it has (10 s for 300 entries, 0.4 s together).
     """
     lines: list[str] = []
     origin: dict[int, Edit] = {}
     opened: Path = ()
     for edit in edits:
         if edit.headers != opened:
-            lines += [closer(header) for header in reversed(opened)]
+            if apart or not (_in_map(opened) and _in_map(edit.headers)):
+                lines += [closer(header) for header in reversed(opened)]
             for header in edit.headers:
                 lines.append(header)
                 origin[len(lines)] = edit
@@ -164,6 +169,10 @@ def batch(edits: Sequence[Edit]) -> tuple[str, dict[int, Edit]]:
             origin[len(lines)] = edit
     lines += [closer(header) for header in reversed(opened)]
     return "\n".join(lines) + "\n", origin
+
+
+def _in_map(headers: Path) -> bool:
+    return len(headers) == 1 and headers[0].startswith("route-map ")
 
 
 def refusals(output: str, origin: Mapping[int, Edit]) -> list[Refusal]:
@@ -179,7 +188,7 @@ def refusals(output: str, origin: Mapping[int, Edit]) -> list[Refusal]:
         match = _REFUSAL.match(line)
         if grouped and text.startswith("- "):
             if edit := by_command.get(text.removeprefix("- ")):
-                found.append(Refusal(edit, said))
+                found.append(Refusal(edit, said, grouped=True))
             continue
         if text.startswith(_GROUPED):
             grouped = True
