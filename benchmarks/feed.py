@@ -50,7 +50,7 @@ _SETTINGS = {
 def feed(box: str, asn: int, *, pathspace: str = "", prefixes: int = 200_000) -> Iterator[None]:
     """While it lasts, the FRR in namespace ``box`` hears ``prefixes`` of a neighbour that is not smartxd's.
 
-    FRR speaks as ``asn`` (a ``router bgp`` section of it is there, or made), in ``pathspace``: the namespace's
+    FRR speaks as ``asn``, as it does already or from now on, in ``pathspace``: the namespace's
     name where empty. Every route is in BGP's table, zebra's and the kernel's when this yields.
     """
     frr, name = _FRR(pathspace or box), f"{box}-feed"
