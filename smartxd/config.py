@@ -35,6 +35,9 @@ class FRRConfig(_Section):
     pathspace: str | None = Field(default=None, description="FRR's -N: the instance this box uses")
     reload: Path = Field(default=Path("/usr/lib/frr/frr-reload.py"), description="the reload tool")
     timeout_s: float = Field(default=20, gt=0, description="bound on one call of vtysh or frr-reload")
+    accept: tuple[str, ...] = Field(
+        default=(), description="versions of FRR beside the tested ones that may be driven: `10.3`"
+    )
     check_interval_s: float = Field(default=30, gt=0, description="how often FRR is looked at for drift")
 
 
@@ -68,6 +71,9 @@ class Config(_Section):
         default=Path("/var/lib/smartxd"), description="SQLite files and the repo's mirror"
     )
     run_dir: Path = Field(default=Path("/run/smartxd"), description="socket, lock and trace manifest")
+    secrets_dir: Path = Field(
+        default=Path("/etc/smartxd/secrets"), description="root-only files that specs name as secrets"
+    )
     bpffs_dir: Path = Field(default=Path("/sys/fs/bpf/smartxd"), description="pinned programs, maps, links")
     socket_group: str | None = Field(
         default=None, description="group that may read the socket; else root only"

@@ -36,7 +36,7 @@ def plans(base: Desired, head: Desired, boxes: Sequence[BoxSpec]) -> tuple[Plan,
     traced = after(links, assume_trace.assumed(base.trace, interfaces))
     return (
         links,
-        frr.plan(head.frr, assume_frr.assumed(base.frr), owned),
+        frr.plan(head.frr, assume_frr.assumed(base.frr), owned, assume_frr.secrets(base.frr, head.frr)),
         trace.plan(head.trace, traced, owned),
     )
 

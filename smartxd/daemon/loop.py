@@ -257,13 +257,7 @@ class Loop:
             print(f"smartxd: {event.kind}: {event.object}: {event.message}", file=sys.stderr, flush=True)
 
     def _sessions(self) -> tuple[SessionReport, ...]:
-        wanted = self._target is not None and self._target.desired.frr.bgp is not None
-        if self._target is None or not wanted or not self._converger.reachable("frr"):
-            return ()
-        try:
-            return self._converger.frr.sessions(self._target.desired.frr)
-        except PlaneError:
-            return ()  # the conditions say what is wrong with FRR
+        return ()
 
     def _report(self) -> ControlReport:
         target = self._target

@@ -1,4 +1,4 @@
-"""A plan done to a running FRR: health first, one batch, read back."""
+"""A plan done to a running FRR: health first, one batch, read back; what FRR refuses is undone."""
 
 from __future__ import annotations
 
@@ -6,148 +6,174 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path as FilePath
 
 from smartxd.errors import PlaneError
-from smartxd.planes.frr import delta
-from smartxd.planes.frr.delta import Edit, Refusal
-from smartxd.planes.frr.running import Configuration, parse_running, redacted
-from smartxd.planes.frr.target import target
-from smartxd.planes.frr.vtysh import DAEMONS, BadLine, Vtysh
-from smartxd.reconcile.plan import Action, Plan, Problem, Result
+from smartxd.planes.frr import delta as deltas
+from smartxd.planes.frr import render
+from smartxd.planes.frr.delta import Delta
+from smartxd.planes.frr.edits import Edit, Refusal, batch, edits, refusals
+from smartxd.planes.frr.needs import needs
+from smartxd.planes.frr.render.context import Context
+from smartxd.planes.frr.running import Configuration, redacted
+from smartxd.planes.frr.state import Inner, Router
+from smartxd.planes.frr.target import only, target
+from smartxd.planes.frr.vtysh import BadLine, Vtysh
+from smartxd.planes.frr.words import Path, part_of
+from smartxd.reconcile.plan import Action, Problem, Result, Verb
 
 log = logging.getLogger(__name__)
 
-_ROUNDS = 2
+ROUNDS = 2
 """FRR drops lines on its own when others change, so a second look is worth it; a third is not."""
 
-_BAD_LINES_MAX = 8
-"""Objects that one round sets aside because FRR does not know a line of theirs."""
+REFUSALS_MAX = 8
+"""Rounds in which FRR may refuse something, each of which sets aside what it refused."""
 
 _LINES_SHOWN = 5
 
 
-OBSERVE_TIMEOUT_S = 5.0
-"""To read what runs takes 50 ms for hundreds of neighbours; a hung daemon must not hold up the kernel."""
-
-
-def observe(vtysh: Vtysh) -> Configuration:
-    """The running configuration; PlaneError where a daemon is dead, hung or missing.
-
-    vtysh leaves out a dead daemon's part of the configuration without a word. One call therefore asks for
-    both: who takes part, and what it has.
-    """
-    vtysh.require()
-    answer = vtysh.command("show daemons", "show running-config", timeout_s=OBSERVE_TIMEOUT_S)
-    first, _, output = answer.partition("\n")
-    answering = first.split()
-    if not set(DAEMONS) <= set(answering):
-        raise vtysh.missing(answering)
-    return parse_running(output)
-
-
 @dataclass
-class _Outcome:
-    """What is left to do, and what FRR said, by the id of the object."""
+class Convergence:
+    """The parts of a plan on their way to their lines."""
 
-    left: dict[str, list[str]] = field(default_factory=dict)
-    refused: dict[str, Refusal] = field(default_factory=dict)
-    homeless: frozenset[str] = frozenset()
+    vtysh: Vtysh
+    actions: tuple[Action, ...]
+    before: Configuration
+    passwords: Context
+    written: Callable[[], None]
+    """Called when FRR is about to be changed."""
+    refused: dict[str, Problem] = field(default_factory=dict)
+    """Parts that are put back to what they were, by id."""
 
+    def run(self) -> Iterator[Result]:
+        """Do the plan and say of each action what became of it."""
+        running, rounds = self.before, 0
+        for _ in range(ROUNDS + REFUSALS_MAX):
+            wanted = self._wanted(running)
+            goal = target(running, wanted)
+            delta = Delta.between(running, goal, wanted)
+            if not delta or rounds == ROUNDS:
+                break
+            if self._is_refused(self._foreseen(running, goal, delta, wanted)):
+                continue
+            self.written()
+            commands = edits(delta, running, wanted)
+            found = self._write(commands)
+            running = self.vtysh.running()
+            if not self._is_refused(found):
+                rounds += 1
+        left = Delta.between(running, target(running, self._wanted(running)), self._ids)
+        for action in self.actions:
+            yield Result(action, self._problem(action, running, left))
 
-def apply(vtysh: Vtysh, plan: Plan, running: Configuration, written: Callable[[], None]) -> Iterator[Result]:
-    """Do the plan and say of each action what became of it; ``written`` is called when FRR was changed.
+    @property
+    def _ids(self) -> tuple[str, ...]:
+        return tuple(action.id for action in self.actions)
 
-    PlaneError, before anything is written, where a daemon that is needed does not answer.
-    """
-    if not plan.actions:
-        return
-    vtysh.probe()
-    outcome = _converge(vtysh, plan.actions, running, written)
-    for action in plan.actions:
-        yield Result(action, _problem(action, outcome))
+    def _wanted(self, running: Configuration) -> dict[str, tuple[Path, ...]]:
+        """The lines of each part, in the order of the plan; of what was refused those that it had before."""
+        made = [a.new for a in self.actions if isinstance(a.new, Router) and a.id not in self.refused]
+        section = running.section
+        # A section that is still to be made is as smartxd makes it.
+        context = self.passwords if section is None or made else Context.of(running, self.passwords.passwords)
+        found: dict[str, tuple[Path, ...]] = {}
+        for action in self.actions:
+            if action.id in self.refused:
+                found[action.id] = tuple(p for p in self.before.paths if part_of(p) == action.id)
+            elif action.verb is Verb.DELETE:
+                found[action.id] = ()
+            elif not isinstance(action.new, Inner) or self._has_section(action, running):
+                found[action.id] = render.lines(action.new, context)
+        return found
 
-
-def _converge(
-    vtysh: Vtysh, actions: Sequence[Action], running: Configuration, written: Callable[[], None]
-) -> _Outcome:
-    outcome = _Outcome()
-    for _ in range(_ROUNDS):
-        if not _left(running, target(running, actions).configuration):
-            break
-        edits = _edits(vtysh, actions, running, outcome)
-        if not edits:
-            break
-        written()
-        for refusal in _write(vtysh, edits):
-            # The first is the cause: what follows it stumbles over it.
-            outcome.refused.setdefault(refusal.edit.object or "", refusal)
-        running = observe(vtysh)
-    goal = target(running, actions)
-    outcome.left = _left(running, goal.configuration)
-    outcome.homeless = frozenset(a.id for a in goal.homeless)
-    return outcome
-
-
-def _left(running: Configuration, goal: Configuration) -> dict[str, list[str]]:
-    """The lines in which the two differ, ``+`` to be added and ``-`` to be removed, by object."""
-    have, want = frozenset(running.paths()), frozenset(goal.paths())
-    found: dict[str, list[str]] = {}
-    for path in sorted(have ^ want):
-        found.setdefault(Edit(path).object or "", []).append(
-            f"{'-' if path in have else '+'}{redacted(path[-1])}"
+    def _has_section(self, action: Action, running: Configuration) -> bool:
+        """Whether the section of a part is there, or made with it."""
+        section = running.section
+        there = section is not None and section.asn == action.new.asn
+        return there or any(
+            isinstance(a.new, Router) and a.new.asn == action.new.asn and a.id not in self.refused
+            for a in self.actions
         )
-    return found
 
-
-def _edits(vtysh: Vtysh, actions: Sequence[Action], running: Configuration, outcome: _Outcome) -> list[Edit]:
-    """What frr-reload says is to be done, less what is not ours to do.
-
-    frr-reload gives up at a line that is not FRR's: its object is noted as refused, and the others go on.
-    """
-    able = list(actions)
-    for _ in range(_BAD_LINES_MAX):
-        goal = target(running, able).configuration
+    def _foreseen(
+        self, running: Configuration, goal: Configuration, delta: Delta, wanted: dict[str, tuple[Path, ...]]
+    ) -> list[Refusal]:
+        """What frr-reload says to the change: the first line that is not FRR's, if there is one."""
+        before, after = only(running, wanted), only(goal, wanted)
         try:
-            printed = _delta(vtysh, running, goal)
+            printed = self._reload(before, after)
         except BadLine as bad:
-            edit = Edit(goal.path_at(bad.number))
-            if not any(a.id == edit.object for a in able):
+            path = after.path_at(bad.number)
+            if part_of(path) not in wanted:
                 raise PlaneError(
                     "FRRReloadFailed",
-                    f"FRR prints a line that it does not read: {redacted(edit.command)!r}: {bad.message}",
+                    f"FRR prints a line that it does not read: {redacted(path[-1])!r}: {bad.message}",
                     "change that line by hand",
                 ) from bad
-            outcome.refused[edit.object or ""] = Refusal(edit, bad.message)
-            able = [a for a in able if a.id != edit.object]
-            continue
-        ours = {a.id for a in able}
-        edits = delta.prune(*delta.parse(printed))
-        for edit in edits:
-            if edit.object not in ours:
-                log.warning(
-                    "frr-reload wants %r, which is not smartxd's: left out", redacted(" / ".join(edit.path))
-                )
-        return [e for e in edits if e.object in ours]
-    return []
+            return [Refusal(Edit(path), bad.message)]
+        ours, theirs = deltas.disputed(delta, deltas.parse(printed))
+        for path in ours:
+            log.debug("frr-reload does not see that %r is to change", redacted(" / ".join(path)))
+        for path in theirs:
+            log.debug("frr-reload would change %r as well: left out", redacted(" / ".join(path)))
+        return []
+
+    def _reload(self, before: Configuration, after: Configuration) -> str:
+        with tempfile.TemporaryDirectory(prefix="smartxd-frr-") as folder:
+            return self.vtysh.delta(
+                private(FilePath(folder) / "running.conf", before.text),
+                private(FilePath(folder) / "target.conf", after.text),
+            )
+
+    def _write(self, commands: Sequence[Edit]) -> list[Refusal]:
+        """One batch; the lines that FRR refused."""
+        text, origin = batch(commands)
+        with tempfile.TemporaryDirectory(prefix="smartxd-frr-") as folder:
+            file = private(FilePath(folder) / "batch.conf", self.vtysh.vault.reveal(text))
+            output = self.vtysh.file(file)
+        return refusals(output.text, origin)
+
+    def _is_refused(self, found: Sequence[Refusal]) -> bool:
+        """Whether FRR refused something: its part is set aside, and with it what cannot be without it.
+
+        What was refused on the way back to what was is let be: it shows in what is left to do.
+        """
+        fresh = [r for r in found if r.edit.part in self._ids and r.edit.part not in self.refused]
+        for refusal in fresh[:1]:  # the first is the cause: others may stumble over it
+            owner = next(a.owner for a in self.actions if a.id == refusal.edit.part)
+            line = redacted(refusal.edit.command)
+            message = f"FRR refused {line!r}: {refusal.message}; {refusal.edit.part} is as it was before"
+            self._set_aside(refusal.edit.part, Problem(owner, "FRRRefused", message, permanent=True))
+        return bool(fresh)
+
+    def _set_aside(self, part: str, problem: Problem) -> None:
+        self.refused[part] = problem
+        for action in self.actions:
+            if action.new is None or action.id in self.refused:
+                continue
+            inside = isinstance(action.new, Inner) and part == f"router bgp {action.new.asn}"
+            if inside or part in needs(action.new):
+                message = f"{action.id} needs {part} of {problem.owner}, which FRR refused"
+                self._set_aside(action.id, Problem(action.owner, "DependencyFailed", message, permanent=True))
+
+    def _problem(self, action: Action, running: Configuration, left: Delta) -> Problem | None:
+        if (refused := self.refused.get(action.id)) is not None:
+            return refused
+        if isinstance(action.new, Inner) and not self._has_section(action, running):
+            message = f"{action.id}: its router bgp section is not there"
+            return Problem(action.owner, "RouterMissing", message)
+        mine = left.of(action.id)
+        if not mine:
+            return None
+        lines = [f"-{redacted(p[-1])}" for p in sorted(mine.deletions)]
+        lines += [f"+{redacted(p[-1])}" for p in sorted(mine.additions)]
+        more = f" and {len(lines) - _LINES_SHOWN} more" if len(lines) > _LINES_SHOWN else ""
+        text = f"{action.id}: still to be done: {'; '.join(lines[:_LINES_SHOWN])}{more}"
+        return Problem(action.owner, "NotConverged", text, permanent=True)
 
 
-def _delta(vtysh: Vtysh, running: Configuration, goal: Configuration) -> str:
-    with tempfile.TemporaryDirectory(prefix="smartxd-frr-") as folder:
-        before = _private(Path(folder) / "running.conf", running.text)
-        after = _private(Path(folder) / "target.conf", goal.text)
-        return vtysh.delta(before, after)
-
-
-def _write(vtysh: Vtysh, edits: Sequence[Edit]) -> list[Refusal]:
-    """One batch; the lines that FRR refused."""
-    text, origin = delta.batch(edits)
-    with tempfile.TemporaryDirectory(prefix="smartxd-frr-") as folder:
-        output = vtysh.file(_private(Path(folder) / "batch.conf", text))
-    return delta.refusals(output.text, origin)
-
-
-def _private(path: Path, text: str) -> Path:
+def private(path: FilePath, text: str) -> FilePath:
     """A file that only this user can read, in a folder that only this user can enter.
 
     Bytes that are not UTF-8 become escapes, alike in each file, because frr-reload does not read them.
@@ -155,17 +181,3 @@ def _private(path: Path, text: str) -> Path:
     path.touch(mode=0o600)
     path.write_text(text.rstrip("\n") + "\n", encoding="utf-8", errors="backslashreplace")
     return path
-
-
-def _problem(action: Action, outcome: _Outcome) -> Problem | None:
-    if action.id in outcome.homeless:
-        return Problem(action.owner, "RouterMissing", f"{action.id}: its router bgp section is not there")
-    left = outcome.left.get(action.id)
-    if not left:
-        return None
-    if refusal := outcome.refused.get(action.id):
-        line = redacted(refusal.edit.command)
-        return Problem(action.owner, "FRRRefused", f"FRR refused {line!r}: {refusal.message}", permanent=True)
-    more = f" and {len(left) - _LINES_SHOWN} more" if len(left) > _LINES_SHOWN else ""
-    lines = "; ".join(left[:_LINES_SHOWN]) + more
-    return Problem(action.owner, "NotConverged", f"{action.id}: still to be done: {lines}", permanent=True)

@@ -1,156 +1,75 @@
-"""What frr-reload says is to be done, made safe to be applied as one batch. Pure.
+"""Which lines are to change: our own comparison, and what frr-reload says to it. Pure.
 
-frr-reload deletes line by line and repeats itself: after ``no neighbor X remote-as N`` has taken the whole
-neighbour away, it goes on to delete each of its other lines, on which a batch trips; and where a value is to
-change it deletes the old one first, which for an AS number takes the neighbour down, and for a description
-the mark away.
+frr-reload deletes line by line and repeats itself (after ``no neighbor X remote-as N`` has taken the whole
+neighbour away it deletes each of its other lines, on which a batch trips), removes what is not ours, and
+shortens a deletion that fails until something goes. So it is asked about our parts alone, and what only it
+wants is left out.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from smartxd.planes.frr.running import Path, object_of
-
-_REFUSAL = re.compile(r"^line (\d+): (.*)$")
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """One command and the headers of the sections in which it is given."""
-
-    path: Path
-
-    @property
-    def command(self) -> str:
-        """What is typed."""
-        return self.path[-1]
-
-    @property
-    def subject(self) -> Path:
-        """What the command sets or removes: an edit of the same subject replaces an earlier value."""
-        key: Path
-        match self.command.removeprefix("no ").split():
-            case ["neighbor", who, "timers", "connect", *_]:
-                key = ("neighbor", who, "timers connect")
-            case ["neighbor", who, attribute, *_]:
-                key = ("neighbor", who, attribute)
-            case ["network", prefix, *_]:
-                key = ("network", prefix)
-            case ["bgp", "router-id", *_]:
-                key = ("bgp router-id",)
-            case words:
-                key = tuple(words)
-        return (*self.path[:-1], *key)
-
-    @property
-    def takes_neighbor(self) -> bool:
-        """Whether a whole neighbour goes with the line."""
-        return self.command.startswith("no neighbor ") and self.subject[-1] == "remote-as"
-
-    @property
-    def headers(self) -> Path:
-        """The sections to be entered for the command; one that only opens a section is its own header."""
-        opens = self.command.startswith(("router ", "address-family "))
-        return self.path if opens else self.path[:-1]
-
-    @property
-    def object(self) -> str | None:
-        """The plane's id of the object that the command is about; None where it is none of this plane's."""
-        header = self.path[0].removeprefix("no ")
-        if not re.fullmatch(r"router bgp \d+", header):
-            return None
-        inner = self.path[1:]
-        return (object_of(inner) if inner else None) or header
+from smartxd.planes.frr.running import Configuration
+from smartxd.planes.frr.words import Path, negated, part_of
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """A line that FRR did not take, and what it said."""
+class Delta:
+    """The lines in which two configurations differ."""
 
-    edit: Edit
-    message: str
+    deletions: frozenset[Path] = frozenset()
+    """As they stand in the first."""
+    additions: frozenset[Path] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.deletions or self.additions)
+
+    @classmethod
+    def between(cls, running: Configuration, goal: Configuration, parts: Collection[str]) -> Delta:
+        """What differs in ``parts``."""
+        have = {path for part in parts for path in running.parts.get(part, ())}
+        want = {path for part in parts for path in goal.parts.get(part, ())}
+        return cls(frozenset(have - want), frozenset(want - have))
+
+    def of(self, part: str) -> Delta:
+        """The lines of one part."""
+        return Delta(
+            frozenset(p for p in self.deletions if part_of(p) == part),
+            frozenset(p for p in self.additions if part_of(p) == part),
+        )
 
 
-def parse(output: str) -> tuple[list[Edit], list[Edit]]:
-    """The deletions and additions that ``frr-reload --test`` prints, in its order."""
-    found: dict[str, list[Edit]] = {"Lines To Delete": [], "Lines To Add": []}
-    current: list[Edit] = []
+def parse(output: str) -> Delta:
+    """The deletions and additions that ``frr-reload --test`` prints."""
+    found: dict[str, list[Path]] = {"Lines To Delete": [], "Lines To Add": []}
+    current: list[Path] = []
     stack: list[str] = []
-    for line in output.split("\n"):
+    for line in [*output.split("\n"), "==="]:
+        text = " ".join(line.split())
+        if text and not line.startswith(" ") and stack:  # each command begins anew at the top
+            current.append(tuple(stack))
+            stack.clear()
         if line in found:
-            _flush(stack, current)
             current = found[line]
-        elif line.strip() and not line.startswith("==="):
-            depth = len(line) - len(line.lstrip(" "))
-            # Each edit begins anew at the top with all its headers.
-            if depth == 0:
-                _flush(stack, current)
-            stack.append(" ".join(line.split()))
-    _flush(stack, current)
-    return found["Lines To Delete"], found["Lines To Add"]
+        elif text and not text.startswith("==="):
+            stack.append(text)
+    return Delta(frozenset(map(_taken_back, found["Lines To Delete"])), frozenset(found["Lines To Add"]))
 
 
-def _flush(stack: list[str], edits: list[Edit]) -> None:
-    if stack:
-        edits.append(Edit(tuple(stack)))
-        stack.clear()
+def disputed(own: Delta, reload: Delta) -> tuple[list[Path], list[Path]]:
+    """The lines that only one of the two would change: ours, and frr-reload's.
 
-
-def prune(deletions: Sequence[Edit], additions: Sequence[Edit]) -> list[Edit]:
-    """The deletions that are needed, then the additions.
-
-    What goes with a section or neighbour that goes is not deleted again, and what is set anew is not
-    deleted before.
+    What goes as a whole is each of its lines. frr-reload gives some of its deletions among the additions.
     """
-    set_anew = {e.subject for e in additions}
-    sections = {e.command.removeprefix("no ") for e in deletions if len(e.path) == 1}
-    needed = [e for e in deletions if e.path[0] not in sections and e.subject not in set_anew]
-    neighbors = dict.fromkeys((e.path[0], e.object) for e in needed if e.takes_neighbor)
-    return [
-        *(Edit((section, f"no {id}")) for section, id in neighbors),
-        *(e for e in needed if (e.path[0], e.object) not in neighbors),
-        *additions,
-    ]
+    late = {path for path in reload.additions if _taken_back(path) in own.deletions}
+    gone = reload.deletions | {_taken_back(path) for path in late}
+    ours = [p for p in own.deletions if not any(p[:end] in gone for end in range(1, len(p) + 1))]
+    ours += own.additions - reload.additions
+    theirs = (gone - own.deletions) | (reload.additions - late - own.additions)
+    return sorted(ours), sorted(theirs)
 
 
-def batch(edits: Sequence[Edit]) -> tuple[str, dict[int, Edit]]:
-    """The text for ``vtysh -f``, and the edit that each numbered line, counted from 1, belongs to.
-
-    Each section is left by its ``exit``: if one is refused, its lines must not go to the one before it.
-    """
-    lines: list[str] = []
-    origin: dict[int, Edit] = {}
-    opened: Path = ()
-    for edit in edits:
-        if edit.headers != opened:
-            lines += [_exit(header) for header in reversed(opened)]
-            for header in edit.headers:
-                lines.append(header)
-                origin[len(lines)] = edit
-            opened = edit.headers
-        if edit.headers != edit.path:
-            lines.append(edit.command)
-            origin[len(lines)] = edit
-    lines += [_exit(header) for header in reversed(opened)]
-    return "\n".join(lines) + "\n", origin
-
-
-def _exit(header: str) -> str:
-    return "exit-address-family" if header.startswith("address-family ") else "exit"
-
-
-def refusals(output: str, origin: dict[int, Edit]) -> list[Refusal]:
-    """The lines that vtysh says were not taken, each with the reason printed before it, if any was."""
-    found: list[Refusal] = []
-    said = ""
-    for line in output.split("\n"):
-        match = _REFUSAL.match(line)
-        if match is None:
-            said = line.strip() or said
-        elif edit := origin.get(int(match[1])):
-            found.append(Refusal(edit, (said or match[2]).removeprefix("% ").strip()))
-            said = ""
-    return found
+def _taken_back(path: Path) -> Path:
+    return (*path[:-1], negated(path[-1]))

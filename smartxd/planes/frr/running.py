@@ -1,4 +1,4 @@
-"""FRR's running configuration as a tree, and what of it concerns BGP.
+"""FRR's running configuration as a tree, and what of it smartxd could have made.
 
 The tree keeps every byte: ``parse(text).text == text`` for any text. Indentation alone makes sections, and
 the ``exit`` line that follows a section belongs to it.
@@ -7,13 +7,12 @@ the ``exit`` line that follows a section belongs to it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 
-Path = tuple[str, ...]
-"""A statement behind the headers of the sections that it is in, in FRR's own spacing."""
+from smartxd.planes.frr.words import Path, part_of
 
-IPV4_UNICAST = "address-family ipv4 unicast"
 _ROUTER = re.compile(r"router bgp (\d+)")
 _SECRET = re.compile(r"\b(password|key|secret) .*")
 
@@ -36,6 +35,11 @@ class Node:
         """Whether the line says nothing: a separator or a blank."""
         return not self.statement or self.statement.startswith("!")
 
+    @property
+    def is_container(self) -> bool:
+        """Whether the line only opens a section."""
+        return self.statement.startswith("address-family ") or self.statement == "bfd"
+
     def lines(self) -> Iterator[str]:
         """All lines of the node."""
         yield self.line
@@ -49,27 +53,39 @@ class Node:
         for child in self.children:
             if child.is_comment:
                 continue
-            # An address family without statements is the same as none: FRR does not print it.
-            if not child.line.lstrip().startswith("address-family "):
-                yield (child.statement,)
+            statement = child.statement
+            if not child.is_container:
+                yield (statement,)
             for path in child.paths():
-                yield (child.statement, *path)
+                yield (statement, *path)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Configuration:
     """A whole configuration."""
 
     nodes: tuple[Node, ...] = ()
+    version: str = ""
+    """Of the FRR that printed it; empty where that is not known."""
 
     @property
     def text(self) -> str:
         """The configuration as text, byte for byte what was parsed."""
         return "\n".join(line for node in self.nodes for line in node.lines())
 
-    def paths(self) -> Iterator[Path]:
+    @cached_property
+    def paths(self) -> tuple[Path, ...]:
         """Every statement."""
-        return Node("", self.nodes).paths()
+        return tuple(Node("", self.nodes).paths())
+
+    @cached_property
+    def parts(self) -> dict[str, frozenset[Path]]:
+        """The statements of each part that smartxd could have made, by its id."""
+        found: dict[str, list[Path]] = {}
+        for path in self.paths:
+            if (id := part_of(path)) is not None:
+                found.setdefault(id, []).append(path)
+        return {id: frozenset(paths) for id, paths in found.items()}
 
     @property
     def profile(self) -> str:
@@ -77,12 +93,14 @@ class Configuration:
         words = next((n.statement for n in self.nodes if n.statement.startswith("frr defaults ")), "")
         return words.removeprefix("frr defaults ") or "traditional"
 
-    @property
-    def router(self) -> Section | None:
+    @cached_property
+    def section(self) -> Section | None:
         """The BGP speaker of the default VRF; FRR allows for one only."""
         for node in self.nodes:
             if match := _ROUTER.fullmatch(node.statement):
-                return Section.read(int(match[1]), tuple(node.paths()))
+                header = node.statement
+                paths = ((header,), *((header, *path) for path in node.paths()))
+                return Section(int(match[1]), paths)
         return None
 
     def path_at(self, number: int) -> Path:
@@ -103,29 +121,13 @@ class Configuration:
 
         return find(self.nodes, ()) or ("",)
 
-    def edit(self, header: str, change: Callable[[Node], Node | None]) -> Configuration:
-        """The configuration with the top-level section of ``header`` changed, or removed where None."""
-        edited = (change(n) if n.statement == header else n for n in self.nodes)
-        return replace(self, nodes=tuple(n for n in edited if n is not None))
-
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """The statements of one ``router bgp`` section, in order."""
+    """The statements of one ``router bgp`` section, in order, its header first."""
 
     asn: int
     paths: tuple[Path, ...]
-    parts: Mapping[str, frozenset[Path]]
-    """The statements that belong to an object, by its id: ``neighbor 192.0.2.2``, ``network 10.0.0.0/8``."""
-
-    @classmethod
-    def read(cls, asn: int, paths: tuple[Path, ...]) -> Section:
-        """The section of these statements."""
-        parts: dict[str, set[Path]] = {}
-        for path in paths:
-            if (id := object_of(path)) is not None:
-                parts.setdefault(id, set()).add(path)
-        return cls(asn, paths, {id: frozenset(found) for id, found in parts.items()})
 
     @property
     def id(self) -> str:
@@ -135,29 +137,14 @@ class Section:
     @property
     def router_id(self) -> str | None:
         """The configured router ID; FRR picks one where there is none."""
-        return next((p[0].split()[2] for p in self.paths if p[0].startswith("bgp router-id ")), None)
+        return next(
+            (p[1].split()[2] for p in self.paths if p[1:] and p[1].startswith("bgp router-id ")), None
+        )
 
     @property
     def activates_ipv4(self) -> bool:
         """Whether a new neighbour speaks IPv4 unicast without an ``activate`` line."""
-        return ("no bgp default ipv4-unicast",) not in self.paths
-
-    def of(self, id: str) -> frozenset[Path]:
-        """The statements of one object; none where it is not there."""
-        return self.parts.get(id, frozenset())
-
-
-def object_of(path: Path) -> str | None:
-    """The id of the object that a statement of a ``router bgp`` section, or its negation, belongs to.
-
-    None where the statement is of the section itself, or of nothing that this plane knows.
-    """
-    words = path[-1].removeprefix("no ").split()
-    if words[0] == "neighbor" and len(words) > 1:
-        return f"neighbor {words[1]}"
-    if words[0] == "network" and len(words) > 1 and path[:-1] == (IPV4_UNICAST,):
-        return f"network {words[1]}"
-    return None
+        return (self.id, "no bgp default ipv4-unicast") not in self.paths
 
 
 def redacted(statement: str) -> str:
@@ -165,17 +152,19 @@ def redacted(statement: str) -> str:
     return _SECRET.sub(r"\1 ***", statement)
 
 
-def parse(text: str) -> Configuration:
+def parse(text: str, version: str = "") -> Configuration:
     """The tree of a configuration."""
     nodes, _ = _block(text.split("\n"), 0, 0)
-    return Configuration(nodes)
+    return Configuration(nodes, version)
 
 
 def parse_running(output: str) -> Configuration:
     """The tree of what ``show running-config`` prints, without its preamble, version and ``end``."""
     _, header, rest = output.partition("Current configuration:\n")
     lines = (rest if header else output).split("\n")
-    return parse("\n".join(n for n in lines if n != "end" and not n.startswith("frr version ")))
+    version = next((n.removeprefix("frr version ") for n in lines if n.startswith("frr version ")), "")
+    kept = (n for n in lines if n != "end" and not n.startswith("frr version "))
+    return parse("\n".join(kept), version.strip())
 
 
 def _block(lines: list[str], at: int, indent: int) -> tuple[tuple[Node, ...], int]:

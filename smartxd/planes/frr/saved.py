@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from smartxd.errors import PlaneError
 from smartxd.objects import ObjectRef
-from smartxd.planes.frr.vtysh import DAEMONS, Vtysh
+from smartxd.planes.frr.needs import DAEMONS
+from smartxd.planes.frr.vtysh import Vtysh
 from smartxd.reconcile.plan import Problem
 
 

@@ -13,9 +13,15 @@ from pathlib import Path
 
 from smartxd.config import FRRConfig
 from smartxd.errors import PlaneError
+from smartxd.planes.frr.needs import DAEMONS
+from smartxd.planes.frr.running import Configuration, parse_running
+from smartxd.planes.frr.vault import Vault
 
-DAEMONS = ("zebra", "bgpd")
-"""The daemons without which nothing here can be converged."""
+TESTED = ("8.4",)
+"""The versions of FRR whose way of printing its configuration the tests know."""
+
+OBSERVE_TIMEOUT_S = 5.0
+"""To read what runs takes 50 ms for hundreds of neighbours; a daemon that hangs is known sooner so."""
 
 PROBE_TIMEOUT_S = 2.0
 """For one daemon to say its version: milliseconds when it is well."""
@@ -84,6 +90,7 @@ class Vtysh:
     """FRR's shell and its reload tool for one instance of FRR."""
 
     config: FRRConfig
+    vault: Vault
 
     @property
     def instance(self) -> str:
@@ -102,26 +109,44 @@ class Vtysh:
         if not self.config.reload.is_file():
             raise PlaneError("FRRMissing", f"FRR's reload tool is not there: {self.config.reload}", _INSTALL)
 
+    def observe(self) -> tuple[Configuration, frozenset[str]]:
+        """The running configuration, passwords concealed, and the daemons that took part.
+
+        vtysh leaves out a dead daemon's part of the configuration without a word. One call therefore asks
+        for both: who takes part, and what it has. PlaneError where a daemon that is always needed is dead or
+        hangs, where FRR is missing, and for a version whose words are not known.
+        """
+        self.require()
+        answer = self.command("show daemons", "show running-config", timeout_s=OBSERVE_TIMEOUT_S)
+        first, _, output = answer.partition("\n")
+        answering = frozenset(first.split())
+        if missing := [daemon for daemon in DAEMONS if daemon not in answering]:
+            raise self.down(missing)
+        running = parse_running(self.vault.conceal(output))
+        self._require_tested(running.version)
+        return running, answering
+
+    def running(self) -> Configuration:
+        """The running configuration alone, as ``observe`` has it."""
+        return self.observe()[0]
+
     def command(self, *commands: str, timeout_s: float = float("inf")) -> str:
         """What the commands print; PlaneError when FRR does not answer, naming the daemons that do not."""
+        argv = [*self._vtysh(), *(word for command in commands for word in ("-c", command))]
         try:
-            return self._commands(commands, min(timeout_s, self.config.timeout_s))
+            out = call(argv, min(timeout_s, self.config.timeout_s))
+            if out.code != 0:
+                raise NoAnswer(f"vtysh exited with {out.code}")
         except NoAnswer as err:
-            raise self._down(self.silent(DAEMONS), str(err)) from err
-
-    def glance(self, *commands: str, timeout_s: float) -> str:
-        """``command`` for what may not take long: who does not answer is not looked into."""
-        try:
-            return self._commands(commands, min(timeout_s, self.config.timeout_s))
-        except NoAnswer as err:
-            raise self._down((), str(err)) from err
+            raise self.down(self._silent_ones(), str(err)) from err
+        return out.text
 
     def file(self, path: Path) -> Output:
         """Apply a batch of commands; some may be applied and others refused."""
         try:
             return call([*self._vtysh(), "-f", str(path)], self.config.timeout_s, merged=True)
         except Timeout as err:
-            raise self._down(self.silent(DAEMONS), str(err)) from err
+            raise self.down(self._silent_ones(), str(err)) from err
 
     def delta(self, running: Path, target: Path) -> str:
         """What frr-reload would do to get from one file to the other; no daemon is asked.
@@ -143,10 +168,10 @@ class Vtysh:
             raise PlaneError("FRRReloadFailed", message, "is it the one of the FRR that is installed?")
         return out.text
 
-    def probe(self) -> None:
-        """PlaneError unless every daemon that is needed answers."""
-        if silent := self.silent(DAEMONS):
-            raise self._down(silent, "")
+    def probe(self, daemons: Sequence[str]) -> None:
+        """PlaneError unless each of the daemons answers."""
+        if silent := self.silent(daemons):
+            raise self.down(silent)
 
     def silent(self, daemons: Sequence[str]) -> list[str]:
         """Those of ``daemons`` that are dead or do not answer in time."""
@@ -156,10 +181,6 @@ class Vtysh:
         """The daemons that were started and not stopped again on purpose, by their pid files."""
         return sorted(p.stem for p in self.run_dir.glob("*.pid") if p.stem != "watchfrr")
 
-    def missing(self, answering: Sequence[str]) -> PlaneError:
-        """The error for a FRR of which only ``answering`` take part."""
-        return self._down([d for d in DAEMONS if d not in answering], "")
-
     def _answers(self, daemon: str) -> bool:
         try:
             # A healthy daemon takes milliseconds; the bound on a whole call would add up here.
@@ -168,17 +189,25 @@ class Vtysh:
         except Timeout:
             return False
 
-    def _commands(self, commands: Sequence[str], timeout_s: float) -> str:
-        argv = [*self._vtysh(), *(word for command in commands for word in ("-c", command))]
-        out = call(argv, timeout_s)
-        if out.code != 0:
-            raise NoAnswer(f"vtysh exited with {out.code}")
-        return out.text
-
     def _vtysh(self) -> list[str]:
         return ["vtysh", *(("-N", self.config.pathspace) if self.config.pathspace else ())]
 
-    def _down(self, silent: Sequence[str], detail: str) -> PlaneError:
+    def _silent_ones(self) -> list[str]:
+        """Of all daemons that should run those that do not answer."""
+        return self.silent(sorted({*DAEMONS, *self.started()}))
+
+    def _require_tested(self, version: str) -> None:
+        known = (*TESTED, *self.config.accept)
+        if not any(version == one or version.startswith(f"{one}.") for one in known):
+            raise PlaneError(
+                "FRRUntested",
+                f"{self.instance} is version {version or 'unknown'}, and smartxd knows how "
+                f"{', '.join(known)} prints its configuration: nothing is written",
+                f"add {'.'.join(version.split('.')[:2])!r} to frr.accept in smartxd.toml to let it try",
+            )
+
+    def down(self, silent: Sequence[str], detail: str = "") -> PlaneError:
+        """The error for daemons that do not answer."""
         who = " and ".join(silent) or "vtysh"
         verb = "do" if len(silent) > 1 else "does"
         return PlaneError(

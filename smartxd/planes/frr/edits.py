@@ -1,0 +1,175 @@
+"""The commands that lead to a target, safe to be applied as one batch, and what FRR says to them. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from smartxd.planes.frr.delta import Delta
+from smartxd.planes.frr.running import Configuration
+from smartxd.planes.frr.words import (
+    FAMILIES,
+    Path,
+    closer,
+    in_speaker,
+    negated,
+    opens,
+    part_of,
+    removal,
+    subject,
+)
+
+_REFUSAL = re.compile(r"^line (\d+): (.*)$")
+_GROUPED = "The following commands were dynamically grouped"
+_FAMILY_ORDER = {header: place for place, header in enumerate(FAMILIES.values())}
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One command and the headers of the sections in which it is given."""
+
+    path: Path
+
+    @property
+    def command(self) -> str:
+        """What is typed."""
+        return self.path[-1]
+
+    @property
+    def headers(self) -> Path:
+        """The sections to be entered for the command; one that only opens a section is its own header."""
+        return self.path if opens(self.command) else self.path[:-1]
+
+    @property
+    def part(self) -> str:
+        """The id of the part that the command is about."""
+        return part_of(self.path) or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A line that FRR did not take, and what it said."""
+
+    edit: Edit
+    message: str
+
+
+def edits(delta: Delta, running: Configuration, wanted: Mapping[str, tuple[Path, ...]]) -> list[Edit]:
+    """The commands that bring the parts ``wanted`` to their lines, in the order in which they stand there.
+
+    Within the speaker's section what goes comes first, because much of it stands in the way of what comes.
+    """
+    gone, new = _by_part(delta.deletions), _by_part(delta.additions)
+    sections = {id for id in wanted if id.startswith("router ") and id in gone and not wanted[id]}
+    found: list[Edit] = []
+    for speaker, ids in groupby(wanted, in_speaker):
+        steps = [
+            _steps(wanted[id], gone.get(id, frozenset()), new.get(id, frozenset()), running.parts.get(id))
+            for id in ids
+        ]
+        if not speaker:
+            found += [edit for deletions, additions in steps for edit in (*deletions, *additions)]
+            continue
+        # What stands in a section that goes as a whole goes with it.
+        found += [edit for deletions, _ in steps for edit in deletions if edit.path[0] not in sections]
+        additions = [edit for _, additions in steps for edit in additions]
+        found += sorted(
+            additions, key=lambda edit: _FAMILY_ORDER.get(edit.path[1], 9) + 1 if len(edit.path) > 2 else 0
+        )
+    return found + _no_bfd(delta, running)
+
+
+def _no_bfd(delta: Delta, running: Configuration) -> list[Edit]:
+    """The command that takes BFD's section away where nothing stays in it: FRR would go on printing it."""
+    inside = {path for path in running.paths if path[0] == "bfd"}
+    goes = bool(inside) and inside <= delta.deletions and not any(p[0] == "bfd" for p in delta.additions)
+    return [Edit(("no bfd",))] if goes else []
+
+
+def _steps(
+    want: tuple[Path, ...], gone: frozenset[Path], new: frozenset[Path], have: frozenset[Path] | None
+) -> tuple[list[Edit], list[Edit]]:
+    """The commands that take lines of one part away, and those that add some.
+
+    What is set anew is not deleted before: for an AS number that would take the neighbour down, for a
+    description the mark away. In a route map what is new comes before what goes, so that no entry permits
+    for a moment what neither the old nor the new one does.
+    """
+    if gone and not want and have is not None:
+        return [Edit(path) for path in removal(part_of(next(iter(gone))) or "", have)], []
+    additions = [Edit(path) for path in want if path in new]
+    anew = {subject(path) for path in new}
+    headers = {subject(path): path for path in want if opens(path[-1])}
+    deletions = [Edit(path) for path in _taken(gone, anew, headers)]
+    if deletions and deletions[0].path[0].startswith(("route-map ", "no route-map ")):
+        return [], [*additions, *deletions]
+    return deletions, additions
+
+
+def _taken(gone: frozenset[Path], anew: set[Path], headers: Mapping[Path, Path]) -> Iterator[Path]:
+    """The commands for lines that go: a section's for all that stands in it."""
+    for path in sorted(gone):
+        if subject(path) in anew or any(
+            path[:end] in gone and subject(path[:end]) not in anew for end in range(1, len(path))
+        ):
+            continue
+        # An entry of a map whose action has changed has another header by now.
+        above = headers.get(subject(path[:-1]), path[:-1]) if len(path) > 1 and opens(path[-2]) else path[:-1]
+        yield (*above, negated(path[-1]))
+
+
+def _by_part(paths: frozenset[Path]) -> dict[str, frozenset[Path]]:
+    found: dict[str, set[Path]] = {}
+    for path in paths:
+        found.setdefault(part_of(path) or "", set()).add(path)
+    return {part: frozenset(lines) for part, lines in found.items()}
+
+
+def batch(edits: Sequence[Edit]) -> tuple[str, dict[int, Edit]]:
+    """The text for ``vtysh -f``, and the edit that each numbered line, counted from 1, belongs to.
+
+    Each section is left by its ``exit``: if one is refused, its lines must not go to the one before it.
+    """
+    lines: list[str] = []
+    origin: dict[int, Edit] = {}
+    opened: Path = ()
+    for edit in edits:
+        if edit.headers != opened:
+            lines += [closer(header) for header in reversed(opened)]
+            for header in edit.headers:
+                lines.append(header)
+                origin[len(lines)] = edit
+            opened = edit.headers
+        if edit.headers != edit.path:
+            lines.append(edit.command)
+            origin[len(lines)] = edit
+    lines += [closer(header) for header in reversed(opened)]
+    return "\n".join(lines) + "\n", origin
+
+
+def refusals(output: str, origin: Mapping[int, Edit]) -> list[Refusal]:
+    """The lines that vtysh says were not taken, each with the reason printed before it, if any was.
+
+    Of commands that FRR takes as one transaction it names all, and refuses all for one.
+    """
+    found: list[Refusal] = []
+    said, grouped = "", False
+    by_command = {edit.command: edit for edit in origin.values()}
+    for line in output.split("\n"):
+        text = line.strip()
+        match = _REFUSAL.match(line)
+        if grouped and text.startswith("- "):
+            if edit := by_command.get(text.removeprefix("- ")):
+                found.append(Refusal(edit, said))
+            continue
+        if text.startswith(_GROUPED):
+            grouped = True
+        elif match is None:
+            grouped = False
+            said = text.removeprefix("Error description:").strip() or said
+        elif edit := origin.get(int(match[1])):
+            found.append(Refusal(edit, (said or match[2]).removeprefix("% ").strip()))
+            said, grouped = "", False
+    return found

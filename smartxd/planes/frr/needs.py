@@ -1,0 +1,57 @@
+"""What a part names of others: what it cannot be without. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from smartxd.planes.frr.state import Match, Neighbor, Part, Redistribution, RouteMap
+
+DAEMONS = ("zebra", "bgpd")
+"""The daemons without which nothing here can be converged."""
+
+
+def needs(part: Part) -> Iterator[str]:
+    """The ids of the parts that it names."""
+    match part:
+        case Redistribution(route_map=name) if name:
+            yield f"route-map {name}"
+        case RouteMap():
+            for entry in part.entries:
+                yield from _match(entry.match)
+                if entry.call:
+                    yield f"route-map {entry.call}"
+                if entry.set.delete_communities:
+                    yield f"community-list {entry.set.delete_type} {entry.set.delete_communities}"
+        case Neighbor():
+            yield from _neighbor(part)
+
+
+def _match(match: Match) -> Iterator[str]:
+    if match.prefix_list:
+        yield f"prefix-list {match.prefix_list_family} {match.prefix_list}"
+    if match.next_hop_prefix_list:
+        yield f"prefix-list {match.next_hop_family} {match.next_hop_prefix_list}"
+    if match.community_list:
+        yield f"community-list {match.community_type} {match.community_list}"
+    if match.as_path_list:
+        yield f"as-path-list {match.as_path_list}"
+
+
+def _neighbor(part: Neighbor) -> Iterator[str]:
+    if part.bfd_profile:
+        yield f"bfd-profile {part.bfd_profile}"
+    for family in part.families:
+        for policy in (family.inbound, family.outbound):
+            if policy.route_map:
+                yield f"route-map {policy.route_map}"
+            if policy.prefix_list:
+                yield f"prefix-list {family.family} {policy.prefix_list}"
+            if policy.as_path_list:
+                yield f"as-path-list {policy.as_path_list}"
+
+
+def daemons(ids: Iterable[str]) -> tuple[str, ...]:
+    """The daemons that keep the parts of these ids, and those that are always needed."""
+    kinds = {id.partition(" ")[0] for id in ids}
+    more = (("bfdd", "bfd-profile"), ("staticd", "route"))
+    return (*DAEMONS, *(daemon for daemon, kind in more if kind in kinds))
