@@ -104,12 +104,10 @@ class Wire:
         """Whether the session is up."""
         return bool(self.session(address)["bgpState"] == "Established")
 
-    def routes(self, family: int) -> set[str]:
-        """The prefixes that FRR has of others."""
-        table = self.frr(f"show bgp ipv{family} unicast json").get("routes", {})
-        return {
-            prefix for prefix, paths in table.items() if any(path["pathFrom"] == "external" for path in paths)
-        }
+    def routes(self, session: Session) -> set[str]:
+        """The prefixes that FRR has of the speaker."""
+        table = self.frr(f"show bgp ipv{session.family} unicast json").get("routes", {})
+        return {prefix for prefix, paths in table.items() if session.address in {p["peerId"] for p in paths}}
 
     def attributes(self, prefix: str, family: int) -> dict[str, Any]:
         """What FRR has as attributes of a prefix."""
@@ -119,7 +117,7 @@ class Wire:
     def until_both_ways(self, speaker: Speaker, session: Session) -> dict[str, Heard]:
         """Wait until each end has what the other announces; what the speaker has heard."""
         until("the session is up", lambda: self.established(session.address))
-        until("FRR hears all", lambda: self.routes(session.family) == set(session.announce))
+        until("FRR hears all", lambda: self.routes(session) == set(session.announce))
         own = set(OWN[session.family])
         until("the speaker hears all", lambda: set(speaker.heard(session)) == own)
         return speaker.heard(session)
@@ -173,7 +171,7 @@ def wire(tmp_path: Path) -> Iterator[Wire]:
         for prefix in (*OWN[4], *OWN[6]):
             run(*_inside(box.name), "address", "add", prefix, "dev", "lo")
         box.start(daemons=DAEMONS)
-        yield Wire(box, Book(FRRPlane(box.config)), peer, tmp_path)
+        yield Wire(box, Book(FRRPlane(box.config, tmp_path / "secrets")), peer, tmp_path)
     finally:
         box.stop()
         for name in (box.name, peer):

@@ -75,8 +75,13 @@ class Speaker(ABC):
         """Write its configuration; the command that runs it."""
 
     @abstractmethod
+    def received(self, session: Session) -> dict[str, Heard]:
+        """What the box announces to it now, be it of use or not."""
+
     def heard(self, session: Session) -> dict[str, Heard]:
-        """What the box announces to it now."""
+        """What the box announces to it now, but for what it would refuse: paths of its own AS."""
+        found = self.received(session).items()
+        return {prefix: heard for prefix, heard in found if session.asn not in heard.as_path}
 
     def announce(self, session: Session) -> None:
         """Announce what a configuration of this make has no words for."""
@@ -148,7 +153,7 @@ class Bird(Speaker):
     def _socket(self) -> Path:
         return self.folder / "bird.ctl"
 
-    def heard(self, session: Session) -> dict[str, Heard]:
+    def received(self, session: Session) -> dict[str, Heard]:
         told = self.tells("birdc", "-r", "-s", str(self._socket), "show route protocol box all", check=False)
         found: dict[str, Heard] = {}
         for block in re.split(r"\n(?=\S)", told):
@@ -199,12 +204,11 @@ class GoBGP(Speaker):
         for prefix in session.announce:
             self.tells("gobgp", "global", "rib", "add", *family, prefix, *attributes)
 
-    def heard(self, session: Session) -> dict[str, Heard]:
+    def received(self, session: Session) -> dict[str, Heard]:
         argv = ("gobgp", "neighbor", session.box, "adj-in", "-a", f"ipv{session.family}", "-j")
-        told = self.tells(*argv, check=False)
-        paths: dict[str, list[dict[str, Any]]] = json.loads(told) if told.strip() else {}
-        heard = {prefix: self._attributes(one["attrs"]) for prefix, (one, *_) in paths.items()}
-        return {prefix: one for prefix, one in heard.items() if session.asn not in one.as_path}
+        told = json.loads(self.tells(*argv, check=False) or "{}")
+        paths: dict[str, list[dict[str, Any]]] = {} if "error" in told else told  # before the session is up
+        return {prefix: self._attributes(one["attrs"]) for prefix, (one, *_) in paths.items()}
 
     def _attributes(self, attributes: list[dict[str, Any]]) -> Heard:
         by_type = {a["type"]: a for a in attributes}
@@ -240,6 +244,7 @@ class ExaBGP(Speaker):
               router-id {ROUTER_ID}; local-address {session.address};
               local-as {session.asn}; peer-as {session.box_asn};
               {password}
+              capability {{ route-refresh enable; }}
               family {{ ipv{session.family} unicast; }}
               static {{ {routes} }}
               api {{ processes [ listener ]; neighbor-changes; receive {{ parsed; update; }} }}
@@ -252,10 +257,10 @@ class ExaBGP(Speaker):
     def _messages(self) -> Path:
         return self.folder / "messages"
 
-    def heard(self, session: Session) -> dict[str, Heard]:
+    def received(self, session: Session) -> dict[str, Heard]:
         found: dict[str, Heard] = {}
         lines = self._messages.read_text().split("\n")[:-1] if self._messages.exists() else []
-        for message in map(json.loads, lines):
+        for message in (json.loads(line, strict=False) for line in lines):
             neighbor = message.get("neighbor", {})
             if neighbor.get("state") == "down":
                 found.clear()

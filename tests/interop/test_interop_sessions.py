@@ -53,7 +53,7 @@ def test_policy_holds_in_both_directions(wire: Wire, make: type[Speaker], sessio
         }
         lists = (inbound, outbound, RouteMap(PEER, "mark", (mark,)), prefer)
         wire.converge(*parts(neighbor(session, **policies), *lists))
-        until("only what is wanted comes in", lambda: wire.routes(session.family) == {wanted})
+        until("only what is wanted comes in", lambda: wire.routes(session) == {wanted})
         until("only what is told goes out", lambda: set(speaker.heard(session)) == {told})
         assert wire.attributes(wanted, session.family)["locPrf"] == 250
         assert wire.attributes(wanted, session.family)["community"]["list"] == ["65002:7"]
@@ -95,7 +95,7 @@ def test_too_many_prefixes_end_a_session(wire: Wire, make: type[Speaker]) -> Non
         assert said["bgpState"] == "Idle"
         summary = wire.frr("show bgp ipv4 unicast summary json")["peers"][session.address]
         assert summary["state"] == "Idle (PfxCt)"
-        assert wire.routes(4) == set()
+        assert wire.routes(session) == set()
         wire.converge(*parts(neighbor(session, max_prefixes=MaxPrefixes(5))))
         wire.box.vtysh(f"clear bgp {session.address}")  # as an operator would, who has seen to it
         wire.until_both_ways(speaker, session)
