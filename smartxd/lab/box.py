@@ -31,6 +31,7 @@ def config_text(layout: Layout, box: BoxLayout, pace: Pace) -> str:
             "box": box.box,
             "state_dir": str(box.state_dir),
             "run_dir": str(box.run_dir),
+            "secrets_dir": str(layout.secrets),
             "bpffs_dir": str(box.bpffs),
         },
         "source": {"url": str(layout.repo), "branch": BRANCH},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from smartxd.errors import DaemonError, LabError
 from smartxd.lab import box as daemons
-from smartxd.lab import center, container, frr, namespace, network, process
+from smartxd.lab import center, container, frr, namespace, network, process, secrets
 from smartxd.lab.box import Pace
 from smartxd.lab.layout import ROOT, Layout, default_name
 from smartxd.lab.network import Node
@@ -88,6 +88,7 @@ class Lab:
             self._save(_with_boxes(state, nodes))
             self._build_network(nodes)
             self._follow_specs()
+            secrets.make(self.layout.secrets, secrets.names_of(self.spec_dir))
             for node in nodes:
                 self._start_frr(node.name)
             if not bare:

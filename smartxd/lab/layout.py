@@ -112,6 +112,11 @@ class Layout:
         return self.folder / "repo"
 
     @property
+    def secrets(self) -> Path:
+        """The secrets of all boxes."""
+        return self.folder / "secrets"
+
+    @property
     def center(self) -> Path:
         """The centre's data."""
         return self.folder / "center"

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
-from smartxd.planes.frr.delta import Edit, batch, parse, prune, refusals
-
-SECTION = "router bgp 65001"
-FAMILY = "address-family ipv4 unicast"
+from smartxd.planes.frr.delta import Delta, disputed, parse
+from smartxd.planes.frr.edits import Edit, batch, edits, refusals
+from smartxd.planes.frr.running import parse as tree
+from smartxd.planes.frr.target import target
+from smartxd.planes.frr.words import Path
+from tests.frr.frr_states import IPV4, SECTION
 
 PRINTED = f"""
 Lines To Delete
@@ -15,63 +17,133 @@ Lines To Delete
 {SECTION}
  no neighbor 192.0.2.2 description smartxd:BGPPeer/wan
 {SECTION}
- {FAMILY}
+ {IPV4}
   no neighbor 192.0.2.2 activate
 {SECTION}
  no neighbor 192.0.2.3 remote-as 65003
 {SECTION}
- {FAMILY}
+ {IPV4}
   no network 10.0.0.0/8 \n
 Lines To Add
 ============
+no ip prefix-list x seq 5 permit any
 {SECTION}
  bgp router-id 2.2.2.2
 {SECTION}
  neighbor 192.0.2.3 remote-as 65009
 {SECTION}
- {FAMILY}
+ {IPV4}
   network 10.1.0.0/16 \n
 """
 
 
+RUNNING = tree(
+    "ip prefix-list x seq 5 permit any\n!\n"
+    f"{SECTION}\n bgp router-id 1.1.1.1\n"
+    " neighbor 192.0.2.2 remote-as 65002\n neighbor 192.0.2.2 description smartxd:BGPPeer/wan\n"
+    " neighbor 192.0.2.3 remote-as 65003\n !\n"
+    f" {IPV4}\n  neighbor 192.0.2.2 activate\n  network 10.0.0.0/8\n exit-address-family\nexit\n!"
+)
+WANTED: dict[str, tuple[Path, ...]] = {
+    "prefix-list ipv4 x": (),
+    "neighbor 192.0.2.2": (),
+    "network 10.0.0.0/8": (),
+    SECTION: ((SECTION,), (SECTION, "bgp router-id 2.2.2.2")),
+    "network 10.1.0.0/16": ((SECTION, IPV4, "network 10.1.0.0/16"),),
+    "neighbor 192.0.2.3": ((SECTION, "neighbor 192.0.2.3 remote-as 65009"),),
+}
+OWN = Delta.between(RUNNING, target(RUNNING, WANTED), WANTED)
+
+
+def commands(running_text: str, wanted: dict[str, tuple[Path, ...]]) -> list[Path]:
+    running = tree(running_text)
+    delta = Delta.between(running, target(running, wanted), wanted)
+    return [edit.path for edit in edits(delta, running, wanted)]
+
+
 def test_the_printed_delta_is_read() -> None:
-    deletions, additions = parse(PRINTED)
-    assert len(deletions) == 6
-    assert deletions[-1] == Edit((SECTION, FAMILY, "no network 10.0.0.0/8"))
-    assert additions[0] == Edit((SECTION, "bgp router-id 2.2.2.2"))
-    assert parse("") == ([], [])
+    delta = parse(PRINTED)
+    assert len(delta.deletions) == 6
+    assert (SECTION, IPV4, "network 10.0.0.0/8") in delta.deletions
+    assert (SECTION, "bgp router-id 2.2.2.2") in delta.additions
+    assert not parse("")
 
 
-def test_what_goes_with_a_neighbor_and_what_is_set_anew_is_not_deleted() -> None:
-    commands = [e.path[1:] for e in prune(*parse(PRINTED))]
-    assert commands == [
-        ("no neighbor 192.0.2.2",),
-        (FAMILY, "no network 10.0.0.0/8"),
-        ("bgp router-id 2.2.2.2",),
-        ("neighbor 192.0.2.3 remote-as 65009",),
-        (FAMILY, "network 10.1.0.0/16"),
+def test_both_comparisons_agree_on_what_frr_reload_prints() -> None:
+    assert disputed(OWN, parse(PRINTED)) == ([], [])
+
+
+def test_what_only_one_of_the_two_would_change_is_named() -> None:
+    more = PRINTED + f"{SECTION}\n no bgp default show-hostname\n"
+    assert disputed(OWN, parse(more)) == ([], [(SECTION, "no bgp default show-hostname")])
+    fewer = PRINTED.replace(f"{SECTION}\n bgp router-id 2.2.2.2\n", "")
+    assert disputed(OWN, parse(fewer)) == ([(SECTION, "bgp router-id 2.2.2.2")], [])
+
+
+def test_what_goes_as_a_whole_goes_by_one_command_and_what_is_set_anew_is_not_deleted() -> None:
+    assert [edit.path for edit in edits(OWN, RUNNING, WANTED)] == [
+        ("no ip prefix-list x",),
+        (SECTION, "no neighbor 192.0.2.2"),
+        (SECTION, IPV4, "no network 10.0.0.0/8"),
+        (SECTION, "bgp router-id 2.2.2.2"),
+        (SECTION, "neighbor 192.0.2.3 remote-as 65009"),
+        (SECTION, IPV4, "network 10.1.0.0/16"),
+    ]
+
+
+def test_timers_and_connect_timers_are_different_things() -> None:
+    wanted: dict[str, tuple[Path, ...]] = {
+        "neighbor 192.0.2.2": (
+            (SECTION, "neighbor 192.0.2.2 remote-as 1"),
+            (SECTION, "neighbor 192.0.2.2 timers 3 9"),
+        )
+    }
+    text = f"{SECTION}\n neighbor 192.0.2.2 remote-as 1\n neighbor 192.0.2.2 timers connect 5\nexit"
+    assert commands(text, wanted) == [
+        (SECTION, "no neighbor 192.0.2.2 timers connect 5"),
+        (SECTION, "neighbor 192.0.2.2 timers 3 9"),
     ]
 
 
 def test_what_goes_with_a_section_is_not_deleted_but_another_section_is_made() -> None:
-    deletions = [Edit((f"no {SECTION}",)), Edit((SECTION, "no neighbor 192.0.2.2 remote-as 65002"))]
-    additions = [Edit(("router bgp 65010",)), Edit(("router bgp 65010", "bgp router-id 1.1.1.1"))]
-    assert prune(deletions, additions) == [deletions[0], *additions]
+    wanted: dict[str, tuple[Path, ...]] = {
+        SECTION: (),
+        "router bgp 65010": (("router bgp 65010",), ("router bgp 65010", "bgp router-id 1.1.1.1")),
+        "neighbor 192.0.2.2": (("router bgp 65010", "neighbor 192.0.2.2 remote-as 65002"),),
+    }
+    text = f"{SECTION}\n neighbor 192.0.2.2 remote-as 65002\n neighbor 192.0.2.2 shutdown\nexit"
+    assert commands(text, wanted) == [
+        (f"no {SECTION}",),
+        ("router bgp 65010",),
+        ("router bgp 65010", "bgp router-id 1.1.1.1"),
+        ("router bgp 65010", "neighbor 192.0.2.2 remote-as 65002"),
+    ]
 
 
-def test_timers_and_connect_timers_are_different_subjects() -> None:
-    deletion = Edit((SECTION, "no neighbor 192.0.2.2 timers connect 5"))
-    addition = Edit((SECTION, "neighbor 192.0.2.2 timers 3 9"))
-    assert prune([deletion], [addition]) == [deletion, addition]
+def test_an_entry_of_a_map_never_permits_more_in_between() -> None:
+    old, new = "route-map m permit 10", "route-map m deny 10"
+    text = f"{old}\n match tag 7\nexit"
+    changed = {"route-map m": ((old,), (old, "match metric 5"))}
+    assert commands(text, changed) == [(old, "match metric 5"), (old, "no match tag 7")]
+    turned = {"route-map m": ((new,), (new, "match metric 5"))}
+    assert commands(text, turned) == [(new,), (new, "match metric 5"), (new, "no match tag 7")]
 
 
-def test_each_line_is_known_by_its_object() -> None:
-    assert Edit((SECTION, FAMILY, "no network 10.0.0.0/8")).object == "network 10.0.0.0/8"
-    assert Edit((SECTION, "no neighbor 192.0.2.2")).object == "neighbor 192.0.2.2"
-    assert Edit((SECTION, "bgp router-id 1.1.1.1")).object == SECTION
-    assert Edit((f"no {SECTION}",)).object == SECTION
-    assert Edit(("no router bgp 65001 vrf blue",)).object is None
-    assert Edit(("no ip route 203.0.113.0/24 blackhole",)).object is None
+def test_the_section_of_bfd_goes_with_the_last_that_stands_in_it() -> None:
+    text = "bfd\n profile a\n exit\n !\n profile b\n exit\n !\nexit"
+    assert commands(text, {"bfd-profile a": ()}) == [("bfd", "no profile a")]
+    assert commands(text, {"bfd-profile a": (), "bfd-profile b": ()})[-1] == ("no bfd",)
+
+
+def test_what_is_refused_as_one_transaction_is_known_line_by_line() -> None:
+    edit = Edit(("ip route 10.9.0.0/16 blackhole",))
+    _, origin = batch([edit])
+    said = (
+        "% Configuration failed.\n\nError type: validation\nError description: not both\n"
+        "The following commands were dynamically grouped into the same transaction and rejected:\n"
+        "- ip route 10.9.0.0/16 blackhole\n- ip route 10.9.0.0/16 192.0.2.1\n"
+    )
+    assert [(r.edit, r.message) for r in refusals(said, origin)] == [(edit, "not both")]
 
 
 def test_a_batch_leaves_every_section_it_enters() -> None:
@@ -79,28 +151,28 @@ def test_a_batch_leaves_every_section_it_enters() -> None:
         [
             Edit((SECTION,)),
             Edit((SECTION, "bgp router-id 2.2.2.2")),
-            Edit((SECTION, FAMILY)),
-            Edit((SECTION, FAMILY, "network 10.1.0.0/16")),
+            Edit((SECTION, IPV4)),
+            Edit((SECTION, IPV4, "network 10.1.0.0/16")),
             Edit((SECTION, "neighbor 192.0.2.2 remote-as 1")),
             Edit(("no router bgp 9",)),
         ]
     )
     assert text.split("\n") == [
         *(SECTION, "bgp router-id 2.2.2.2", "exit"),
-        *(SECTION, FAMILY, "network 10.1.0.0/16", "exit-address-family", "exit"),
+        *(SECTION, IPV4, "network 10.1.0.0/16", "exit-address-family", "exit"),
         *(SECTION, "neighbor 192.0.2.2 remote-as 1", "exit"),
         *("no router bgp 9", ""),
     ]
 
 
 def test_a_refused_line_is_known_with_its_reason() -> None:
-    edits = [Edit((SECTION, "neighbor 192.0.2.2 timers 1 3")), Edit((SECTION, "bogus"))]
-    _, origin = batch(edits)
+    found = [Edit((SECTION, "neighbor 192.0.2.2 timers 1 3")), Edit((SECTION, "bogus"))]
+    _, origin = batch(found)
     said = (
         "% Specify remote-as or peer-group commands first\n"
         "line 2: Failure to communicate[13] to bgpd, line:  neighbor 192.0.2.2 timers 1 3\n\n"
         "line 3: % Unknown command[25]:  bogus\n"
     )
     first, second = refusals(said, origin)
-    assert (first.edit, first.message) == (edits[0], "Specify remote-as or peer-group commands first")
-    assert (second.edit, second.message) == (edits[1], "Unknown command[25]:  bogus")
+    assert (first.edit, first.message) == (found[0], "Specify remote-as or peer-group commands first")
+    assert (second.edit, second.message) == (found[1], "Unknown command[25]:  bogus")

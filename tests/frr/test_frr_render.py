@@ -4,17 +4,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smartxd.objects import ObjectRef
-from smartxd.planes.frr import render
-from smartxd.planes.frr.render import Context, description, free_text
-from smartxd.planes.frr.running import IPV4_UNICAST
-from smartxd.planes.frr.state import Neighbor, Network, Router
+from smartxd.planes.frr.render import Context, lines
+from smartxd.planes.frr.render.text import DESCRIPTION_MAX, description, free_text, mark
+from smartxd.planes.frr.state import VNI, Neighbor, Network, Router
+from tests.frr.frr_states import IPV4, ROUTER, SECTION
 
-ROUTER, PEER = ObjectRef("BGPRouter", "a"), ObjectRef("BGPPeer", "wan")
+PEER = ObjectRef("BGPPeer", "wan")
+EVPN = "address-family l2vpn evpn"
 
 
 def test_a_neighbor_is_rendered_with_its_as_number_first() -> None:
-    lines = render.neighbor(Neighbor(PEER, "192.0.2.2", 65002, "to the other side", 3, 9, 5), Context())
-    assert [p[-1] for p in lines] == [
+    state = Neighbor(
+        PEER, "192.0.2.2", 65001, 65002, "to the other side", keepalive_s=3, hold_s=9, connect_retry_s=5
+    )
+    assert [p[-1] for p in lines(state, Context())] == [
         "neighbor 192.0.2.2 remote-as 65002",
         "neighbor 192.0.2.2 description smartxd:BGPPeer/wan to the other side",
         "neighbor 192.0.2.2 timers 3 9",
@@ -23,24 +26,38 @@ def test_a_neighbor_is_rendered_with_its_as_number_first() -> None:
 
 
 def test_a_section_that_activates_nothing_by_itself_gets_the_activation() -> None:
-    lines = render.neighbor(Neighbor(PEER, "192.0.2.2", 65002), Context(activates_ipv4=False))
-    assert lines[-1] == (IPV4_UNICAST, "neighbor 192.0.2.2 activate")
+    found = lines(Neighbor(PEER, "192.0.2.2", 65001, 65002), Context(activates_ipv4=False))
+    assert found[-1] == (SECTION, IPV4, "neighbor 192.0.2.2 activate")
 
 
 def test_a_line_that_is_the_profiles_default_is_left_out() -> None:
     router = Router(ROUTER, 65001, "10.255.0.1")
-    assert ("no bgp ebgp-requires-policy",) in render.router(router, "traditional")
-    assert render.router(router, "datacenter") == (("bgp router-id 10.255.0.1",),)
+    line = (SECTION, "no bgp ebgp-requires-policy")
+    assert line in lines(router, Context())
+    assert line not in lines(router, Context(profile="datacenter"))
 
 
-def test_a_network_is_in_ipv4_unicast() -> None:
-    assert render.network(Network(ROUTER, "10.0.0.0/8", 65001)) == ((IPV4_UNICAST, "network 10.0.0.0/8"),)
+def test_a_network_is_in_its_family() -> None:
+    assert lines(Network(ROUTER, "10.0.0.0/8", 65001), Context()) == ((SECTION, IPV4, "network 10.0.0.0/8"),)
+    (path,) = lines(Network(ROUTER, "2001:db8::/32", 65001), Context())
+    assert path[1] == "address-family ipv6 unicast"
+
+
+def test_the_route_target_that_frr_derives_comes_last_and_never_alone() -> None:
+    tunnel = ObjectRef("Tunnel", "t")
+    alone = VNI(tunnel, 120, 4200000001, (f"{4200000001 & 0xFFFF}:120",))
+    assert lines(alone, Context()) == (("router bgp 4200000001", EVPN, "vni 120"),)
+    both = VNI(tunnel, 120, 65001, ("65001:120", "65001:99"))
+    assert [p[-1] for p in lines(both, Context())][1:3] == [
+        "route-target import 65001:99",
+        "route-target import 65001:120",
+    ]
 
 
 @given(st.text())
 def test_free_text_stays_on_one_line_that_frr_keeps_as_it_is(text: str) -> None:
     line = description(PEER, text)
-    assert len(line) <= render.DESCRIPTION_MAX
+    assert len(line) <= DESCRIPTION_MAX
     assert line.isprintable()
     assert "|" not in line
     assert " ".join(line.split()) == line
@@ -58,14 +75,10 @@ def test_addresses_in_free_text_are_written_as_frr_reload_writes_them() -> None:
     assert free_text("FE80::0001 2001:DB8::1/32 at 10:30") == "fe80::1 2001:db8::/32 at 10:30"
 
 
-@given(st.text(max_size=60), st.integers(1, 2**32 - 2), st.integers(1, 100), st.integers(1, 1000))
-def test_a_rendered_neighbor_is_read_back(text: str, remote_as: int, keepalive: int, retry: int) -> None:
-    state = Neighbor(PEER, "192.0.2.2", remote_as, free_text(text), keepalive, keepalive * 3, retry, 65001)
-    lines = frozenset(render.neighbor(state, Context()))
-    assert render.mark("192.0.2.2", lines) == PEER
-    assert render.read_neighbor(PEER, 65001, "192.0.2.2", lines) == state
+def test_the_mark_is_read_back() -> None:
+    assert mark(description(PEER, "x smartxd:BGPPeer/other")) == PEER
 
 
 def test_a_foreign_description_is_no_mark() -> None:
     for text in ("smartx:BGPPeer/wan", "x smartxd:BGPPeer/wan", "smartxd:", "smartxd:BGPPeer"):
-        assert render.mark("192.0.2.2", frozenset({(f"neighbor 192.0.2.2 description {text}",)})) is None
+        assert mark(text) is None

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
 from smartxd.errors import PlaneError
 from smartxd.planes.frr import delta as deltas
-from smartxd.planes.frr import render
 from smartxd.planes.frr.delta import Delta
 from smartxd.planes.frr.edits import Edit, Refusal, batch, edits, refusals
 from smartxd.planes.frr.needs import needs
-from smartxd.planes.frr.render.context import Context
 from smartxd.planes.frr.running import Configuration, redacted
-from smartxd.planes.frr.state import Inner, Router
-from smartxd.planes.frr.target import only, target
+from smartxd.planes.frr.state import Inner
+from smartxd.planes.frr.target import only, target, wanted
 from smartxd.planes.frr.vtysh import BadLine, Vtysh
 from smartxd.planes.frr.words import Path, part_of
-from smartxd.reconcile.plan import Action, Problem, Result, Verb
+from smartxd.reconcile.plan import Action, Problem, Result
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +38,8 @@ class Convergence:
     vtysh: Vtysh
     actions: tuple[Action, ...]
     before: Configuration
-    passwords: Context
+    passwords: Mapping[str, str]
+    """What stands for each secret, by its name."""
     written: Callable[[], None]
     """Called when FRR is about to be changed."""
     refused: dict[str, Problem] = field(default_factory=dict)
@@ -50,16 +49,15 @@ class Convergence:
         """Do the plan and say of each action what became of it."""
         running, rounds = self.before, 0
         for _ in range(ROUNDS + REFUSALS_MAX):
-            wanted = self._wanted(running)
-            goal = target(running, wanted)
-            delta = Delta.between(running, goal, wanted)
+            lines = self._wanted(running)
+            goal = target(running, lines)
+            delta = Delta.between(running, goal, lines)
             if not delta or rounds == ROUNDS:
                 break
-            if self._is_refused(self._foreseen(running, goal, delta, wanted)):
+            if self._is_refused(self._foreseen(running, goal, delta)):
                 continue
             self.written()
-            commands = edits(delta, running, wanted)
-            found = self._write(commands)
+            found = self._write(edits(delta, running, lines))
             running = self.vtysh.running()
             if not self._is_refused(found):
                 rounds += 1
@@ -72,40 +70,18 @@ class Convergence:
         return tuple(action.id for action in self.actions)
 
     def _wanted(self, running: Configuration) -> dict[str, tuple[Path, ...]]:
-        """The lines of each part, in the order of the plan; of what was refused those that it had before."""
-        made = [a.new for a in self.actions if isinstance(a.new, Router) and a.id not in self.refused]
-        section = running.section
-        # A section that is still to be made is as smartxd makes it.
-        context = self.passwords if section is None or made else Context.of(running, self.passwords.passwords)
-        found: dict[str, tuple[Path, ...]] = {}
-        for action in self.actions:
-            if action.id in self.refused:
-                found[action.id] = tuple(p for p in self.before.paths if part_of(p) == action.id)
-            elif action.verb is Verb.DELETE:
-                found[action.id] = ()
-            elif not isinstance(action.new, Inner) or self._has_section(action, running):
-                found[action.id] = render.lines(action.new, context)
-        return found
+        """The lines of each part; of what was refused those that it had before."""
+        kept = {id: self.before.lines_of(id) for id in self.refused}
+        return wanted(self.actions, running, self.passwords, kept)
 
-    def _has_section(self, action: Action, running: Configuration) -> bool:
-        """Whether the section of a part is there, or made with it."""
-        section = running.section
-        there = section is not None and section.asn == action.new.asn
-        return there or any(
-            isinstance(a.new, Router) and a.new.asn == action.new.asn and a.id not in self.refused
-            for a in self.actions
-        )
-
-    def _foreseen(
-        self, running: Configuration, goal: Configuration, delta: Delta, wanted: dict[str, tuple[Path, ...]]
-    ) -> list[Refusal]:
+    def _foreseen(self, running: Configuration, goal: Configuration, delta: Delta) -> list[Refusal]:
         """What frr-reload says to the change: the first line that is not FRR's, if there is one."""
-        before, after = only(running, wanted), only(goal, wanted)
+        before, after = only(running, self._ids), only(goal, self._ids)
         try:
             printed = self._reload(before, after)
         except BadLine as bad:
             path = after.path_at(bad.number)
-            if part_of(path) not in wanted:
+            if part_of(path) not in self._ids:
                 raise PlaneError(
                     "FRRReloadFailed",
                     f"FRR prints a line that it does not read: {redacted(path[-1])!r}: {bad.message}",
@@ -160,7 +136,7 @@ class Convergence:
     def _problem(self, action: Action, running: Configuration, left: Delta) -> Problem | None:
         if (refused := self.refused.get(action.id)) is not None:
             return refused
-        if isinstance(action.new, Inner) and not self._has_section(action, running):
+        if action.id not in self._wanted(running):
             message = f"{action.id}: its router bgp section is not there"
             return Problem(action.owner, "RouterMissing", message)
         mine = left.of(action.id)

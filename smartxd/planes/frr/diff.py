@@ -72,6 +72,7 @@ class _Planner:
         steps = {part.id: tuple(self._part(part)) for part in self.desired.parts}
         actions = [step for found in steps.values() for step in found if isinstance(step, Action)]
         problems = [step for found in steps.values() for step in found if isinstance(step, Problem)]
+        problems += [p for n in self.desired.neighbors if (p := self._without_policy(n)) is not None]
         before = [a for a in actions if not isinstance(a.new, Router | Inner)]
         inside = [a for a in actions if isinstance(a.new, Router | Inner)]
         gone = tuple(self._deletions())
@@ -127,7 +128,7 @@ class _Planner:
             yield from self._router(part, have, want)
         elif not have:
             yield self._action(part, Verb.CREATE, have, want)
-        elif self.ownership.owns(part.id) or self.ownership.adopts(self.desired, part, have, want):
+        elif self.ownership.owns(part.id) or self._adopts(part, have, want):
             yield from self._update(part, have, want)
         elif have != frozenset(want):
             yield Problem(
@@ -146,8 +147,6 @@ class _Planner:
             fault = self.secrets.fault(part.secret)
             if fault is not None:
                 return Problem(part.owner, fault.reason, fault.message)
-        if isinstance(part, Neighbor) and (problem := self._without_policy(part)) is not None:
-            return problem
         for id in needs(part):
             if (cause := self.blocked.get(id)) is not None:
                 message = f"{part.id} names {id}, which is not as {cause.owner} says: {cause.message}"
@@ -170,7 +169,16 @@ class _Planner:
             changes = (Change("inventory", recorded, part.owner), *changes)
         return Action(PLANE, part.id, part.owner, verb, None, part, _disruption(part, verb, changes), changes)
 
+    def _adopts(self, part: Part, have: frozenset[Path], want: tuple[Path, ...]) -> bool:
+        """Whether a part that lacks a key is ours all the same, or may be taken over."""
+        lost = self._adopts_section if isinstance(part, Inner) else self.ownership.is_lost
+        return self.ownership.adopts(part, have, want, lost=lost or part.owner in self.desired.adopt)
+
     # The section
+
+    @cached_property
+    def _adopts_section(self) -> bool:
+        return self.ownership.adopts_section(self.desired, self.context)
 
     @cached_property
     def _wrong_section(self) -> tuple[str, str] | None:
@@ -198,7 +206,7 @@ class _Planner:
         section = self.running.section
         if section is None or section.asn != part.asn:
             yield self._action(part, Verb.CREATE, frozenset(), want)
-        elif part.id in self.ownership.inventory or self.ownership.adopts_section(self.desired, self.context):
+        elif part.id in self.ownership.inventory or self._adopts_section:
             yield from self._update(part, have, want)
         else:
             yield from self._foreign_section(part, have, want)
@@ -230,9 +238,9 @@ class _Planner:
     def _without_policy(self, part: Neighbor) -> Problem | None:
         """Why a session would carry nothing in a section that is someone else's."""
         section = self.running.section
-        if section is None or section.id in self.ownership.inventory or part.remote_as == part.asn:
+        if section is None or section.asn != part.asn or part.remote_as == part.asn:
             return None
-        if self.ownership.adopts_section(self.desired, self.context):
+        if section.id in self.ownership.inventory or self._adopts_section:
             return None
         if render.bgp.passes_ebgp(section, self.running.profile):
             return None

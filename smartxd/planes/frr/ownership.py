@@ -31,9 +31,10 @@ class Ownership:
         return any(id.startswith("router bgp ") for id in self.inventory)
 
     @cached_property
-    def _has_marks(self) -> bool:
-        """Whether anything that runs bears a mark of smartxd's."""
-        return any(self.mark(id) is not None for id in self.running.parts if id.startswith(_MARKED))
+    def is_lost(self) -> bool:
+        """Whether the inventory was lost as a whole: something that runs bears a mark of smartxd's."""
+        marked = (self.mark(id) is not None for id in self.running.parts if id.startswith(_MARKED))
+        return not self.inventory and any(marked)
 
     def mark(self, id: str) -> ObjectRef | None:
         """The owner that the description of a running part names; None where it bears no mark."""
@@ -57,19 +58,18 @@ class Ownership:
         # One key only: in a section that has taken the place of ours, nothing is ours.
         return section is not None and (section.id in self.inventory or not self._has_router)
 
-    def adopts(self, desired: FRRState, part: Part, have: frozenset[Path], want: tuple[Path, ...]) -> bool:
+    def adopts(self, part: Part, have: frozenset[Path], want: tuple[Path, ...], *, lost: bool) -> bool:
         """Whether a part that lacks a key is ours all the same, or may be taken over.
 
         In the inventory and nothing but the first line that we write: made by a batch that was cut off before
         the mark. Marked for this very object but unknown to the inventory: from a life before. Just as the
-        spec says, and the inventory lost as a whole, or the spec says that it may be taken over.
+        spec says, where that is enough: the inventory is ``lost``, or the spec lets it be taken over.
         """
         if self.inventory.get(part.id) == part.owner:
             return have == {want[0]}
         if part.id.startswith(_MARKED) and self.mark(part.id) == part.owner:
             return part.id not in self.inventory
-        same = _words(have) == _words(frozenset(want))
-        return same and ((not self.inventory and self._has_marks) or part.owner in desired.adopt)
+        return lost and _words(have) == _words(frozenset(want))
 
     def foreign_lines(self) -> tuple[Path, ...]:
         """What others have put into the section."""

@@ -10,7 +10,6 @@ from smartxd.config import FRRConfig
 from smartxd.planes.frr import diff
 from smartxd.planes.frr.apply import Convergence
 from smartxd.planes.frr.needs import daemons
-from smartxd.planes.frr.render.context import Context
 from smartxd.planes.frr.running import Configuration
 from smartxd.planes.frr.saved import Saved
 from smartxd.planes.frr.secrets import Secrets
@@ -81,9 +80,9 @@ class FRRPlane:
             return
         self._vtysh.probe(daemons(action.id for action in plan.actions))
         owners = {action.owner for action in plan.actions}
-        context = Context(observed.running.profile, passwords=observed.secrets.tokens)
+        tokens = observed.secrets.tokens
         doing = Convergence(
-            self._vtysh, plan.actions, observed.running, context, lambda: self._saved.lacks(owners)
+            self._vtysh, plan.actions, observed.running, tokens, lambda: self._saved.lacks(owners)
         )
         results = tuple(doing.run())
         self._saved.catch_up()

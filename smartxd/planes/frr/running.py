@@ -87,6 +87,11 @@ class Configuration:
                 found.setdefault(id, []).append(path)
         return {id: frozenset(paths) for id, paths in found.items()}
 
+    def lines_of(self, id: str) -> tuple[Path, ...]:
+        """The statements of a part, in the order in which FRR prints them."""
+        mine = self.parts.get(id, frozenset())
+        return tuple(path for path in self.paths if path in mine)
+
     @property
     def profile(self) -> str:
         """What ``frr defaults`` names: it decides which lines FRR leaves out as its defaults."""

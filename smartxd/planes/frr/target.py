@@ -6,11 +6,46 @@ target says what is left to do.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
+from smartxd.planes.frr import render
+from smartxd.planes.frr.render.context import Context
 from smartxd.planes.frr.running import Configuration, Node
+from smartxd.planes.frr.state import Inner, Router
 from smartxd.planes.frr.words import Path, closer, opens, part_of
+from smartxd.reconcile.plan import Action, Verb
+
+NOTHING_KEPT: Mapping[str, tuple[Path, ...]] = MappingProxyType({})
+
+
+def wanted(
+    actions: Sequence[Action],
+    running: Configuration,
+    passwords: Mapping[str, str],
+    kept: Mapping[str, tuple[Path, ...]] = NOTHING_KEPT,
+) -> dict[str, tuple[Path, ...]]:
+    """The lines of each part that ``actions`` name, in their order; of those in ``kept`` what is given there.
+
+    What stands in a speaker's section has no lines, not even none, where that section is neither there nor
+    made.
+    """
+    made = {a.id for a in actions if isinstance(a.new, Router) and a.id not in kept}
+    section = running.section
+    there = made | ({section.id} if section is not None else set())
+    # A section that is still to be made is as smartxd makes it.
+    context = Context.of(running, passwords)
+    context = replace(context, activates_ipv4=True) if made - {section and section.id} else context
+    found: dict[str, tuple[Path, ...]] = {}
+    for action in actions:
+        if action.id in kept:
+            found[action.id] = kept[action.id]
+        elif action.verb is Verb.DELETE:
+            found[action.id] = ()
+        elif not isinstance(action.new, Inner) or f"router bgp {action.new.asn}" in there:
+            found[action.id] = render.lines(action.new, context)
+    return found
 
 
 def target(running: Configuration, wanted: Mapping[str, tuple[Path, ...]]) -> Configuration:

@@ -67,7 +67,7 @@ class Vault:
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as err:
             return SecretFault("SecretUnreadable", f"{path}: {err.strerror}")
-        with os.fdopen(fd, "rb") as file:
+        try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 return SecretFault("SecretUnreadable", f"{path} is not a file: put the password into one")
@@ -76,7 +76,9 @@ class Vault:
                     "SecretExposed",
                     f"{path} can be read by others: chown root and chmod 600 it, and change it",
                 )
-            raw = file.read(PASSWORD_MAX + 3)
+            raw = os.read(fd, PASSWORD_MAX + 3)
+        finally:
+            os.close(fd)
         text = raw.decode("utf-8", "replace").rstrip("\r\n")
         if not text:
             return SecretFault("SecretEmpty", f"{path} is empty: put the password into it")

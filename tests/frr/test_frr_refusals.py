@@ -1,0 +1,103 @@
+"""What FRR does not take is undone, named, and keeps nothing else from converging."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from smartxd.objects import ObjectRef
+from smartxd.planes.frr.plane import FRRPlane
+from smartxd.planes.frr.state import (
+    CommunityEntry,
+    CommunityList,
+    FRRState,
+    Match,
+    Neighbor,
+    NeighborFamily,
+    Policy,
+    RouteMap,
+    RouteMapEntry,
+    Set,
+)
+from tests.frr.conftest import Book, Instance
+from tests.frr.frr_states import LAN, WAN, beside, changed, speaker
+
+pytestmark = pytest.mark.kernel
+
+MAP, LIST = ObjectRef("RouteMap", "m"), ObjectRef("CommunityList", "c")
+GOOD = RouteMap(MAP, "m", (RouteMapEntry(10, "permit", set=Set(metric=5)),))
+# A grammar that frr-reload knows, and a value that bgpd does not take.
+WRONG = RouteMap(MAP, "m", (RouteMapEntry(10, "permit", set=Set(metric=7, communities=("65001:99999",))),))
+MAPPED = NeighborFamily("ipv4", inbound=Policy("m"))
+ONE = speaker(
+    65001,
+    "10.255.0.1",
+    Neighbor(WAN, "192.0.2.2", 65001, 65002, families=(MAPPED,)),
+    Neighbor(LAN, "198.51.100.2", 65001, 65003),
+)
+
+
+def problems(book: Book, state: FRRState) -> dict[str, str]:
+    return {str(r.action.id): r.problem.reason for r in book.converge(state) if r.problem}
+
+
+def test_a_refused_line_is_named_and_the_rest_is_done(lone: Instance) -> None:
+    wrong = Neighbor(LAN, "198.51.100.2", 65001, 0)
+    results = Book(FRRPlane(lone.config)).converge(changed(beside(ONE, GOOD), ONE.neighbors[0], wrong))
+    (problem,) = {r.problem for r in results if r.problem}
+    assert (problem.owner, problem.reason, problem.permanent) == (LAN, "FRRRefused", True)
+    assert problem.message.startswith("FRR refused 'neighbor 198.51.100.2 remote-as 0': Unknown command")
+    assert "neighbor 192.0.2.2 route-map m in" in lone.running()
+    assert "198.51.100.2" not in lone.running()
+
+
+def test_what_was_half_written_when_frr_refused_is_undone_and_what_names_it_waits(lone: Instance) -> None:
+    book = Book(FRRPlane(lone.config))
+    assert problems(book, beside(ONE, WRONG)) == {
+        "route-map m": "FRRRefused",
+        "neighbor 192.0.2.2": "DependencyFailed",
+    }
+    running = lone.running()
+    assert "route-map" not in running
+    assert "192.0.2.2" not in running
+    assert "neighbor 198.51.100.2 remote-as 65003" in running
+
+
+def test_a_change_that_frr_refuses_leaves_what_was_there_before(lone: Instance) -> None:
+    book = Book(FRRPlane(lone.config))
+    assert not problems(book, beside(ONE, GOOD))
+    before = lone.running()
+    assert problems(book, beside(ONE, WRONG)) == {"route-map m": "FRRRefused"}
+    assert lone.running() == before
+    assert not problems(book, beside(ONE, GOOD))
+
+
+def test_lists_in_use_follow_their_maps_both_ways(lone: Instance) -> None:
+    book = Book(FRRPlane(lone.config))
+    standard = CommunityList(LIST, "c", "standard", (CommunityEntry(10, "permit", ("65001:1",)),))
+    regex = CommunityList(LIST, "c", "standard", (CommunityEntry(10, "permit", regex="^65001:"),))
+    uses = RouteMap(MAP, "m", (RouteMapEntry(10, "permit", match=Match(community_list="c")),))
+    for parts in ((standard, uses), (regex, uses), (GOOD,), (standard, uses)):
+        state = beside(ONE, *parts)
+        assert not problems(book, state)
+        assert not book.plan(state).actions
+    assert not problems(book, FRRState())
+    assert "router bgp" not in lone.running()
+
+
+def test_a_foreign_map_of_the_same_name_is_left_alone_and_no_session_uses_it(lone: Instance) -> None:
+    lone.configure("route-map m permit 10\n set metric 99\nexit\n")
+    before = lone.running()
+    book = Book(FRRPlane(lone.config))
+    state = beside(ONE, GOOD)
+    assert not problems(book, state)
+    found = {(p.owner, p.reason) for p in book.plan(state).problems}
+    assert found == {(MAP, "ForeignObject"), (WAN, "DependencyFailed")}
+    assert "192.0.2.2" not in lone.running()
+    assert "198.51.100.2" in lone.running()
+    # By annotation what is just as wanted may be taken over, and only that.
+    assert not problems(book, replace(state, adopt=frozenset({MAP})))
+    assert "set metric 99" in lone.running()
+    assert not problems(book, FRRState())
+    assert lone.running() == before
