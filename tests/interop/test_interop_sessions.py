@@ -47,6 +47,7 @@ def test_policy_holds_in_both_directions(wire: Wire, make: type[Speaker], sessio
     with wire.speaker(make, session) as speaker:
         wire.converge(*parts(neighbor(session)))
         wire.until_both_ways(speaker, session)
+        dropped = wire.session(session.address)["connectionsDropped"]
         policies = {
             "inbound": Policy(route_map="prefer", prefix_list="wanted"),
             "outbound": Policy(route_map="mark"),
@@ -59,7 +60,7 @@ def test_policy_holds_in_both_directions(wire: Wire, make: type[Speaker], sessio
         assert wire.attributes(wanted, session.family)["community"]["list"] == ["65002:7"]
         until("the community is seen", lambda: speaker.heard(session)[told].communities == {"65001:77"})
         assert speaker.heard(session)[told].as_path == (65001, 65001)
-        assert wire.session(session.address)["connectionsDropped"] == 0
+        assert wire.session(session.address)["connectionsDropped"] == dropped
         wire.converge(*parts(neighbor(session)))
         wire.until_both_ways(speaker, session)
 
@@ -106,4 +107,4 @@ def test_a_limit_that_only_warns_keeps_the_session(wire: Wire, make: type[Speake
     with wire.speaker(make, session) as speaker:
         wire.converge(*parts(neighbor(session, max_prefixes=MaxPrefixes(3, action="warn"))))
         wire.until_both_ways(speaker, session)
-        assert wire.session(session.address)["connectionsDropped"] == 0
+        assert wire.established(session.address)
