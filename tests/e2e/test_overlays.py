@@ -1,4 +1,4 @@
-"""Nodes of the larger example reach each other, their gateways, and what is routed; teardown leaves the rest."""
+"""Nodes of the larger example reach each other and their gateways; teardown leaves what is not smartxd's."""
 
 from __future__ import annotations
 
