@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from smartxd.desired import frr, kernel, trace
 from smartxd.objects import ObjectRef
-from smartxd.planes.frr.state import FRRState
+from smartxd.planes.frr.state import ASPathList, CommunityList, FRRState, PrefixList, RouteMap
 from smartxd.planes.kernel.state import KernelState
 from smartxd.planes.trace.state import TraceState
 from smartxd.spec.fleet import Fleet
+
+_POLICIES = (PrefixList, CommunityList, ASPathList, RouteMap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +28,17 @@ class Desired:
 def desire(fleet: Fleet, box: str) -> Desired:
     """What ``box`` should be; KeyError when the fleet has no such box."""
     me = fleet.boxes[box]
-    router = fleet.router_of(box)
+    router, speaker = fleet.router_of(box), frr.lower(fleet, box)
     others = [
         *(o.ref for kind in ("Tunnel", "Bridge", "Port", "Route") for o in fleet.on(kind, box)),
         *([router.ref] if router is not None else []),
         *(o.ref for o in fleet.peers_of(box)),
+        *(part.owner for kind in _POLICIES for part in speaker.of(kind)),
         *(o.ref for o in fleet.on("TracePolicy", box)),
     ]
     return Desired(
         objects=(me.ref, *others),
         kernel=kernel.lower(fleet, box),
-        frr=frr.lower(fleet, box),
+        frr=speaker,
         trace=trace.lower(fleet, box),
     )

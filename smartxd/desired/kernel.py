@@ -13,9 +13,7 @@ from smartxd.spec.addresses import family_of
 from smartxd.spec.envelope import Object
 from smartxd.spec.fleet import Fleet
 from smartxd.spec.kinds.route import RouteSpec
-
-ADOPT = "smartx.io/adopt"
-"""The annotation by which an object may take over links that somebody else has made just as it says."""
+from smartxd.spec.statics import statics
 
 _METRIC6 = 1024
 """What the kernel takes a metric of 0 for, in IPv6."""
@@ -27,9 +25,9 @@ def lower(fleet: Fleet, box: str) -> KernelState:
         links=switches(fleet, box),
         ports=tuple(port_rule(fleet, port) for port in fleet.on("Port", box)),
         addresses=tuple(sorted(_addresses(fleet, box), key=lambda a: a.id)),
-        routes=tuple(sorted((_route(route) for route in fleet.on("Route", box)), key=lambda r: r.id)),
+        routes=tuple(sorted(_routes(fleet, box), key=lambda r: r.id)),
         forwarding=tuple(sorted(_forwarding(fleet, box), key=lambda f: f.id)),
-        adopt=frozenset(o.ref for o in _objects(fleet, box) if o.metadata.annotations.get(ADOPT) == "true"),
+        adopt=frozenset(obj.ref for obj in _objects(fleet, box) if obj.adopts),
     )
 
 
@@ -45,6 +43,11 @@ def _addresses(fleet: Fleet, box: str) -> Iterable[Address]:
     links = [link for link in fleet.links_of(box) if link.segment != "underlay"]
     found = [Address(link.by.ref, link.interface, str(link.address)) for link in links]
     return {address.id: address for address in reversed(found)}.values()
+
+
+def _routes(fleet: Fleet, box: str) -> Iterator[Route]:
+    """The Routes of a box but those that its speaker announces: FRR keeps these."""
+    return (_route(static.route) for static in statics(fleet, box) if not static.by_frr)
 
 
 def _route(route: Object[RouteSpec]) -> Route:

@@ -56,6 +56,9 @@ UNKNOWN_KIND = Rule(
 )
 RULES = (UNKNOWN_FIELD, MISSING_FIELD, WRONG_VALUE, UNKNOWN_KIND)
 
+ADOPT = "smartx.io/adopt"
+"""The annotation by which an object may take over what somebody else has made just as it says."""
+
 SpecT_co = TypeVar("SpecT_co", bound=SpecModel, covariant=True)
 
 
@@ -68,7 +71,7 @@ class Metadata(SpecModel):
         default_factory=dict,
         description=(
             "for people and tools; check.smartx.io/<rule>: <reason> silences a rule for this object,"
-            " smartx.io/adopt: 'true' lets it take over links that somebody else has made just as it says"
+            " smartx.io/adopt: 'true' lets it take over what somebody else has made just as it says"
         ),
     )
 
@@ -100,6 +103,11 @@ class Object(Generic[SpecT_co]):
             full = full[:-1]  # one value where a list may stand
         where = self.document.locate(full)
         return Finding(where, str(self.ref), _dotted(full), message, rule.id, rule.severity, other, hint)
+
+    @property
+    def adopts(self) -> bool:
+        """Whether it may take over what somebody else has made just as it says."""
+        return self.metadata.annotations.get(ADOPT) == "true"
 
     def at(self, *path: str | int) -> Location:
         """The place of a field of this object's ``spec``."""

@@ -101,7 +101,7 @@ def test_the_plan_is_the_same_for_programs(plan: Run) -> None:
     assert (found.basis, found.base, found.commit) == ("nothing", "", "")
     neighbor = next(a for a in json.loads(out)["actions"] if a["id"] == "neighbor 203.0.113.1")
     assert (neighbor["plane"], neighbor["verb"], neighbor["owner"]) == ("frr", "create", "BGPPeer/koren-wan")
-    assert neighbor["fields"]["remote_as"] == [None, 65001]
+    assert neighbor["fields"]["remote-as"] == [None, "65001"]
 
 
 def test_the_box_has_the_links_that_its_spec_names(plan: Run, tmp_path: Path) -> None:

@@ -33,12 +33,12 @@ def test_a_tunnel_becomes_a_bridge_a_vtep_and_a_gateway() -> None:
 
 def test_the_two_ends_of_a_session_agree() -> None:
     fleet = load(FILES)
-    one, other = desire(fleet, "gist1").frr.bgp, desire(fleet, "gist2").frr.bgp
-    assert one is not None
-    assert other is not None
+    one, other = desire(fleet, "gist1").frr, desire(fleet, "gist2").frr
+    assert one.router is not None
+    assert other.router is not None
     (to_other,), (to_one,) = one.neighbors, other.neighbors
-    assert (to_other.address, to_other.remote_as) == ("203.0.113.2", other.asn)
-    assert (to_one.address, to_one.remote_as) == ("203.0.113.1", one.asn)
+    assert (to_other.name, to_other.remote_as) == ("203.0.113.2", other.router.asn)
+    assert (to_one.name, to_one.remote_as) == ("203.0.113.1", one.router.asn)
     assert to_other.owner == to_one.owner == ObjectRef("BGPPeer", "koren-wan")
 
 

@@ -45,12 +45,12 @@ def documents(draw: st.DrawFn) -> list[dict[str, Any]]:
         found += [draw(_port(name, switch, boxes)) for name in draw(_some(["vms", "containers"]))]
     found += [draw(_route(name, boxes)) for name in draw(_some(["library", "unused"]))]
     routed = draw(st.sets(st.sampled_from(boxes)))
-    for box in sorted(routed):
-        networks = [f"10.255.0.{box[-1]}/32", "10.99.0.0/16"][: draw(st.integers(0, 2))]
-        found.append(document("BGPRouter", box, box=box, networks=networks))
+    families = draw(st.sampled_from([["ipv4Unicast"], ["ipv4Unicast", "l2vpnEvpn"]]))
+    found += [draw(_router(box, families)) for box in sorted(routed)]
     pairs = [(a, b) for a in sorted(routed) for b in sorted(routed) if a < b]
     for one, other in draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else []:
-        found.append(draw(_peer(one, other)))
+        found.append(draw(_peer(one, other, families)))
+    found += POLICIES
     for name in draw(st.lists(st.sampled_from(["flows", "more"]), unique=True)):
         found.append(draw(_policy(name, members, boxes)))
     return found
@@ -177,14 +177,56 @@ def _gateways(net: int, number: str) -> list[str]:
     return [f"10.{net}.0.{number}/24", f"2001:db8:{net}::{number}/64"]
 
 
+def _entries(kind: str, name: str, *entries: dict[str, Any]) -> dict[str, Any]:
+    numbered = [{"seq": 10 * i, "action": "permit", **entry} for i, entry in enumerate(entries, 1)]
+    return document(kind, name, entries=numbered)
+
+
+POLICIES = [
+    _entries("PrefixList", "ours", {"prefix": "10.0.0.0/8", "le": 24}),
+    _entries("ASPathList", "short", {"regex": "^[0-9]+$"}),
+    _entries("CommunityList", "marked", {"communities": ["65001:100"]}),
+    _entries("RouteMap", "called", {"match": {"communityList": "marked"}, "set": {"weight": 5}}),
+    _entries("RouteMap", "calling", {"match": {"prefixList": "ours"}, "call": "called"}, {}),
+    _entries("RouteMap", "plain", {"set": {"localPreference": 200}}),
+]
+"""Lists and maps, of which a box has those that it uses."""
+
+
 @st.composite
-def _peer(draw: st.DrawFn, one: str, other: str) -> dict[str, Any]:
+def _router(draw: st.DrawFn, box: str, families: list[str]) -> dict[str, Any]:
+    networks = [f"10.255.0.{box[-1]}/32", "10.99.0.0/16"][: draw(st.integers(0, 2))]
+    sources = [{"source": "static"}, {"source": "connected", "routeMap": "plain"}]
+    return document(
+        "BGPRouter",
+        box,
+        box=box,
+        families=families,
+        networks=networks,
+        redistribute=draw(st.lists(st.sampled_from(sources), unique_by=str)),
+        multipath={"ebgp": draw(st.sampled_from([1, 4]))},
+    )
+
+
+@st.composite
+def _peer(draw: st.DrawFn, one: str, other: str, families: list[str]) -> dict[str, Any]:
     description = draw(st.sampled_from(["", "Gwangju to Seoul", "a|b 2001:DB8::0:1", "x" * 180]))
     timers = draw(
         st.sampled_from([{"keepalive": 60, "hold": 180}, {"keepalive": 3, "hold": 9, "connectRetry": 5}])
     )
-    between = [{"box": one}, {"box": other}]
-    return document("BGPPeer", f"{one}-{other}", between=between, description=description, timers=timers)
+    policies = [{}, {"routeMap": "calling"}, {"prefixLists": ["ours"], "routeMap": "plain"}]
+    more = [{}, {"bfd": {}}, {"bfd": {"receiveMs": 50}, "passwordRef": "koren"}, {"ttlSecurity": 2}]
+    first = {"box": one, "in": draw(st.sampled_from(policies)), "nextHopSelf": draw(st.booleans())}
+    second = {"box": other, "out": draw(st.sampled_from([{}, {"asPathList": "short"}]))}
+    return document(
+        "BGPPeer",
+        f"{one}-{other}",
+        between=[first, second],
+        description=description,
+        timers=timers,
+        families=draw(st.sampled_from([families, ["ipv4Unicast"]])),
+        **draw(st.sampled_from(more)),
+    )
 
 
 @st.composite

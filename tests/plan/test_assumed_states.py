@@ -11,6 +11,8 @@ from smartxd.ctl.offline import NOTHING, plans, underneath
 from smartxd.desired import Desired, desire
 from smartxd.planes.frr import assume as assume_frr
 from smartxd.planes.frr import diff as frr
+from smartxd.planes.frr import render
+from smartxd.planes.frr.render.context import Context
 from smartxd.planes.frr.running import parse
 from smartxd.planes.frr.target import target
 from smartxd.planes.kernel import assume as assume_kernel
@@ -43,7 +45,8 @@ def test_nothing_is_left_to_do_where_a_state_is_assumed(fleet: Fleet) -> None:
     desired, ours = desire(fleet, BOX), owned(desire(fleet, BOX))
     links = assume_kernel.assumed(desired.kernel, underneath([fleet.boxes[BOX].spec], [desired.kernel]))
     assert kernel.plan(desired.kernel, links, ours) == Plan()
-    assert frr.plan(desired.frr, assume_frr.assumed(desired.frr), ours) == Plan()
+    secrets = assume_frr.secrets(desired.frr)
+    assert frr.plan(desired.frr, assume_frr.assumed(desired.frr), ours, secrets) == Plan()
     traced = assume_trace.assumed(desired.trace, interfaces(links))
     assert trace.plan(desired.trace, traced, ours) == Plan()
 
@@ -73,12 +76,15 @@ def test_the_kernel_after_a_plan_is_as_if_made_from_nothing(before: Fleet, after
 def test_frr_after_a_plan_is_as_if_made_from_nothing(before: Fleet, after: Fleet) -> None:
     a, b = desire(before, BOX), desire(after, BOX)
     running, made = assume_frr.assumed(a.frr), assume_frr.assumed(b.frr)
-    plan = frr.plan(b.frr, running, owned(a))
-    reached = target(running, plan.actions)
-    assert (plan.problems, reached.homeless) == ((), ())
-    assert set(reached.configuration.paths()) == set(made.paths())
+    secrets = assume_frr.secrets(a.frr, b.frr)
+    plan = frr.plan(b.frr, running, owned(a), secrets)
+    context = Context(passwords=secrets.tokens)
+    lines = {step.id: render.lines(step.new, context) if step.new else () for step in plan.actions}
+    reached = target(running, lines)
+    assert plan.problems == ()
+    assert set(reached.paths) == set(made.paths)
     assert parse(made.text) == made
-    assert frr.plan(b.frr, reached.configuration, owned(b)) == Plan()
+    assert frr.plan(b.frr, reached, owned(b), secrets) == Plan()
 
 
 @bounded

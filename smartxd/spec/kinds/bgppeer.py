@@ -13,6 +13,8 @@ from smartxd.spec.addresses import HostAddress
 from smartxd.spec.fields import ASN, InterfaceName, Name, SpecModel, Text, Whole, wrong_field
 from smartxd.spec.kinds.bgprouter import Families
 
+CommunityType = Literal["standard", "extended", "large"]
+
 
 class Policy(SpecModel):
     """What lets routes pass in one direction; a route must pass all that are given."""
@@ -21,13 +23,13 @@ class Policy(SpecModel):
     prefix_lists: tuple[Name, ...] = Field(
         default=(), max_length=2, description="PrefixLists, at most one of each family"
     )
-    as_path_list: Name | None = Field(default=None, description="an ASPathList")
+    as_path_list: Name | None = Field(default=None, description="an ASPathList, for routes other than EVPN's")
 
 
 class MaxPrefixes(SpecModel):
     """How many prefixes the other end may announce."""
 
-    limit: Whole = Field(ge=1, le=0xFFFFFFFF, description="in each family")
+    limit: Whole = Field(ge=1, le=0xFFFFFFFF, description="in each family but l2vpnEvpn")
     warn_at_percent: Whole = Field(
         default=75, ge=1, le=100, description="of the limit: from there it is said"
     )
@@ -163,7 +165,10 @@ class BGPPeerSpec(SpecModel):
     )
     bfd: BFD | None = Field(default=None, description="watch the path by BFD; {} for its defaults")
     multihop: Whole | None = Field(
-        default=None, ge=1, le=255, description="how many hops the ends may be apart; one if not given"
+        default=None,
+        ge=1,
+        le=255,
+        description="how many hops the ends may be apart, between ASes; one if not given",
     )
     ttl_security: Whole | None = Field(
         default=None, ge=1, le=254, description="refuse packets from further away (RFC 5082), in hops"
@@ -171,7 +176,7 @@ class BGPPeerSpec(SpecModel):
     graceful_restart: Literal["enabled", "helper", "disabled"] = Field(
         default="helper", description="keep routes while the other end restarts, or also its own (RFC 4724)"
     )
-    send_communities: tuple[Literal["standard", "extended", "large"], ...] = Field(
+    send_communities: tuple[CommunityType, ...] = Field(
         default=("standard", "extended", "large"), description="which communities are announced"
     )
     shutdown: Shutdown | None = Field(default=None, description="keep the session down; {} without a message")

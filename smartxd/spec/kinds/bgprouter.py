@@ -16,7 +16,13 @@ Families = tuple[AddressFamily, ...]
 class Redistribute(SpecModel):
     """Routes of the box that are not BGP's own, announced."""
 
-    source: Literal["connected", "static", "kernel"] = Field(description="where they come from")
+    source: Literal["connected", "static", "kernel"] = Field(
+        description=(
+            "where they come from: links, FRR's static routes, or others of the kernel. With static FRR keeps"
+            " the box's Routes of the main table instead of the kernel, except those with a metric or weights"
+            " and several to one prefix: these are announced as kernel"
+        )
+    )
     route_map: Name | None = Field(default=None, description="a RouteMap that lets them pass; all do")
     metric: Whole | None = Field(default=None, ge=0, le=0xFFFFFFFF, description="the MED they get")
 
@@ -54,7 +60,9 @@ class BGPRouterSpec(SpecModel):
         description="prefixes to announce, each while the box has a route to it",
     )
     redistribute: tuple[Redistribute, ...] = Field(
-        default=(), max_length=3, description="other routes of the box to announce"
+        default=(),
+        max_length=3,
+        description="other routes of the box to announce, in each unicast family that it speaks",
     )
     multipath: Multipath = Field(default=Multipath(), description="over how many paths traffic is shared")
     evpn: EVPN | None = Field(default=None, description="of the family l2vpnEvpn; its defaults if not given")

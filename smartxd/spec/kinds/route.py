@@ -29,7 +29,7 @@ class NextHop(SpecModel):
 
 
 class RouteSpec(SpecModel):
-    """A static route, in the kernel of each of the boxes."""
+    """A static route on boxes: in the kernel, or in FRR where the BGPRouter redistributes static."""
 
     boxes: BoxSelector = Field(description="the boxes that have it")
     destination: Prefix = Field(description="the prefix that it leads to; 0.0.0.0/0 or ::/0 for all others")

@@ -87,7 +87,7 @@ class TunnelSpec(SpecModel):
     boxes: BoxSelector = Field(description="the boxes that it joins")
     vni: VNI = Field(description="VXLAN network identifier; the VXLAN link is called vx<vni>")
     flood: Flood = Field(description="how frames for unknown and for all MACs reach the other boxes")
-    underlay: Family = Field(default="ipv4", description="the family of the outer packets")
+    underlay: Family = Field(default="ipv4", description="the family of the outer packets; with evpn ipv4")
     bridge: NewInterfaceName | None = Field(
         default=None, description="name of a virtual switch of its own on each box; br<vni> if not given"
     )

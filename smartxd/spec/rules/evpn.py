@@ -1,4 +1,4 @@
-"""EVPN tunnels: a path of EVPN sessions between all members."""
+"""EVPN tunnels: VTEPs that FRR can tell of, and a path of EVPN sessions between all members."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ EVPN_PATH = Rule(
     " with each other, or each with a reflector whose end says `routeReflectorClient: true`. A reflector"
     " drops what another of its own `clusterId` has reflected, and a speaker refuses a route with its own AS"
     " number in the path unless `allowAsIn` lets it. Speakers outside the repo are taken to pass all on.",
+)
+
+EVPN_UNDERLAY = Rule(
+    "SX323",
+    "evpn-underlay",
+    "The VTEPs of an EVPN tunnel are IPv4 addresses.",
+    "FRR tells no VTEP of IPv6: it would announce the router ID instead, behind which there is none. Leave"
+    " `underlay` at ipv4, or choose another flood mode.",
 )
 
 FAMILY: AddressFamily = "l2vpnEvpn"
@@ -62,10 +70,18 @@ def evpn_routes_reach_all(fleet: Fleet) -> Iterator[Finding]:
                 break
 
 
+def evpn_vteps_are_ipv4(fleet: Fleet) -> Iterator[Finding]:
+    """No EVPN tunnel is over IPv6."""
+    for tunnel in _evpn_tunnels(fleet):
+        if tunnel.spec.underlay == "ipv6":
+            message = "evpn is over IPv4 only; leave underlay out or choose another flood mode"
+            yield tunnel.finding(EVPN_UNDERLAY, ("underlay",), message)
+
+
 def _evpn_tunnels(fleet: Fleet) -> Iterator[Object[TunnelSpec]]:
     return (t for t in fleet.tunnels.values() if isinstance(t.spec.flood, EVPNFlood))
 
 
-RULES: tuple[Rule, ...] = (EVPN_SPEAKER, EVPN_PATH)
-CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = ()
+RULES: tuple[Rule, ...] = (EVPN_SPEAKER, EVPN_PATH, EVPN_UNDERLAY)
+CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (evpn_vteps_are_ipv4,)
 WHOLE_CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (evpn_boxes_speak, evpn_routes_reach_all)

@@ -1,7 +1,7 @@
 """What the language has and the planes of this release do not do yet.
 
-A box refuses such a commit as a whole, as it would refuse a field that it does not know: a session without
-the password that its spec asks for, say, would be worse than none. What a plane learns leaves this list.
+A box refuses such a commit as a whole, as it would refuse a field that it does not know: a tracer without the
+filter that its spec asks for, say, would be worse than none. What a plane learns leaves this list.
 """
 
 from __future__ import annotations
@@ -10,13 +10,9 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
-from smartxd.spec.addresses import family_of
-from smartxd.spec.envelope import Object
 from smartxd.spec.fields import SpecModel
 from smartxd.spec.finding import Finding, Rule
 from smartxd.spec.fleet import Fleet
-from smartxd.spec.kinds.bgppeer import BGPPeerSpec, BoxEnd
-from smartxd.spec.kinds.tunnel import EVPNFlood
 from smartxd.spec.places import Path
 
 NOT_YET = Rule(
@@ -24,32 +20,15 @@ NOT_YET = Rule(
     "not-in-this-release",
     "The specs ask for nothing that this release cannot do yet.",
     "The language is complete; the planes that make it true are not. A box refuses the whole commit and"
-    " keeps what it has, because half of what a spec asks for (a session without its password, a tracer"
-    " without its filter) can be worse than nothing. Leave the field out, or validate with `--ignore"
-    " SX012` to write specs for a later one.",
+    " keeps what it has, because half of what a spec asks for (a tracer without its filter) can be worse"
+    " than nothing. Leave the field out, or validate with `--ignore SX012` to write specs for a later one.",
     fixed=True,
 )
 
-_KINDS = ("PrefixList", "RouteMap", "CommunityList", "ASPathList")
-
 _FIELDS: dict[str, tuple[str, ...]] = {
-    "BGPRouter": ("families", "redistribute", "multipath", "evpn", "clusterId"),
-    "BGPPeer": (
-        *("between.*.interface", "between.*.in", "between.*.out", "between.*.maxPrefixes"),
-        *("between.*.nextHopSelf", "between.*.routeReflectorClient", "between.*.defaultOriginate"),
-        *("between.*.allowAsIn", "between.*.asn"),
-        *("families", "timers.advertisementInterval", "passwordRef", "bfd", "multihop", "ttlSecurity"),
-        *("gracefulRestart", "sendCommunities", "shutdown"),
-    ),
     "TracePolicy": (
-        *(
-            "interfaces.*.pattern",
-            "interfaces.*.peer",
-            "filter",
-            "innerFilter",
-            "activeTimeout",
-            "idleTimeout",
-        ),
+        *("interfaces.*.pattern", "interfaces.*.peer", "filter", "innerFilter"),
+        *("activeTimeout", "idleTimeout"),
         *("snapLength", "sampling", "budget", "retention", "privacy"),
     ),
 }
@@ -58,9 +37,6 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 
 def nothing_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
     """Each field that a plane does not know has its default."""
-    for kind in _KINDS:
-        for obj in fleet.objects.get(kind, {}).values():
-            yield obj.finding(NOT_YET, (), f"this release does not do {kind} yet")
     for kind, fields in _FIELDS.items():
         for obj in fleet.objects.get(kind, {}).values():
             for field in fields:
@@ -70,45 +46,12 @@ def nothing_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
 
 def no_value_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
     """Each field of which a plane knows some values has one of those."""
-    for tunnel in fleet.tunnels.values():
-        if isinstance(tunnel.spec.flood, EVPNFlood):
-            message = "this release does not do evpn yet, only multicast and static"
-            yield tunnel.finding(NOT_YET, ("flood", "mode"), message)
-    for router in fleet.routers.values():
-        for i, network in enumerate(router.spec.networks):
-            if family_of(network) == "ipv6":
-                yield router.finding(NOT_YET, ("networks", i), "this release does not announce IPv6 yet")
     for policy in fleet.policies.values():
         for i, mode in enumerate(policy.spec.modes):
             if mode != "flows":
                 yield policy.finding(
                     NOT_YET, ("modes", i), f"this release does not do {mode} yet, only flows"
                 )
-
-
-def sessions_are_on_one_link(fleet: Fleet) -> Iterator[Finding]:
-    """Both ends of a session have an IPv4 address on one link: there is no update-source yet."""
-    for peer in fleet.peers.values():
-        for i, end in enumerate(peer.spec.between):
-            address = fleet.address_of(end)
-            if address is not None and family_of(address) == "ipv6":
-                yield peer.finding(NOT_YET, ("between", i), "this release has no sessions over IPv6 yet")
-        segments = [_segment(fleet, peer, i) for i in range(2)]
-        for i, segment in enumerate(segments):
-            if segment == "loopback":
-                yield peer.finding(NOT_YET, ("between", i), "this release has no sessions from loopbacks yet")
-        if None not in segments and "loopback" not in segments and segments[0] != segments[1]:
-            message = (
-                f"this release has sessions within one link only, not from {segments[0]} to {segments[1]}"
-            )
-            yield peer.finding(NOT_YET, ("between",), message)
-
-
-def _segment(fleet: Fleet, peer: Object[BGPPeerSpec], index: int) -> str | None:
-    end = peer.spec.between[index]
-    address = fleet.address_of(end)
-    link = fleet.link_at(end.box, address) if isinstance(end, BoxEnd) else None
-    return link.segment if link is not None else None
 
 
 def _given(model: SpecModel, path: Path, above: Path = ()) -> Iterator[Path]:
@@ -142,6 +85,5 @@ RULES: tuple[Rule, ...] = (NOT_YET,)
 CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     nothing_is_asked_too_early,
     no_value_is_asked_too_early,
-    sessions_are_on_one_link,
 )
 WHOLE_CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = ()

@@ -1,4 +1,4 @@
-"""Static routes lead somewhere."""
+"""Static routes lead somewhere, and are announced where BGP is to announce them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from smartxd.spec.fleet import Fleet, Link
 from smartxd.spec.kinds.route import NextHop, RouteSpec
 from smartxd.spec.places import Path
 from smartxd.spec.prefixes import Prefixes
+from smartxd.spec.statics import statics
 from smartxd.spec.ways import MAIN_TABLE
 
 NEXT_HOP_SELF = Rule(
@@ -43,6 +44,15 @@ OWN_SUBNET = Rule(
     "The kernel has a route to each subnet of its links already. A second one to the same prefix takes"
     " its packets to a router, or drops them, as soon as its metric is lower. One that waits for the link to"
     " go has a `metric` above the kernel's own, which is 0 for IPv4 and 256 for IPv6.",
+)
+NOT_ANNOUNCED = Rule(
+    "SX715",
+    "route-not-announced",
+    "A BGPRouter that redistributes `static` can announce each Route of its box.",
+    "FRR redistributes its own static routes: of the main table those that it can hold, without `metric` and"
+    " `weight`, and alone in leading to their prefix. The others stay in the kernel and are not announced."
+    " Let the BGPRouter redistribute `kernel` too, or take from the Route what FRR cannot hold.",
+    severity=Severity.WARNING,
 )
 _CONNECTED_METRIC = {4: 0, 6: 256}
 
@@ -116,6 +126,28 @@ def _wrong(links: _Links, hop: NextHop) -> tuple[Rule, str, Any] | None:
     return None
 
 
-RULES: tuple[Rule, ...] = (NEXT_HOP_SELF, NEXT_HOP_OFF_LINK, NEXT_HOP_UNKNOWN, OWN_SUBNET)
-CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (routes_lead_somewhere,)
+def static_routes_are_announced(fleet: Fleet) -> Iterator[Finding]:
+    """Each Route of a box whose speaker announces static routes is one that FRR can hold."""
+    for router in fleet.routers.values():
+        redistributed = [entry.source for entry in router.spec.redistribute]
+        if "static" not in redistributed or "kernel" in redistributed:
+            continue
+        at = router.at("redistribute", redistributed.index("static"), "source")
+        for static in statics(fleet, router.spec.box):
+            if static.hindrance is not None:
+                path, why = static.hindrance
+                message = (
+                    f"{router.ref} does not announce it as static ({at}): {why}; redistribute kernel too"
+                )
+                yield static.route.finding(NOT_ANNOUNCED, path, message, other=at)
+
+
+RULES: tuple[Rule, ...] = (
+    *(NEXT_HOP_SELF, NEXT_HOP_OFF_LINK, NEXT_HOP_UNKNOWN, OWN_SUBNET),
+    NOT_ANNOUNCED,
+)
+CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
+    routes_lead_somewhere,
+    static_routes_are_announced,
+)
 WHOLE_CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = ()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 from smartxd.objects import ObjectRef
 from smartxd.spec.addresses import Address, Network, family_of
 from smartxd.spec.envelope import Object
 from smartxd.spec.finding import Finding, Rule, Severity
 from smartxd.spec.fleet import Fleet, Link
-from smartxd.spec.kinds.bgppeer import BGPPeerSpec, BoxEnd, Policy
+from smartxd.spec.kinds.bgppeer import BGPPeerSpec, BoxEnd, CommunityType, Policy
 from smartxd.spec.places import Path
 from smartxd.spec.prefixes import Prefixes
 
@@ -84,6 +85,15 @@ BOTH_CLIENTS = Rule(
     " in a row do, silence the rule.",
     severity=Severity.WARNING,
 )
+NOT_OF_EVPN = Rule(
+    "SX425",
+    "not-of-evpn",
+    "A session that carries EVPN routes filters and bounds them as FRR can: by a route map.",
+    "In the family l2vpnEvpn FRR knows neither AS path lists of a neighbour nor a limit of its prefixes, and"
+    " it sends communities of all types. A route map can match an ASPathList; where the rest is meant for the"
+    " other families, carry l2vpnEvpn in a session of its own, or silence the rule.",
+    severity=Severity.WARNING,
+)
 
 
 SHOWN_MAX = 5
@@ -153,13 +163,13 @@ def external_ends_see_each_other(fleet: Fleet) -> Iterator[Finding]:
     subnets: dict[str, Prefixes[Link]] = {}
     for session in sessions_of(fleet):
         peer, spec = session.peer, session.peer.spec
-        if not session.external or spec.multihop is not None or spec.ttl_security is not None:
+        if not session.external or max(spec.multihop or 1, spec.ttl_security or 1) > 1:
             continue
         one, other = session.links
         if one is not None and other is not None:
             if not one.reaches(other) and one.address.version == other.address.version:
                 how = "are on different links" if one.segment != other.segment else "are in different subnets"
-                message = f"{one} and {other} {how}; eBGP between them needs multihop"
+                message = f"{one} and {other} {how}; eBGP between them needs multihop, 2 or more"
                 yield peer.finding(SUBNET, ("between",), message)
             continue
         link, far = (one, session.addresses[1]) if one is not None else (other, session.addresses[0])
@@ -170,7 +180,7 @@ def external_ends_see_each_other(fleet: Fleet) -> Iterator[Finding]:
             links = (k for k in fleet.links_of(link.box) if k.segment != "loopback")
             subnets[link.box] = Prefixes((k.address.network, k) for k in links)
         if not subnets[link.box].hold(far):
-            message = f"{far} is in no subnet of Box/{link.box}; eBGP to it needs multihop"
+            message = f"{far} is in no subnet of Box/{link.box}; eBGP to it needs multihop, 2 or more"
             yield peer.finding(SUBNET, ("between",), message)
 
 
@@ -202,6 +212,26 @@ def options_mean_something(fleet: Fleet) -> Iterator[Finding]:
         if not external and peer.spec.multihop is not None:
             message = f"both ends are AS {session.asns[0]}; multihop is a matter of eBGP"
             yield peer.finding(OPTIONS, ("multihop",), message)
+
+
+def evpn_routes_meet_what_is_given(fleet: Fleet) -> Iterator[Finding]:
+    """What a session with EVPN says of its routes holds for those of EVPN too."""
+    for peer in fleet.peers.values():
+        if "l2vpnEvpn" not in peer.spec.families:
+            continue
+        for i, end in enumerate(peer.spec.between):
+            if not isinstance(end, BoxEnd):
+                continue
+            for key, policy in (("in", end.inbound), ("out", end.outbound)):
+                if policy.as_path_list is not None:
+                    message = "no EVPN route is asked for its AS path; match the list in a route map"
+                    yield peer.finding(NOT_OF_EVPN, ("between", i, key, "asPathList"), message)
+            if end.max_prefixes is not None:
+                message = "EVPN routes are not counted"
+                yield peer.finding(NOT_OF_EVPN, ("between", i, "maxPrefixes"), message)
+        if len(set(peer.spec.send_communities)) < len(get_args(CommunityType)):
+            message = "EVPN routes are announced with communities of all types"
+            yield peer.finding(NOT_OF_EVPN, ("sendCommunities",), message)
 
 
 def one_end_is_the_reflector(fleet: Fleet) -> Iterator[Finding]:
@@ -280,11 +310,12 @@ def _told(fleet: Fleet, sessions: Iterable[Session]) -> set[Network]:
 
 RULES: tuple[Rule, ...] = (
     *(ENDS, ADDRESS, SUBNET, FAMILIES, OPTIONS),
-    *(TOO_FEW, SLOW_BFD, LOOPBACK_ROUTE, BOTH_CLIENTS),
+    *(TOO_FEW, SLOW_BFD, LOOPBACK_ROUTE, BOTH_CLIENTS, NOT_OF_EVPN),
 )
 CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     families_are_spoken,
     options_mean_something,
+    evpn_routes_meet_what_is_given,
     one_end_is_the_reflector,
     limits_are_enough,
     bfd_is_fast,
