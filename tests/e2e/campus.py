@@ -66,7 +66,8 @@ STAFF = Segment("staff", "s", "staff1", "br-campus", "vx110", 110)
 GUESTS = Segment("guests", "g", "guest1", "br-guests", "vx120", 120)
 SERVERS = Segment("servers", "v", "server1", "br-servers", "vx130", 130)
 EXPERIMENTS = Segment("experiments", "e", "exp1", "br-exp", "vx140", 140)
-SEGMENTS = (STAFF, GUESTS, SERVERS, EXPERIMENTS)
+CLOUD = Segment("cloud", "c", "cloud1", "br-cloud", "vx170", 170)
+SEGMENTS = (STAFF, GUESTS, SERVERS, EXPERIMENTS, CLOUD)
 
 
 class Campus(Site):
@@ -104,8 +105,8 @@ def settled(site: Campus, box: str) -> str:
     return found
 
 
-def campus_of(name: str, specs: Path) -> Iterator[Campus]:
-    """The example without its tracers, up and Ready; taken down whatever happens."""
+def campus_of(name: str, specs: Path, segments: tuple[Segment, ...] = SEGMENTS) -> Iterator[Campus]:
+    """The example without its tracers, up and Ready, with nodes in segments; taken down whatever happens."""
     shutil.copytree(EXAMPLE, specs, ignore=shutil.ignore_patterns("trace.yaml"), dirs_exist_ok=True)
     lab = Lab(specs, name=f"{name}-{os.getpid()}")
     try:
@@ -116,7 +117,7 @@ def campus_of(name: str, specs: Path) -> Iterator[Campus]:
         campus.before = {box: settled(campus, box) for box in BOXES}
         lab.up()
         lab.wait_ready(90)
-        for segment in SEGMENTS:
+        for segment in segments:
             campus.plug(segment)
         yield campus
     finally:

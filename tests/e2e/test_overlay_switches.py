@@ -208,10 +208,10 @@ def test_an_external_bridge_is_left_as_it_is(site: Campus) -> None:
 
 def test_an_overlay_is_smaller_where_the_underlay_has_no_room(site: Campus) -> None:
     roomy = (site.lab.repo.path / "boxes.yaml").read_text()
-    servers = (site.lab.repo.path / "servers.yaml").read_text()
+    full = {name: (site.lab.repo.path / name).read_text() for name in ("servers.yaml", "evpn.yaml")}
     files: dict[str, str | None] = {
         "boxes.yaml": roomy.replace("mtu: 1570", "mtu: 1500"),
-        "servers.yaml": servers.replace("  mtu: 1500\n", ""),
+        **{name: text.replace("  mtu: 1500\n", "") for name, text in full.items()},
     }
     site.commit(files, "a narrow underlay")
     try:
@@ -220,5 +220,5 @@ def test_an_overlay_is_smaller_where_the_underlay_has_no_room(site: Campus) -> N
         assert mtus == [1450, 1450, 1430, 1430, 1450, 1430]
         site.wait_reaches("e1", EXPERIMENTS.address(1), "-M", "do", "-s", str(1430 - 28))
     finally:
-        site.commit({"boxes.yaml": roomy, "servers.yaml": servers}, "a roomy underlay")
+        site.commit({"boxes.yaml": roomy, **full}, "a roomy underlay")
     assert site.link("gwangju", "br-guests")["mtu"] == 1500

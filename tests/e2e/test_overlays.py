@@ -84,7 +84,7 @@ def test_static_routes_lead_where_they_say_and_bgp_tells_of_them(site: Campus) -
     (nobody,) = site.json("seoul", "ip", "-j", "route", "show", "172.16.0.0/12")
     assert nobody["type"] == "blackhole"
     (route6,) = site.json("gwangju", "ip", "-6", "-j", "route", "show", "2001:db8:100::/48")
-    assert (route6["gateway"], route6["metric"]) == ("2001:db8:130::10", 1024)
+    assert (route6["gateway"], route6["metric"]) == ("2001:db8:130::10", 20)  # zebra's metric
     site.run("v1", "ip", "addr", "add", "198.51.100.7/32", "dev", "lo")
     site.wait(
         "the route in Seoul", lambda: site.json("seoul", "ip", "-j", "route", "show", "198.51.100.0/24")

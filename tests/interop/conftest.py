@@ -104,6 +104,14 @@ class Wire:
         """Whether the session is up."""
         return bool(self.session(address)["bgpState"] == "Established")
 
+    def drops(self, session: Session) -> int:
+        """How often the session went down."""
+        return int(self.session(session.address)["connectionsDropped"])
+
+    def clear(self, session: Session) -> None:
+        """Start the session anew, as an operator would who has changed what counts from its start."""
+        self.box.vtysh(f"clear bgp {session.address}")
+
     def routes(self, session: Session) -> set[str]:
         """The prefixes that FRR has of the speaker."""
         table = self.frr(f"show bgp ipv{session.family} unicast json").get("routes", {})

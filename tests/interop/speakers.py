@@ -66,6 +66,9 @@ class Heard:
 class Speaker(ABC):
     """A speaker of one make, with one session."""
 
+    refreshes = True
+    """Whether it tells all once more when asked (RFC 2918), so that a policy holds for what it has told before."""
+
     def __init__(self, namespace: str, folder: Path) -> None:
         self.namespace = namespace
         self.folder = folder
@@ -229,6 +232,8 @@ _EXABGP = {
 class ExaBGP(Speaker):
     """ExaBGP, which keeps no table: what it hears is a log of messages."""
 
+    refreshes = False  # asked, version 4.2.21 fails and starts its session anew
+
     def argv(self, session: Session) -> list[str]:
         listener, config = self.folder / "listener", self.folder / "exabgp.conf"
         # ExaBGP takes a listener for dead whose standard output is closed.
@@ -244,7 +249,6 @@ class ExaBGP(Speaker):
               router-id {ROUTER_ID}; local-address {session.address};
               local-as {session.asn}; peer-as {session.box_asn};
               {password}
-              capability {{ route-refresh enable; }}
               family {{ ipv{session.family} unicast; }}
               static {{ {routes} }}
               api {{ processes [ listener ]; neighbor-changes; receive {{ parsed; update; }} }}
