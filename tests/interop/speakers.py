@@ -67,7 +67,7 @@ class Speaker(ABC):
     """A speaker of one make, with one session."""
 
     refreshes = True
-    """Whether it tells all once more when asked (RFC 2918), so that a policy holds for what it has told before."""
+    """Whether it tells all once more when asked (RFC 2918): a new policy holds for what was told before."""
 
     def __init__(self, namespace: str, folder: Path) -> None:
         self.namespace = namespace
