@@ -151,8 +151,8 @@ class Vtysh:
     def delta(self, running: Path, target: Path) -> str:
         """What frr-reload would do to get from one file to the other; no daemon is asked.
 
-        BadLine for the first line of ``target`` that is not FRR's. frr-reload then still prints a delta, in
-        which everything behind that line is deleted.
+        BadLine for the first line of ``target`` that is not FRR's: frr-reload then still prints a delta, in
+        which everything behind that line is deleted. NoAnswer where it fails over lines that are.
         """
         space = ["--pathspace", self.config.pathspace] if self.config.pathspace else []
         argv = [str(self.config.reload), "--test", *space, "--input", str(running), str(target)]
@@ -164,8 +164,7 @@ class Vtysh:
             raise BadLine(int(match[1]), match[2].strip())
         if out.code != 0:
             said = out.errors.strip().rpartition("\n")[2]
-            message = f"{self.config.reload.name} exited with {out.code}: {said}"
-            raise PlaneError("FRRReloadFailed", message, "is it the one of the FRR that is installed?")
+            raise NoAnswer(f"{self.config.reload.name} exited with {out.code}: {said}")
         return out.text
 
     def probe(self, daemons: Sequence[str]) -> None:
