@@ -103,22 +103,26 @@ def _steps(
     additions = [Edit(path) for path in want if path in new]
     anew = {subject(path) for path in new}
     headers = {subject(path): path for path in want if opens(path[-1])}
-    anew -= {subject(path) for path in gone if any(_lingers(path, other) for other in new)}
+    anew -= _lingering(gone, new)
     deletions = [Edit(path) for path in _taken(gone, anew, headers)]
     if deletions and deletions[0].path[0].startswith(("route-map ", "no route-map ")):
         return [], [*additions, *deletions]
     return deletions, additions
 
 
-def _lingers(old: Path, new: Path) -> bool:
-    """Whether a line has to go before another one can come, though that sets the same or says the same.
+def _lingering(gone: frozenset[Path], new: frozenset[Path]) -> set[Path]:
+    """The subjects whose line has to go before another can come that sets the same or says the same.
 
     FRR takes no notice of an entry of a list that says what another one does, and goes on with the message
     of a shutdown that has none.
     """
-    if entry(old) is not None:
-        return entry(old) == entry(new)
-    return subject(old) == subject(new) and old[-1].startswith(f"{new[-1]} message ")
+    entries = {entry(path) for path in new} - {None}
+    lines = {subject(path): path[-1] for path in new}
+    return {
+        subject(path)
+        for path in gone
+        if entry(path) in entries or path[-1].startswith(f"{lines.get(subject(path), path[-1])} message ")
+    }
 
 
 def _taken(gone: frozenset[Path], anew: set[Path], headers: Mapping[Path, Path]) -> Iterator[Path]:
