@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Literal, TypeVar
 
@@ -59,22 +59,78 @@ _WORDS = tuple(name for name in _LISTS if not name.isdigit())
 """FRR takes a name of digits for a numbered list of communities, whose number decides its style."""
 _MAPS = ("a", "b", "in", "out", "10", "deny", LONGEST)
 _LINKS = ("wan", "eth7", "a-b_c.100", "Interface012345")
-_HOSTS = (LIVELY, "203.0.113.9", "10.9.9.9", "2001:db8::9", "2001:db8:ffff:1:2:3:4:5", "fd00::1:0:0:9", "wan", "eth7")
+_HOSTS = (
+    LIVELY,
+    "203.0.113.9",
+    "10.9.9.9",
+    "2001:db8::9",
+    "2001:db8:ffff:1:2:3:4:5",
+    "fd00::1:0:0:9",
+    "wan",
+    "eth7",
+)
 _PREFIXES: dict[Unicast, tuple[str, ...]] = {
     "ipv4": ("0.0.0.0/0", "10.0.0.0/8", "10.9.0.0/16", "192.0.2.0/24", "198.51.100.1/32", "128.0.0.0/1"),
     "ipv6": ("::/0", "2001:db8::/32", "2001:db8:0:1::/64", "fd00::/8", "2001:db8::1/128", "::ffff:0:0/96"),
 }
 _ASNS = (1, 64512, 65001, 65535, 65536, 4200000001, 0xFFFFFFFE)
-_STANDARD = ("0:0", "65001:1", "65001:100", "65535:65535", "65535:65281", "65535:6", "no-export", "local-AS", "blackhole", "internet", "no-peer")
+_STANDARD = (
+    "0:0",
+    "65001:1",
+    "65001:100",
+    "65535:65535",
+    "65535:65281",
+    "65535:6",
+    "no-export",
+    "local-AS",
+    "blackhole",
+    "internet",
+    "no-peer",
+)
 _LARGE = ("0:0:0", "65001:1:2", "4294967295:4294967295:4294967295", "65001:10:2")
 _EXTENDED = ("rt 65001:100", "rt 192.0.2.1:5", "soo 4200000001:7", "soo 65001:4294967295", "rt 65536:1")
-_COMMUNITIES: dict[Communities, tuple[str, ...]] = {"standard": _STANDARD, "large": _LARGE, "extended": _EXTENDED}
-_REGEXES = (*("^65001_", "_65001$", "^$", ".*", "^(65001_)+$", "[0-9]+ 65001", "^65[0-4]..$", "_1?2*_", r"^1\.2"),)
+_COMMUNITIES: dict[Communities, tuple[str, ...]] = {
+    "standard": _STANDARD,
+    "large": _LARGE,
+    "extended": _EXTENDED,
+}
+_REGEXES = (
+    *("^65001_", "_65001$", "^$", ".*", "^(65001_)+$", "[0-9]+ 65001", "^65[0-4]..$", "_1?2*_", r"^1\.2"),
+)
 _TEXTS = (
-    *("", "to the other box", "a | b", "!", "# x", "exit", "end", "exit-address-family", "? ?", "%s %n", "\\", '"'),
-    *("<cr>", "[x] {y}", "é 한국어", "FE80::0001 2001:DB8::1/32 ::", "route-map b in", "remote-as 1", "password x"),
-    *("no neighbor 192.0.2.2", "a  b", "smartxd:BGPPeer/other", "x" * 200, "é" * 200, "peer-group PG", "seq 5"),
-    *("description", "message", "rpki", "timers 1 3", "0", "-1", "ipv6 add FE80::0001", "​"),
+    *(
+        "",
+        "to the other box",
+        "a | b",
+        "!",
+        "# x",
+        "exit",
+        "end",
+        "exit-address-family",
+        "? ?",
+        "%s %n",
+        "\\",
+        '"',
+    ),
+    *(
+        "<cr>",
+        "[x] {y}",
+        "é 한국어",
+        "FE80::0001 2001:DB8::1/32 ::",
+        "route-map b in",
+        "remote-as 1",
+        "password x",
+    ),
+    *(
+        "no neighbor 192.0.2.2",
+        "a  b",
+        "smartxd:BGPPeer/other",
+        "x" * 200,
+        "é" * 200,
+        "peer-group PG",
+        "seq 5",
+    ),
+    *("description", "message", "rpki", "timers 1 3", "0", "-1", "ipv6 add FE80::0001", "\u200b"),
 )
 
 _T = TypeVar("_T")
@@ -117,7 +173,7 @@ class Draw:
             old, dice = had.get(name), self.rng.random()
             if old is not None and dice < 0.7 and all(need in self.parts for need in needs(old)):
                 part = old
-            elif dice < 0.85 and (old is not None or dice < 0.3) or name == always:
+            elif (dice < 0.85 and (old is not None or dice < 0.3)) or name == always:
                 part = make(name)
             else:
                 continue
@@ -142,10 +198,14 @@ class Draw:
         if self.maybe(0.7):
             return self.one(_TEXTS).strip()[:most]
         chars = (chr(self.rng.randrange(0x20, 0x3000)) for _ in range(self.rng.randrange(40)))
-        return "".join(c for c in chars if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}).strip()
+        return "".join(
+            c for c in chars if unicodedata.category(c) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+        ).strip()
 
     def _seqs(self, high: int = 0xFFFFFFFF) -> list[int]:
-        return sorted({self.number(1, high) if self.maybe() else 5 * self.rng.randint(1, 8) for _ in range(4)})
+        return sorted(
+            {self.number(1, high) if self.maybe() else 5 * self.rng.randint(1, 8) for _ in range(4)}
+        )
 
     def _permission(self) -> Permission:
         return "permit" if self.maybe(0.7) else "deny"
@@ -171,7 +231,9 @@ class Draw:
             said: list[tuple[tuple[str, ...], str]] = [((), self.one(_REGEXES)) for _ in seqs]
         else:
             said = [(self.some(_COMMUNITIES[kind], 1, 9), "") for _ in seqs]
-        entries = tuple(CommunityEntry(seq, self._permission(), *what) for seq, what in zip(seqs, said, strict=True))
+        entries = tuple(
+            CommunityEntry(seq, self._permission(), *what) for seq, what in zip(seqs, said, strict=True)
+        )
         return CommunityList(ObjectRef("CommunityList", name), name, kind, entries)
 
     def _as_path_list(self, name: str) -> ASPathList:
@@ -263,10 +325,16 @@ class Draw:
 
     def _static_route(self, destination: str) -> StaticRoute:
         near = ("192.0.2.2", "198.51.100.9") if ":" not in destination else ("2001:db8::2", "fd00::9")
-        hops = {NextHop(self.one(near)), NextHop("", self.one(_LINKS)), NextHop(self.one(near), self.one(_LINKS))}
+        hops = {
+            NextHop(self.one(near)),
+            NextHop("", self.one(_LINKS)),
+            NextHop(self.one(near), self.one(_LINKS)),
+        }
         if ":" in destination:
             hops.add(NextHop("fe80::1", self.one(_LINKS)))
-        return StaticRoute(ObjectRef("Route", _as_name(destination)), destination, tuple(sorted(self.some([*sorted(hops)]))))
+        return StaticRoute(
+            ObjectRef("Route", _as_name(destination)), destination, tuple(sorted(self.some([*sorted(hops)])))
+        )
 
     # The speaker
 
@@ -280,12 +348,16 @@ class Draw:
         found: list[Part] = [router]
         found += [Network(BOX, prefix, router.asn) for prefix in self.some(announced)]
         found += [
-            Redistribution(BOX, family, source, router.asn, self._metric(), self._named(RouteMap) if self.maybe() else "")
+            Redistribution(
+                BOX, family, source, router.asn, self._metric(), self._named(RouteMap) if self.maybe() else ""
+            )
             for family in families
             for source in self.some(("connected", "kernel", "static"))
         ]
         if router.advertise_all_vni:
-            found += [self._vni(number, router.asn) for number in sorted(self.some((1, 100, 65536, 0xFFFFFF)))]
+            found += [
+                self._vni(number, router.asn) for number in sorted(self.some((1, 100, 65536, 0xFFFFFF)))
+            ]
         found += sorted(self._neighbors(router), key=_place)
         return found
 
@@ -395,7 +467,9 @@ class Draw:
 
     def _policy(self, family: Unicast) -> Policy:
         lists = self._lists(family)
-        return Policy(self._some_map(), self.one(["", *lists]), self._named(ASPathList) if self.maybe() else "")
+        return Policy(
+            self._some_map(), self.one(["", *lists]), self._named(ASPathList) if self.maybe() else ""
+        )
 
     def _limit(self) -> MaxPrefixes:
         action: Literal["teardown", "restart", "warn"] = self.one(("teardown", "restart", "warn"))

@@ -101,7 +101,8 @@ class Trial:
         problems = [r.problem.message for r in self.book.converge(state) if r.problem]
         assert not problems, "\n".join(problems)
         rest = self.book.plan(state)
-        assert not rest.actions and not rest.problems, "\n".join(map(str, (*rest.actions, *rest.problems)))
+        left = (*rest.actions, *rest.problems)
+        assert not left, "\n".join(map(str, left))
         self.is_as(state)
         after = self.flaps()
         quiet = {n for n in self.stayed(state, plan) if n in before}
@@ -147,7 +148,9 @@ class Trial:
 
     def why(self, name: str) -> tuple[object, ...]:
         """What a session last ended for."""
-        return tuple(self.sessions()[name].get(key) for key in ("bgpState", "lastResetDueTo", "lastNotificationReason"))
+        return tuple(
+            self.sessions()[name].get(key) for key in ("bgpState", "lastResetDueTo", "lastNotificationReason")
+        )
 
     def flaps(self) -> dict[str, tuple[object, object]]:
         """How often each session that is up came up and went down."""
@@ -214,6 +217,7 @@ def test_any_configuration_follows_any_other_amid_a_foreign_one(pair: tuple[Inst
     one, book = pair
     draw = Draw(random.Random(SEED), restless=False)
     trial = Trial(one, book)
+    trial.foreign = trial.others(FRRState())
     trial.step(draw.state())
     one.configure(BY_HAND + AMID)
     trial.foreign = trial.others(draw.before)

@@ -88,7 +88,7 @@ def entry(path: Path) -> Path | None:
     FRR takes no notice of an entry that says what another of the list says.
     """
     found = read(path)
-    if len(path) > 1 or found is None or not found.field.split()[-2:-1] == ["seq"]:
+    if len(path) > 1 or found is None or found.field.split()[-2:-1] != ["seq"]:
         return None
     return found.part, found.value
 

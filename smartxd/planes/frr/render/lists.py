@@ -51,7 +51,7 @@ def _prefix(entry: PrefixEntry) -> str:
     words = f"{entry.action} {entry.prefix}"
     if entry.ge is not None:
         words += f" ge {entry.ge}"
-    return f"{words} le {entry.le}" if entry.le is not None else words
+    return f"{words} le {entry.le}" if entry.le else words  # le 0 FRR takes for none, which is the same
 
 
 def community_list(part: CommunityList) -> tuple[Path, ...]:

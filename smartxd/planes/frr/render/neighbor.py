@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smartxd.planes.frr.render.context import Context
-from smartxd.planes.frr.render.text import description, free_text
+from smartxd.planes.frr.render.text import DESCRIPTION_MAX, description, free_text
 from smartxd.planes.frr.state import MaxPrefixes, Neighbor, NeighborFamily
 from smartxd.planes.frr.words import FAMILIES, Path
 
@@ -41,7 +41,7 @@ def _session(part: Neighbor, context: Context) -> Iterator[str]:
     yield f"{'interface ' if part.unnumbered else ''}remote-as {part.remote_as}"
     yield f"description {description(part.owner, part.description)}"
     if part.shutdown is not None:
-        message = free_text(part.shutdown)
+        message = free_text(part.shutdown)[:DESCRIPTION_MAX].rstrip()
         yield f"shutdown message {message}" if message else "shutdown"
     if part.secret:
         yield f"password {context.passwords.get(part.secret, '')}"
