@@ -65,9 +65,10 @@ class Convergence:
                 self.apart = True
             elif not self._is_refused(found):
                 rounds += 1
-        left = Delta.between(running, target(running, self._wanted(running)), self._ids)
+        lines = self._wanted(running)
+        left = Delta.between(running, target(running, lines), self._ids)
         for action in self.actions:
-            yield Result(action, self._problem(action, running, left))
+            yield Result(action, self._problem(action, lines, left))
 
     @property
     def _ids(self) -> tuple[str, ...]:
@@ -141,10 +142,10 @@ class Convergence:
                 message = f"{action.id} needs {part} of {problem.owner}, which FRR refused"
                 self._set_aside(action.id, Problem(action.owner, "DependencyFailed", message, permanent=True))
 
-    def _problem(self, action: Action, running: Configuration, left: Delta) -> Problem | None:
+    def _problem(self, action: Action, lines: Mapping[str, tuple[Path, ...]], left: Delta) -> Problem | None:
         if (refused := self.refused.get(action.id)) is not None:
             return refused
-        if action.id not in self._wanted(running):
+        if action.id not in lines:
             message = f"{action.id}: its router bgp section is not there"
             return Problem(action.owner, "RouterMissing", message)
         mine = left.of(action.id)

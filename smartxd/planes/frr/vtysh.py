@@ -62,8 +62,10 @@ def call(argv: Sequence[str], timeout_s: float, *, merged: bool = False) -> Outp
 
     ``merged`` puts standard error in between standard output, in the order of writing.
     """
-    # vtysh would write what it is told into root's history, and start a pager.
-    env = {**os.environ, "LC_ALL": "C.UTF-8", "VTYSH_HISTFILE": os.devnull, "VTYSH_PAGER": "cat"}
+    # vtysh would write what it is told into root's history. Where it is given a pager, even cat, it starts it
+    # anew for each line of a file.
+    env = {**os.environ, "LC_ALL": "C.UTF-8", "VTYSH_HISTFILE": os.devnull}
+    env.pop("VTYSH_PAGER", None)
     with subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
