@@ -39,9 +39,7 @@ class Loaded:
     _known: set[_Life] = field(default_factory=set)
     """The lives that run what they should."""
 
-    def lacking(
-        self, running: Configuration, answering: Collection[str]
-    ) -> dict[str, frozenset[Statement]]:
+    def lacking(self, running: Configuration, answering: Collection[str]) -> dict[str, frozenset[Statement]]:
         """What daemons that were started anew do not have of what frr.conf keeps for them, by daemon.
 
         A daemon that has part of it counts as loading for its first seconds only: somebody may have edited
