@@ -27,6 +27,7 @@ PROBE_TIMEOUT_S = 2.0
 """For one daemon to say its version: milliseconds when it is well."""
 
 _RUN_DIR = Path("/var/run/frr")
+_CONFIG_DIR = Path("/etc/frr")
 _BAD_LINE = re.compile(r"line (\d+): % ([^:]*):")
 _INSTALL = "install FRR and its tools: apt install frr frr-pythontools"
 
@@ -98,6 +99,11 @@ class Vtysh:
     def instance(self) -> str:
         """How messages name the instance."""
         return f"FRR (-N {self.config.pathspace})" if self.config.pathspace else "FRR"
+
+    @property
+    def saved_file(self) -> Path:
+        """Where FRR keeps its configuration."""
+        return _CONFIG_DIR / (self.config.pathspace or "") / "frr.conf"
 
     @property
     def run_dir(self) -> Path:
