@@ -136,7 +136,7 @@ class Box:
         self._target.write_text(text)
         argv = [str(FRRConfig().reload), "--reload", "--stdout", "--pathspace", self.name, str(self._target)]
         began = time.perf_counter()
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=900, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=1800, check=False)
         took = time.perf_counter() - began
         if done.returncode:
             raise LabError(f"{PEER} exited with {done.returncode}: {done.stdout[-300:]}{done.stderr[-300:]}")
@@ -167,6 +167,12 @@ def _there_and_back(add: Callable[[], float], delete: Callable[[], float]) -> tu
     return statistics.median(a for a, _ in pairs), statistics.median(d for _, d in pairs)
 
 
+def _ours(ours: Box, count: int) -> tuple[float, float]:
+    """To add so many neighbours, and to delete them."""
+    state = sessions(count)
+    return _there_and_back(lambda: ours.round(state), lambda: ours.round(_BARE))
+
+
 def _steady(ours: Box, count: int) -> tuple[float, float]:
     """Of so many neighbours that are there: to change one, and to find no change."""
     ours.round(sessions(count))
@@ -177,7 +183,7 @@ def _steady(ours: Box, count: int) -> tuple[float, float]:
 
 def _against_frr_reload() -> Iterator[Row]:
     with box() as ours, box() as theirs:
-        added, deleted = _there_and_back(lambda: ours.round(sessions(FEW)), lambda: ours.round(_BARE))
+        added, deleted = _ours(ours, FEW)
         changed, rest = _steady(ours, FEW)
         bare, whole, other = (
             _text_of(theirs, state) for state in (_BARE, sessions(FEW), sessions(FEW, "more"))
@@ -214,9 +220,7 @@ def _growth() -> Iterator[Row]:
     for count in sizes:
         with box() as ours:
             ours.round(_BARE)
-            added, deleted = _there_and_back(
-                lambda count=count: ours.round(sessions(count)), lambda: ours.round(_BARE)
-            )
+            added, deleted = _ours(ours, count)
             _, rest = _steady(ours, count)
         for name, took in zip(times, (added, deleted, rest), strict=True):
             times[name].append(took)

@@ -142,10 +142,10 @@ class Convergence:
                 message = f"{action.id} needs {part} of {problem.owner}, which FRR refused"
                 self._set_aside(action.id, Problem(action.owner, "DependencyFailed", message, permanent=True))
 
-    def _problem(self, action: Action, lines: Mapping[str, tuple[Path, ...]], left: Delta) -> Problem | None:
+    def _problem(self, action: Action, given: Mapping[str, tuple[Path, ...]], left: Delta) -> Problem | None:
         if (refused := self.refused.get(action.id)) is not None:
             return refused
-        if action.id not in lines:
+        if action.id not in given:
             message = f"{action.id}: its router bgp section is not there"
             return Problem(action.owner, "RouterMissing", message)
         mine = left.of(action.id)
