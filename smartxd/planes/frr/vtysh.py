@@ -26,6 +26,9 @@ OBSERVE_TIMEOUT_S = 5.0
 PROBE_TIMEOUT_S = 2.0
 """For one daemon to say its version: milliseconds when it is well."""
 
+BATCH_BYTES = 100_000
+"""Of a batch for which a call's bound is meant: that of 1,000 neighbours with policies is eight times as long."""
+
 _RUN_DIR = Path("/var/run/frr")
 _CONFIG_DIR = Path("/etc/frr")
 _BAD_LINE = re.compile(r"line (\d+): % ([^:]*):")
@@ -150,9 +153,13 @@ class Vtysh:
         return out.text
 
     def file(self, path: Path) -> Output:
-        """Apply a batch of commands; some may be applied and others refused."""
+        """Apply a batch of commands; some may be applied and others refused.
+
+        A large one may take longer than other calls: FRR needs a millisecond for a line, and more for a map's.
+        """
+        bound_s = self.config.timeout_s * (1 + path.stat().st_size // BATCH_BYTES)
         try:
-            return call([*self._vtysh(), "-f", str(path)], self.config.timeout_s, merged=True)
+            return call([*self._vtysh(), "-f", str(path)], bound_s, merged=True)
         except Timeout as err:
             raise self.down(self._silent_ones(), str(err)) from err
 
