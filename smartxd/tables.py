@@ -25,10 +25,23 @@ Rows = Sequence[Sequence[str]]
 
 def print_json(value: BaseModel | Any) -> None:
     """The value as indented JSON; models by their own fields, times as RFC 3339."""
+    print(_json(value))
+
+
+def _json(value: BaseModel | Any) -> str:
     if isinstance(value, BaseModel):
-        print(value.model_dump_json(indent=2))
+        return value.model_dump_json(indent=2)
+    return json.dumps(value, indent=2, default=str, ensure_ascii=False)
+
+
+def print_data(value: BaseModel | Any, output: str) -> None:
+    """The value for a program, as ``output`` says: ``json`` or ``yaml``."""
+    if output == "yaml":
+        import yaml  # noqa: PLC0415 (seldom wanted)
+
+        print(yaml.safe_dump(json.loads(_json(value)), sort_keys=False, allow_unicode=True), end="")
     else:
-        print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+        print_json(value)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
