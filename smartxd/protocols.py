@@ -1,4 +1,4 @@
-"""Names of protocols, as operators write them: IP protocols by number, and what is not IP by its EtherType."""
+"""Names of protocols, as operators write them: of IP by number, of what is not IP by EtherType."""
 
 from __future__ import annotations
 

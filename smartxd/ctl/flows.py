@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     if args.newest:
         rows = newest(directory, wanted, limit, warn).to_pylist()
     else:
-        rows = top(directory, wanted, by, limit, warn, args.order).to_pylist()
+        rows = top(directory, wanted, by, limit, warn, order=args.order).to_pylist()
     if not rows:
         say(_nothing(directory, args.since, args.until))
     if args.output != "table":

@@ -15,11 +15,10 @@ Find = Callable[[str, Sequence[object]], Iterable[Sequence[object]]]
 LAST_NS = 2**63 - 1
 
 _ROWS = (
-    "rowid >= coalesce((SELECT min(first_row) FROM {0}batches WHERE stream = 'flows' AND t_max_ns >= ?), {1})"
-    " AND rowid <= coalesce((SELECT max(last_row) FROM {0}batches WHERE stream = 'flows' AND t_min_ns < ?), 0)"
+    "rowid >= coalesce((SELECT min(first_row) FROM {0}batches WHERE {1} AND t_max_ns >= ?), 1 << 62)"
+    " AND rowid <= coalesce((SELECT max(last_row) FROM {0}batches WHERE {1} AND t_min_ns < ?), 0)"
     " AND last_ns >= ? AND last_ns < ?"
 )
-_NO_ROW = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class FlowFilter:
         """
         at = f"{schema}." if schema else ""
         # Rows are in the order of time, but for a clock that jumps: last_ns decides.
-        terms = [_ROWS.format(at, _NO_ROW)]
+        terms = [_ROWS.format(at, "stream = 'flows'")]
         args: list[object] = [self.since_ns, self.until_ns, self.since_ns, self.until_ns]
         for columns, value in self._values():
             if value is not None:

@@ -64,7 +64,7 @@ def newest(directory: Path, wanted: FlowFilter, limit: int, warn: Warn) -> pa.Ta
 
 
 def top(
-    directory: Path, wanted: FlowFilter, by: Sequence[str], limit: int, warn: Warn, order: str = "bytes"
+    directory: Path, wanted: FlowFilter, by: Sequence[str], limit: int, warn: Warn, *, order: str = "bytes"
 ) -> pa.Table:
     """Flows added up by some of ``GROUPS``, each named once, the most of ``order`` first.
 
@@ -170,7 +170,7 @@ def _segments(directory: Path, wanted: FlowFilter) -> Iterator[Path]:
 
 @contextmanager
 def _left_out(path: Path, warn: Warn) -> Iterator[None]:
-    """Goes on without a segment that cannot be read, and says so unless retention has unlinked it meanwhile."""
+    """Goes on without a segment that cannot be read, and says so unless it was unlinked meanwhile."""
     try:
         yield
     except StoreError as err:

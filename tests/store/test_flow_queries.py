@@ -138,7 +138,7 @@ def test_sums_by_each_column_are_the_sums_of_the_rows(directory: Path, by: str) 
 def test_what_comes_first_is_what_was_asked_for(directory: Path) -> None:
     stored(directory, [[{"packets": 1, "bytes": 900, "vni": 1}, {"packets": 9, "bytes": 100, "vni": 2}]])
     for order, first in (("bytes", 1), ("packets", 2)):
-        rows = top(directory, FlowFilter(), ("vni",), 1, fail, order).to_pylist()
+        rows = top(directory, FlowFilter(), ("vni",), 1, fail, order=order).to_pylist()
         assert [r["vni"] for r in rows] == [first]
 
 
