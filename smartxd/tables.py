@@ -11,8 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-_GOOD = frozenset({"yes", "Ready", "Established", "up", "forwarding", "create", "attached"})
-_BAD = frozenset({"NOT READY", "Stalled", "Contested", "Drifted", "DOWN", "DETACHED", "delete", "recreate"})
+_GOOD = frozenset({"yes", "ok", "Ready", "Established", "up", "forwarding", "create", "attached"})
+_BAD = frozenset(
+    {"fail", "NOT READY", "Stalled", "Contested", "Drifted", "DOWN", "DETACHED", "delete", "recreate"}
+)
 _NUMBER = re.compile(r"-?[\d,]+(\.\d+)?")
 _CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _WHOLE = re.compile(r"$")
