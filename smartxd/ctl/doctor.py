@@ -14,15 +14,15 @@ from smartxd.tables import print_data, print_table
 EXAMPLES = """\
 Everything is tried, not guessed from versions: links are made in a network namespace that goes at once, maps
 and programs are given back. Nothing of the box is changed. What the box needs is read from the specs that
-smartxd applied last.
+smartxd applied last. Run it as root.
 
 exit code: 0 when all that the box's specs and configuration need works, also with warnings;
            1 when something of it does not
 
 examples:
-  sudo smartxctl doctor                          all findings, what each is needed for, and what to do
-  sudo smartxctl doctor --wrong                  only what is not as it should be
-  sudo smartxctl doctor -o json | jq '.[] | select(.verdict == "fail")'
+  smartxctl doctor                               all findings, what each is needed for, and what to do
+  smartxctl doctor --wrong                       only what is not as it should be
+  smartxctl doctor -o json | jq '.[] | select(.verdict == "fail")'
 """
 
 

@@ -19,6 +19,7 @@ _FOREIGN = ("ManageForeignRoutes", "ManageForeignRoutingPolicyRules", "ManageFor
 _OFF = frozenset({"no", "false", "off", "0", "n", "f"})
 _CONF_DIRS = ("usr/lib/systemd", "usr/local/lib/systemd", "run/systemd", "etc/systemd")
 """Each has precedence over those before it."""
+_DROP_IN = "/etc/systemd/networkd.conf.d/smartxd.conf"
 _ALL_MAX = 32
 """Interfaces that are looked at where no specs say which."""
 
@@ -60,7 +61,7 @@ class OtherLooks:
             f"removes what others have set when it restarts ({', '.join(kept)})" if kept else "",
             "runs, and leaves alone what is not its own",
             purpose,
-            f"[Network] {' '.join(f'{name}=no' for name in kept)} in /etc/systemd/networkd.conf.d/smartxd.conf",
+            f"[Network] {' '.join(f'{name}=no' for name in kept)} in {_DROP_IN}",
         )
 
     def network_manager(self) -> Iterator[Finding]:
