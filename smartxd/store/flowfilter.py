@@ -55,7 +55,7 @@ class FlowFilter:
                 args += [value] * len(columns)
         for column, network in (("src_ip", self.src), ("dst_ip", self.dst)):
             if network is not None:
-                inside = json.dumps(_inside(network, column, at, find))
+                inside = json.dumps(_inside(network, column, find, f"{at}flows WHERE {terms[0]}", args[:4]))
                 terms.append(" OR ".join(f"{c} IN (SELECT value FROM json_each(?))" for c in _both(column)))
                 terms[-1] = f"({terms[-1]})"
                 args += [inside, inside]
@@ -76,15 +76,16 @@ def _both(column: str) -> tuple[str, str]:
     return column, f"inner_{column}"
 
 
-def _inside(network: Network, column: str, at: str, find: Find) -> list[str]:
-    """The addresses of a network, as the segment writes those that it has; a single one is not looked for.
+def _inside(network: Network, column: str, find: Find, rows: str, args: Sequence[object]) -> list[str]:
+    """The addresses of a network, as those of a segment's ``rows`` write them that have one.
 
-    Text does not sort as addresses do, so each one that is there is compared, once.
+    Text does not sort as addresses do, so each one that is there is compared, once; a single address is not
+    looked for.
     """
     if network.num_addresses == 1:
         address = network.network_address
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         return [socket.inet_ntop(family, address.packed)]
-    selects = (f"SELECT {c} FROM {at}flows WHERE {c} IS NOT NULL" for c in _both(column))
-    found = (str(text) for (text,) in find(" UNION ".join(selects), ()))
+    selects = (f"SELECT {c} FROM {rows} AND {c} IS NOT NULL" for c in _both(column))
+    found = (str(text) for (text,) in find(" UNION ".join(selects), (*args, *args)))
     return [text for text in found if (":" in text) == (network.version == 6) and ip_address(text) in network]
