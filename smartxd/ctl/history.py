@@ -12,7 +12,7 @@ from smartxd.ctl.verb import add_config, add_output, add_verb
 from smartxd.objects import Event
 from smartxd.store.history import EventFilter, read_events
 from smartxd.store.timespan import since_ns
-from smartxd.tables import print_json, print_table
+from smartxd.tables import print_data, print_table
 
 EXAMPLES = """examples:
   smartxctl history                                what happened in the last day
@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the events, the newest last."""
     path = config.load(args.config).control_db
     events = read_events(path, EventFilter(args.since, args.object, args.kind), args.limit)
-    if args.output == "json":
-        print_json([_plain(event) for event in events])
+    if args.output != "table":
+        print_data([_plain(event) for event in events], args.output)
         return 0
     if not events:
         print("nothing happened")
