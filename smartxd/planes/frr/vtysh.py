@@ -27,7 +27,7 @@ PROBE_TIMEOUT_S = 2.0
 """For one daemon to say its version: milliseconds when it is well."""
 
 BATCH_BYTES = 100_000
-"""Of a batch, for which the bound of a call is meant; one of 1,000 neighbours is eight times as long."""
+"""Of a batch for which a call's bound is meant; that of 1,000 neighbours with policies is eight times it."""
 
 _RUN_DIR = Path("/var/run/frr")
 _CONFIG_DIR = Path("/etc/frr")
@@ -155,7 +155,7 @@ class Vtysh:
     def file(self, path: Path) -> Output:
         """Apply a batch of commands; some may be applied and others refused.
 
-        A large one may take longer than other calls: FRR needs a millisecond for a line, more for a map's.
+        A large one may take longer than other calls: FRR needs a millisecond for a line, and more in a map.
         """
         bound_s = self.config.timeout_s * (1 + path.stat().st_size // BATCH_BYTES)
         try:
