@@ -15,7 +15,7 @@ from smartxd.errors import DaemonError, StoreError
 from smartxd.report import BoxReport, CaptureReport, ConditionReport, ControlReport, SessionReport
 from smartxd.socketclient import fetch_status
 from smartxd.store.captures import read_report
-from smartxd.tables import print_json, print_table
+from smartxd.tables import print_data, print_table
 
 EXAMPLES = """columns:
   RECEIVED SENT  prefixes; of a session with several address families, of each
@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     except DaemonError as err:
         failure = err
     report = BoxReport(box=settings.box, control=control, capture=_capture(settings.captures_dir))
-    if args.output == "json":
-        print_json(report)
+    if args.output != "table":
+        print_data(report, args.output)
     else:
         show(report, datetime.now(UTC))
     if failure is not None:
