@@ -1,7 +1,7 @@
 """The FRR plane with many neighbours, against frr-reload.py with the same configurations on another FRR.
 
-A neighbour has a route map in and out, a prefix list of its own and shared ones, timers and BFD. Nobody is
-there: their addresses lead nowhere. A round of the plane is what the daemon does: observe, plan, enter into
+A neighbour has a route map and a prefix list in and out, shared with others, timers and BFD. Nobody is there:
+their addresses lead nowhere. A round of the plane is what the daemon does: observe, plan, enter into
 the inventory, apply, save, observe again.
 """
 
@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 
 from benchmarks.feed import feed
 from benchmarks.table import Row
@@ -48,6 +49,8 @@ from smartxd.store.control import ControlStore
 
 FEW, SEVERAL, MANY = 100, 300, 1_000
 """Neighbours: frr-reload needs most of a minute to delete the fewest of them."""
+GROUPS = 4
+"""Policies that they share, as customers, peers and upstreams do."""
 FEED = 200_000
 REPEATS = 5
 PEER = "frr-reload.py"
@@ -64,12 +67,13 @@ def run() -> list[Row]:
     return [*_against_frr_reload(), *_growth(), *_beside_a_full_table()]
 
 
+@cache
 def sessions(count: int, change: str = "") -> FRRState:
     """A speaker with so many neighbours and their policies; ``change`` is in the description of the first."""
     numbers = range(1, count + 1)
     lists: list[Part] = [_list("private", *_PRIVATE), _list("own", "198.51.100.0/24")]
-    lists += [_list(f"from-{n}", f"{20 + (n >> 8)}.{n & 255}.0.0/16") for n in numbers]
-    maps: list[Part] = [part for n in numbers for part in _maps(n)]
+    lists += [_list(f"from-{group}", f"{20 + group}.0.0.0/8") for group in range(GROUPS)]
+    maps: list[Part] = [part for group in range(GROUPS) for part in _maps(group)]
     neighbors = [_neighbor(n, change if n == 1 else "") for n in numbers]
     return FRRState((*lists, *maps, _PROFILE, *_BARE.parts, *neighbors))
 
@@ -79,22 +83,21 @@ def _list(name: str, *prefixes: str) -> PrefixList:
     return PrefixList(ObjectRef("PrefixList", name), name, "ipv4", tuple(entries))
 
 
-def _maps(number: int) -> Iterator[RouteMap]:
+def _maps(group: int) -> Iterator[RouteMap]:
     taken = (
         RouteMapEntry(10, "deny", match=Match(prefix_list="private")),
-        RouteMapEntry(20, "permit", match=Match(prefix_list=f"from-{number}"), set=Set(local_preference=200)),
+        RouteMapEntry(20, "permit", match=Match(prefix_list=f"from-{group}"), set=Set(local_preference=200)),
     )
     told = (
-        RouteMapEntry(
-            10, "permit", match=Match(prefix_list="own"), set=Set(communities=(f"65001:{number}",))
-        ),
+        RouteMapEntry(10, "permit", match=Match(prefix_list="own"), set=Set(communities=(f"65001:{group}",))),
     )
-    for name, entries in ((f"in-{number}", taken), (f"out-{number}", told)):
+    for name, entries in ((f"in-{group}", taken), (f"out-{group}", told)):
         yield RouteMap(ObjectRef("RouteMap", name), name, entries)
 
 
 def _neighbor(number: int, change: str) -> Neighbor:
-    policies = (Policy(f"in-{number}"), Policy(f"out-{number}"))
+    group = number % GROUPS
+    policies = (Policy(f"in-{group}", "private"), Policy(f"out-{group}", "own"))
     return Neighbor(
         ObjectRef("BGPPeer", f"n{number}"),
         f"10.0.{number >> 8}.{number & 255}",

@@ -163,7 +163,8 @@ def test_a_vtysh_that_is_too_slow_is_told_and_nothing_is_written(
     observed = book.plane.observe()
     plan = book.plane.plan(ONE, observed, book.ownership)
     vtysh_that(tmp_path, monkeypatch, 'sleep 30; exec /usr/bin/vtysh "$@"')
-    for attempt in (book.plane.observe, lambda: list(book.plane.apply(plan, observed))):
+    fresh = FRRPlane(lone.config.model_copy(update={"timeout_s": 1}))
+    for attempt in (fresh.observe, lambda: list(book.plane.apply(plan, observed))):
         with pytest.raises(PlaneError) as caught:
             attempt()
         assert caught.value.reason == "FRRDaemonDown"

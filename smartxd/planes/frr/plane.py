@@ -8,7 +8,7 @@ from pathlib import Path
 
 from smartxd.config import FRRConfig
 from smartxd.errors import PlaneError
-from smartxd.objects import ObjectRef
+from smartxd.objects import ObjectRef, OwnedObject
 from smartxd.planes.frr import diff
 from smartxd.planes.frr.apply import Convergence
 from smartxd.planes.frr.loaded import Loaded
@@ -51,6 +51,9 @@ class FRRPlane:
         self._vtysh = Vtysh(config, self._vault)
         self._loaded = Loaded(self._vtysh.saved_file, self._vtysh.run_dir, self._vault)
         self._saved = Saved(self._vtysh, self._loaded)
+        self._read_back: tuple[Configuration, frozenset[str]] | None = None
+        self._seen: tuple[Mapping[str, str], tuple[Configuration, frozenset[str]]] | None = None
+        self._planned: tuple[FRRState, FRRObserved, frozenset[OwnedObject], Plan] | None = None
 
     @property
     def run_dir(self) -> Path:
@@ -66,12 +69,28 @@ class FRRPlane:
 
         What could not be saved after it was written is saved now that every daemon has answered.
         """
-        running, answering = self._vtysh.observe()
+        running, answering = self._look()
         lacking = self._loaded.lacking(running, answering)
         if not lacking:
             self._loaded.accept()
             self._saved.catch_up()
         return FRRObserved(running, answering, self._vault.read(), lacking)
+
+    def _look(self) -> tuple[Configuration, frozenset[str]]:
+        """The running configuration and who answered: read anew where anything of it may have changed.
+
+        What has just been read back after a write is as good as a look of its own. While the daemons say the
+        same as before, what vtysh makes of it is the same too.
+        """
+        if self._read_back is not None:
+            found, self._read_back = self._read_back, None
+            return found
+        words = self._vtysh.words()
+        if self._seen is not None and self._seen[0] == words:
+            return self._seen[1]
+        found = self._vtysh.observe()
+        self._seen = words, found
+        return found
 
     def plan(self, desired: FRRState, observed: FRRObserved, owned: Ownership) -> Plan:
         """The steps from observed to desired; what is foreign and in the way, or not saved, is a Problem.
@@ -84,8 +103,19 @@ class FRRPlane:
         needed = daemons([*(part.id for part in desired.parts), *owned.of(PLANE)])
         if missing := [daemon for daemon in needed if daemon not in observed.answering]:
             raise self._vtysh.down(missing)
-        found = diff.plan(desired, observed.running, owned, observed.secrets)
+        found = self._diff(desired, observed, owned)
         return replace(found, problems=(*found.problems, *self._saved.problems()))
+
+    def _diff(self, desired: FRRState, observed: FRRObserved, owned: Ownership) -> Plan:
+        """The difference; the last one where it is of the same."""
+        if self._planned is not None:
+            state, before, objects, found = self._planned
+            same = state is desired and before.running is observed.running and objects == owned.objects
+            if same and before.secrets == observed.secrets:
+                return found
+        found = diff.plan(desired, observed.running, owned, observed.secrets)
+        self._planned = desired, observed, owned.objects, found
+        return found
 
     def _require_loaded(self, desired: FRRState, observed: FRRObserved, owned: Ownership) -> None:
         """PlaneError where what is not smartxd's would be lost; its own parts it can make again."""
@@ -111,6 +141,7 @@ class FRRPlane:
             self._vtysh, plan.actions, observed.running, tokens, lambda: self._writing(owners)
         )
         results = tuple(doing.run())
+        self._read_back = doing.read_back
         self._saved.catch_up()
         unsaved = {problem.owner: problem for problem in self._saved.problems()}
         for result in results:

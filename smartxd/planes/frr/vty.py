@@ -57,6 +57,13 @@ class Vty:
         except (OSError, NoReply, ValueError, RecursionError) as err:
             raise NoReply(f"{self._path}: {command}: {err}") from err
 
+    def text(self, command: str) -> str:
+        """What a command prints; NoReply."""
+        try:
+            return self._answer(command)[1]
+        except OSError as err:
+            raise NoReply(f"{self._path}: {command}: {err}") from err
+
     def _answer(self, command: str) -> tuple[int, str]:
         """A command's code and output. Three NULs and the code end it; there are no others in it."""
         self._hurry()

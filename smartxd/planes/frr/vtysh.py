@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +17,16 @@ from smartxd.errors import PlaneError
 from smartxd.planes.frr.needs import DAEMONS
 from smartxd.planes.frr.running import Configuration, parse_running
 from smartxd.planes.frr.vault import Vault
+from smartxd.planes.frr.vty import NoReply, Vty
 
 TESTED = ("8.4",)
 """The versions of FRR whose way of printing its configuration the tests know."""
 
-OBSERVE_TIMEOUT_S = 5.0
+OBSERVE_TIMEOUT_S = 10.0
 """To read what runs takes 50 ms for hundreds of neighbours; a daemon that hangs is known sooner so."""
 
 PROBE_TIMEOUT_S = 2.0
-"""For one daemon to say its version: milliseconds when it is well."""
+"""For one daemon to answer: milliseconds when it is well."""
 
 BATCH_BYTES = 100_000
 """Of a batch for which a call's bound is meant; that of 1,000 neighbours with policies is eight times it."""
@@ -137,9 +139,16 @@ class Vtysh:
         self._require_tested(running.version)
         return running, answering
 
-    def running(self) -> Configuration:
-        """The running configuration alone, as ``observe`` has it."""
-        return self.observe()[0]
+    def words(self) -> Mapping[str, str]:
+        """What each daemon that was started prints of its own configuration; of one that is silent nothing.
+
+        No vtysh is started for it, and nothing is put together: it serves to see that nothing has changed.
+        """
+        found: dict[str, str] = {}
+        for daemon in self.started():
+            with contextlib.suppress(NoReply), Vty(self.run_dir / f"{daemon}.vty") as vty:
+                found[daemon] = vty.text("show running-config")
+        return found
 
     def command(self, *commands: str, timeout_s: float = float("inf")) -> str:
         """What the commands print; PlaneError when FRR does not answer, naming the daemons that do not."""
@@ -198,9 +207,9 @@ class Vtysh:
     def _answers(self, daemon: str) -> bool:
         try:
             # A healthy daemon takes milliseconds; the bound on a whole call would add up here.
-            timeout_s = min(self.config.timeout_s, PROBE_TIMEOUT_S)
-            return call([*self._vtysh(), "-d", daemon, "-c", "show version"], timeout_s).code == 0
-        except Timeout:
+            with Vty(self.run_dir / f"{daemon}.vty", min(self.config.timeout_s, PROBE_TIMEOUT_S)):
+                return True
+        except NoReply:
             return False
 
     def _vtysh(self) -> list[str]:
