@@ -18,6 +18,7 @@ from smartxd.planes.frr.words import (
     negated,
     opens,
     part_of,
+    read,
     removal,
     subject,
 )
@@ -62,7 +63,8 @@ class Refusal:
 def edits(delta: Delta, running: Configuration, wanted: Mapping[str, tuple[Path, ...]]) -> list[Edit]:
     """The commands that bring the parts ``wanted`` to their lines, in the order in which they stand there.
 
-    Within the speaker's section what goes comes first, because much of it stands in the way of what comes.
+    Within the speaker's section what goes comes first, because much of it stands in the way of what comes;
+    but what keeps routes back stays until that has come which does so from then on.
     """
     gone, new = _by_part(delta.deletions), _by_part(delta.additions)
     sections = {id for id in wanted if id.startswith("router ") and id in gone and not wanted[id]}
@@ -76,12 +78,23 @@ def edits(delta: Delta, running: Configuration, wanted: Mapping[str, tuple[Path,
             found += [edit for deletions, additions in steps for edit in (*deletions, *additions)]
             continue
         # What stands in a section that goes as a whole goes with it.
-        found += [edit for deletions, _ in steps for edit in deletions if edit.path[0] not in sections]
+        going = [edit for deletions, _ in steps for edit in deletions if edit.path[0] not in sections]
         additions = [edit for _, additions in steps for edit in additions]
+        anew = {subject(edit.path) for edit in additions}
+        guards = dict.fromkeys(e for e in going if _guards(e.path) and subject(e.path) not in anew)
+        found += [edit for edit in going if edit not in guards]
         found += sorted(
             additions, key=lambda edit: _FAMILY_ORDER.get(edit.path[1], 9) + 1 if len(edit.path) > 2 else 0
         )
+        found += guards
     return found + _no_bfd(delta, running)
+
+
+def _guards(path: Path) -> bool:
+    """Whether a command is about what keeps routes of a neighbour back."""
+    found = read(path)
+    words = found.field.split() if found is not None and found.part.startswith("neighbor ") else []
+    return words == ["shutdown"] or bool({*words} & {"route-map", "prefix-list", "filter-list"})
 
 
 def _no_bfd(delta: Delta, running: Configuration) -> list[Edit]:
@@ -97,8 +110,8 @@ def _steps(
     """The commands that take lines of one part away, and those that add some.
 
     What is set anew is not deleted before: for an AS number that would take the neighbour down, for a
-    description the mark away. In a route map what is new comes before what goes, so that no entry permits
-    for a moment what neither the old nor the new one does.
+    description the mark away. In a prefix list or map what is new comes before what goes, so that it permits
+    nothing for a moment that neither the old nor the new one does: an empty list permits all.
     """
     if gone and not want and have is not None:
         return [Edit(path) for path in removal(part_of(next(iter(gone))) or "", have)], []
@@ -109,7 +122,23 @@ def _steps(
     deletions = [Edit(path) for path in _taken(gone, anew, headers)]
     if deletions and deletions[0].path[0].startswith(("route-map ", "no route-map ")):
         return [], [*additions, *deletions]
+    # Of the other lists FRR keeps none that is empty, and it has rules of its own what an entry repeats.
+    if deletions and deletions[0].part.startswith("prefix-list "):
+        return [], list(_in_turn(additions, deletions))
     return deletions, additions
+
+
+def _in_turn(additions: Sequence[Edit], deletions: Sequence[Edit]) -> Iterator[Edit]:
+    """Each line of a list that comes, behind what has to go for it, and last what else goes."""
+    left = dict.fromkeys(deletions)
+    in_the_way = {key: edit for edit in deletions for key in (subject(edit.path), entry(edit.path))}
+    for addition in additions:
+        for key in (subject(addition.path), entry(addition.path)):
+            if (edit := in_the_way.get(key)) in left:
+                del left[edit]
+                yield edit
+        yield addition
+    yield from left
 
 
 def _lingering(gone: frozenset[Path], new: frozenset[Path]) -> set[Path]:
