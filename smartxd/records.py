@@ -7,6 +7,8 @@ kernel handled; ``bytes`` counts wire bytes from the Ethernet header on. Address
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 FLOW = pa.schema(
@@ -57,3 +59,12 @@ policy and interface."""
 
 STREAMS: dict[str, pa.Schema] = {"flows": FLOW, "losses": LOSS}
 """The streams of a box, in the order in which a batch number of a drain carries them."""
+
+ADDED = {"sampled_one_in": 1}
+"""Columns that older releases do not write, and what holds for their rows."""
+
+
+def without(schema: pa.Schema, names: Iterable[str]) -> dict[str, int]:
+    """The columns of ``schema`` that a release older than it has left out of ``names``, with their values."""
+    found = set(names)
+    return {name: value for name, value in ADDED.items() if name in schema.names and name not in found}

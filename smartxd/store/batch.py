@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from smartxd.records import ADDED
+
 MAX_ROWS = 65_536
 """Bound on the rows of a batch, and with it on a request to the centre."""
 
@@ -59,11 +61,14 @@ def checksum(table: pa.Table) -> str:
 
     Computed from values, not from an encoding, so that rows read back from SQLite or from the wire give the
     same digits as the rows that were captured. SQLite's own integrity check does not see a flipped bit.
+    A column that older releases lack counts only where it says more than they could: their digits stay right.
     """
     digest = hashlib.blake2b(digest_size=16)
     digest.update(table.num_rows.to_bytes(8, "little"))
     for field in table.schema:
         column = table[field.name].combine_chunks()
+        if field.name in ADDED and pc.all(pc.equal(column, ADDED[field.name]), skip_nulls=False).as_py():
+            continue
         digest.update(f"{field.name}:{field.type};".encode())
         digest.update(pc.is_valid(column).to_numpy(zero_copy_only=False).tobytes())
         if pa.types.is_string(field.type):

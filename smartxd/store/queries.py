@@ -59,7 +59,8 @@ def newest(directory: Path, wanted: FlowFilter, limit: int, warn: Warn) -> pa.Ta
         for path in _segments(directory, wanted):
             with _left_out(path, warn), merge.attached(path):
                 where, args = wanted.where(merge.find, merge.SCHEMA)
-                merge.add(f"SELECT {_FLOWS} FROM {merge.SCHEMA}.flows WHERE {where} {order}", [*args, limit])
+                rows = merge.source("flows", merge.SCHEMA)
+                merge.add(f"SELECT {_FLOWS} FROM {rows} WHERE {where} {order}", [*args, limit])
         return merge.table(f"SELECT {_FLOWS} FROM merged {order}", [limit], FLOW, limit)
 
 
@@ -81,7 +82,7 @@ def top(
             with _left_out(path, warn), merge.attached(path):
                 where, args = wanted.where(merge.find, merge.SCHEMA)
                 # No limit within a segment: what is small in each can be large in all.
-                grouped = f"FROM {merge.SCHEMA}.flows WHERE {where} GROUP BY {numbers}"
+                grouped = f"FROM {merge.source('flows', merge.SCHEMA)} WHERE {where} GROUP BY {numbers}"
                 merge.add(f"SELECT {groups}, {sums} {grouped}", args)
         largest = (
             f"SELECT {names}, {sums} FROM merged GROUP BY {numbers} "
@@ -102,7 +103,8 @@ def scan(directory: Path, wanted: FlowFilter, warn: Warn) -> Iterator[pa.Table]:
 
 def _rows(reader: SegmentReader, wanted: FlowFilter, first: int, last: int) -> Iterator[pa.Table]:
     where, args = wanted.where(reader.find)
-    sql = f"SELECT {_FLOWS} FROM flows WHERE rowid BETWEEN ? AND ? AND {where} ORDER BY rowid"
+    rows = reader.source("flows")
+    sql = f"SELECT {_FLOWS} FROM {rows} WHERE rowid BETWEEN ? AND ? AND {where} ORDER BY rowid"
     table = reader.table(sql, [first, last, *args], FLOW, last - first + 1)
     if table.num_rows:
         yield table

@@ -7,13 +7,14 @@ would drop each other's POSIX locks on a file that both have open.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import sqlite_utils
 
 from smartxd.errors import StoreError
-from smartxd.records import STREAMS
+from smartxd.records import STREAMS, without
 
 VERSION = 1
 """PRAGMA user_version of every file of the store."""
@@ -29,6 +30,14 @@ def columns(schema: pa.Schema) -> Columns:
 def required(schema: pa.Schema) -> list[str]:
     """The columns that are never null."""
     return [f.name for f in schema if not f.nullable]
+
+
+def additions(stream: str, found: Iterable[str]) -> list[str]:
+    """The statements that give a stream's table with the columns ``found`` those of this release."""
+    return [
+        f"ALTER TABLE {stream} ADD COLUMN {name} INTEGER NOT NULL DEFAULT {value}"
+        for name, value in without(STREAMS[stream], found).items()
+    ]
 
 
 def check_version(found: int, path: Path, known: int = VERSION) -> None:

@@ -19,9 +19,9 @@ import adbc_driver_sqlite.dbapi as adbc
 import pyarrow as pa
 
 from smartxd.errors import StoreError
-from smartxd.records import STREAMS
+from smartxd.records import STREAMS, without
 from smartxd.store.batch import Sums, checksum
-from smartxd.store.schema import check_version
+from smartxd.store.schema import additions, check_version
 
 _ERRORS = (adbc_driver_manager.Error, OSError, pa.ArrowException)
 _DAMAGE = ("malformed", "not a database", "no such table", "no such column", "mismatch")
@@ -117,6 +117,17 @@ class _Connection:
             raise _error(self.path, err) from err
         return table
 
+    def source(self, stream: str, schema: str = "main") -> str:
+        """What to select a stream's rows from: its table, with the columns that an older release left out."""
+        added = without(STREAMS[stream], self._columns(stream, schema))
+        values = "".join(f", {value} AS {name}" for name, value in added.items())
+        return f"(SELECT rowid, *{values} FROM {schema}.{stream})" if values else f"{schema}.{stream}"
+
+    def _columns(self, stream: str, schema: str = "main") -> list[str]:
+        return [
+            str(name) for (name,) in self._run("SELECT name FROM pragma_table_info(?, ?)", (stream, schema))
+        ]
+
     def close(self) -> None:
         """Close the file; SQLite checkpoints when this was the last connection to it."""
         self._conn.close()
@@ -135,6 +146,9 @@ class SegmentWriter(_Connection):
         super().__init__(path, "rw")
         try:
             self._run("PRAGMA synchronous=FULL")
+            for stream in STREAMS:
+                for statement in additions(stream, self._columns(stream)):
+                    self._run(statement)
             found = self._run("SELECT stream, max(last_row) FROM batches GROUP BY stream")
             self._last_row = dict.fromkeys(STREAMS, 0) | {stream: int(row) for stream, row in found}
             # From here on a statement belongs to a transaction, which commit() or rollback() ends.
@@ -199,7 +213,7 @@ class SegmentReader(_Connection):
         schema = STREAMS[batch.stream]
         names = ", ".join(f'"{name}"' for name in schema.names)
         table = self.table(
-            f"SELECT {names} FROM {batch.stream} WHERE rowid BETWEEN ? AND ?",
+            f"SELECT {names} FROM {self.source(batch.stream)} WHERE rowid BETWEEN ? AND ?",
             (batch.first_row, batch.last_row),
             schema,
             batch.sums.rows,

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from smartxd.records import without
 from smartxd.store.batch import BatchKey
 
 API = "/api/v1"
@@ -48,6 +49,7 @@ def encode(table: pa.Table) -> bytes:
 def decode(body: bytes, schema: pa.Schema, max_rows: int) -> pa.Table:
     """The table in a body, validated in full; ValueError says in a line what is wrong with it.
 
+    A box of an older release does not send the columns that came after it: they are filled in.
     The body may be hostile: nothing is allocated beyond CONTENT_MAX, whatever lengths it claims.
     """
     try:
@@ -68,8 +70,10 @@ def _read(content: bytes, schema: pa.Schema, max_rows: int) -> pa.Table:
         if message.type == "record batch" and _compressed(bytes(message.metadata)):
             raise ValueError("record batches must not be compressed again inside the stream")
     with pa.ipc.open_stream(content) as stream:
-        if not stream.schema.equals(schema):
-            raise ValueError(f"another schema: {_difference(stream.schema, schema)}")
+        added = without(schema, stream.schema.names)
+        sent = pa.schema([field for field in schema if field.name not in added])
+        if not stream.schema.equals(sent):
+            raise ValueError(f"another schema: {_difference(stream.schema, sent)}")
         batches: list[pa.RecordBatch] = []
         rows = 0
         for batch in stream:
@@ -77,7 +81,10 @@ def _read(content: bytes, schema: pa.Schema, max_rows: int) -> pa.Table:
             if rows > max_rows:
                 raise ValueError(f"more than {max_rows} rows")
             batches.append(batch)
-    table = pa.Table.from_batches(batches, schema)
+    table = pa.Table.from_batches(batches, sent)
+    for name, value in added.items():
+        values = pa.repeat(pa.scalar(value, schema.field(name).type), rows)
+        table = table.add_column(schema.get_field_index(name), schema.field(name), values)
     for field in schema:
         if not field.nullable and table[field.name].null_count:
             raise ValueError(f"column {field.name} has nulls")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from capture_rows import flow_rows
+from capture_rows import flow_rows, make_older
 
 from smartxd.center.flowstore import FlowFilter, OverflowingError, Put, sqlite
 from smartxd.center.flowstore.sqlite import SqliteFlowStore
@@ -103,6 +103,24 @@ def test_batches_older_than_the_retention_are_forgotten_and_still_not_taken_twic
         ("gist1", 5, 50, 6), ("gist2", 4, 40, 5),
     ]  # fmt: skip
     assert rows(store) == 30
+
+
+def test_a_store_of_an_older_release_is_gone_on_with(tmp_path):
+    path = tmp_path / "flows.sqlite"
+    store = SqliteFlowStore(path, retention_s=30 * 86400)
+    put(store, 1)
+    store.close()
+    make_older(path)
+    for _ in range(2):  # the second time there is nothing to add
+        store = SqliteFlowStore(path, retention_s=30 * 86400)
+        try:
+            assert put(store, 1) is Put.DUPLICATE
+            put(store, 2)
+            assert store.flows(FlowFilter(0), 100)["sampled_one_in"].to_pylist() == [1] * 20
+            with store._connect("ro") as conn:
+                assert store._read(conn, "SELECT sum(sampled_one_in) FROM flows_by_box") == [(20,)]
+        finally:
+            store.close()
 
 
 def test_deleted_rows_leave_room_that_is_counted(store, clock):

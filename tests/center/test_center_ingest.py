@@ -8,7 +8,7 @@ import uuid
 import httpx
 import pyarrow as pa
 import pytest
-from capture_rows import flow_rows, loss_rows
+from capture_rows import OLDER, flow_rows, loss_rows
 
 from smartxd.records import FLOW
 from smartxd.store.batch import MAX_ROWS, BatchKey, checksum
@@ -68,6 +68,14 @@ def test_a_batch_is_stored_once_and_the_same_again_is_answered_200(box):
     again = box.put(flow_rows(1, 10))
     assert (again.status_code, again.json()) == (200, {"result": "duplicate"})
     assert box.rows == 10
+
+
+def test_a_box_of_an_older_release_is_served_before_and_after_its_upgrade(center):
+    box = Box.fresh(center)
+    assert box.put(flow_rows(1, 10).select(OLDER.names)).status_code == 201
+    assert box.put(flow_rows(1, 10)).status_code == 200, "sent again by the new release"
+    flows = center.get("/api/v1/flows", box=box.name, since="2001-09-09T00:00:00Z")["flows"]
+    assert [f["sampled_one_in"] for f in flows] == [1] * 10
 
 
 def test_a_key_with_other_content_is_refused(box):

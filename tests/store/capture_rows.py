@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import pyarrow as pa
 
 from smartxd.config import CaptureConfig
 from smartxd.records import FLOW, LOSS
+from smartxd.store.batch import checksum
+
+OLDER = FLOW.remove(FLOW.get_field_index("sampled_one_in"))
+"""The flows of the release that knew no sampling."""
 
 
 def bounded(disk_max_bytes: int, **more: int) -> CaptureConfig:
@@ -46,3 +54,15 @@ def loss_rows(count: int) -> pa.Table:
         **{"bytes": [300] * count, "at_ns": [10**18] * count},
     }
     return pa.table([pa.array(values[f.name], f.type) for f in LOSS], schema=LOSS)
+
+
+def make_older(path: Path) -> None:
+    """Make a file with flows and batches, open nowhere, what the release that knew no sampling has written."""
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("ALTER TABLE flows DROP COLUMN sampled_one_in")
+        names = ", ".join(OLDER.names)
+        batches = "SELECT rowid, first_row, last_row FROM batches WHERE stream = 'flows'"
+        for batch, *rows in db.execute(batches).fetchall():
+            found = db.execute(f"SELECT {names} FROM flows WHERE rowid BETWEEN ? AND ?", rows).fetchall()
+            table = pa.Table.from_pylist([dict(zip(OLDER.names, row, strict=True)) for row in found], OLDER)
+            db.execute("UPDATE batches SET checksum = ? WHERE rowid = ?", (checksum(table), batch))

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from capture_rows import bounded, flow_rows, loss_rows
+from capture_rows import bounded, flow_rows, loss_rows, make_older
 
 from smartxd.config import Config
 from smartxd.errors import DaemonError, StoreError, SyncError
@@ -57,6 +57,17 @@ def test_the_centre_gets_every_row_and_the_box_counts_them_as_received(center, b
     flows = center.get("/api/v1/flows", box="gist1", since="2001-09-09T00:00:00Z", limit=1000)["flows"]
     assert sorted(f["packets"] for f in flows) == list(range(300))
     assert Sender(box, box.captures_dir).flush() == 0
+
+
+def test_what_an_older_release_has_left_behind_is_sent_too(center, box):
+    center.start()
+    fill(box, 2)
+    for path in box.captures_dir.glob("flows-*.sqlite"):
+        make_older(path)
+    fill(box, 1, first=2)
+    assert Sender(box, box.captures_dir).flush() == 4
+    assert totals(box).ledger.quarantined.rows == 0
+    assert center.totals("gist1")["rows"] == totals(box).ledger.received.rows == 150
 
 
 def test_a_batch_whose_answer_was_lost_is_sent_again_and_counted_once(center, box):

@@ -27,7 +27,7 @@ from smartxd.center.flowstore import ConflictError, FlowFilter, OverflowingError
 from smartxd.errors import StoreError
 from smartxd.records import FLOW, STREAMS
 from smartxd.store.batch import BatchKey, Sums
-from smartxd.store.schema import check_version, columns, required
+from smartxd.store.schema import additions, check_version, columns, required
 
 VERSION = 1
 EXPIRE_ROWS = 65_536
@@ -64,6 +64,10 @@ class SqliteFlowStore:
             for pragma in ("synchronous=FULL", "journal_mode=WAL"):
                 self._read(self._conn, f"PRAGMA {pragma}")
             check_version(int(self._read(self._conn, "PRAGMA user_version")[0][0]), path, VERSION)
+            for stream in STREAMS:
+                found = self._read(self._conn, "SELECT name FROM pragma_table_info(?)", (stream,))
+                for statement in additions(stream, [name for (name,) in found]):
+                    self._write(statement)
             self._batch_id = int(self._read(self._conn, "SELECT coalesce(max(id), 0) FROM batches")[0][0])
             self._conn.adbc_connection.set_autocommit(False)
         except BaseException as err:
@@ -264,9 +268,9 @@ class SqliteFlowStore:
             cursor.execute(sql, tuple(args) or None)
             return list(cursor.fetchall())
 
-    def _write(self, sql: str, args: Sequence[object]) -> None:
+    def _write(self, sql: str, args: Sequence[object] = ()) -> None:
         with self._conn.cursor() as cursor:
-            cursor.execute(sql, tuple(args))
+            cursor.execute(sql, tuple(args) or None)
 
     def _error(self, err: BaseException) -> StoreError:
         line = (str(err).splitlines() or [type(err).__name__])[0]
