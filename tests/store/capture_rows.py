@@ -57,7 +57,7 @@ def loss_rows(count: int) -> pa.Table:
 
 
 def make_older(path: Path) -> None:
-    """Make a file with flows and batches, open nowhere, what the release that knew no sampling has written."""
+    """Make a file that is open nowhere what the release that knew no sampling has written."""
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("ALTER TABLE flows DROP COLUMN sampled_one_in")
         names = ", ".join(OLDER.names)

@@ -1,0 +1,74 @@
+"""A TracePolicy, from the specs to the tracers of one box."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smartxd.desired import desire
+from smartxd.planes.trace.state import Sampling, Tracer
+from smartxd.source import folder
+from smartxd.spec.load import load
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "koren-two-site"
+OTHERS = {name: text for name, text in folder.read(EXAMPLE).items() if "trace" not in Path(name).name}
+POLICY = """
+apiVersion: smartx.io/v1alpha1
+kind: TracePolicy
+metadata: {{name: koren}}
+spec:
+  boxes: {{names: [gist1]}}
+  interfaces: [{points}]
+  {more}
+"""
+
+
+def tracer(points: str, more: str = "") -> Tracer:
+    """The tracer of gist1 when a policy says this."""
+    policy = {"trace.yaml": POLICY.format(points=points, more=more).encode()}
+    (found,) = desire(load({**OTHERS, **policy}), "gist1").trace.tracers
+    return found
+
+
+def test_patterns_are_kept_for_what_comes_and_names_are_interfaces() -> None:
+    found = tracer("{pattern: 'veth*'}, {name: lan0}, {pattern: 'tap?'}, {pattern: 'veth*'}")
+    assert found.interfaces == ("lan0",)
+    assert found.patterns == ("tap?", "veth*")
+
+
+def test_a_session_from_an_address_of_a_link_is_traced_there() -> None:
+    assert tracer("{peer: koren-wan}").interfaces == ("wan0",)
+
+
+def test_an_interface_that_is_named_twice_is_traced_once() -> None:
+    assert tracer("{peer: koren-wan}, {tunnel: koren-l2}, {name: wan0}").interfaces == ("vx100", "wan0")
+
+
+def test_filters_of_both_packets_are_compiled_and_keep_their_text() -> None:
+    found = tracer("{name: lan0}", "filter: udp\n  innerFilter: tcp port 443")
+    assert found.filter is not None
+    assert found.inner_filter is not None
+    assert (found.filter.text, found.inner_filter.text) == ("udp", "tcp port 443")
+    for each in (found.filter, found.inner_filter):
+        assert each.program
+        assert not each.refused
+    assert tracer("{name: lan0}").filter is None
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("mode: none", Sampling()),
+        ("mode: count, oneIn: 10", Sampling("count", 10)),
+        ("mode: random, oneIn: 64", Sampling("random", 64)),
+        ("mode: hash, oneIn: 64", Sampling("hash", 64)),
+        ("mode: hash, oneIn: 64, seed: 7", Sampling("hash", 64, 7)),
+    ],
+)
+def test_sampling_is_what_the_policy_says(said: str, meant: Sampling) -> None:
+    assert tracer("{name: lan0}", f"sampling: {{{said}}}").sampling == meant
+
+
+def test_without_sampling_every_packet_is_recorded() -> None:
+    assert tracer("{name: lan0}").sampling == Sampling("none", 1, 0)
