@@ -1,13 +1,29 @@
-"""What a part names of others: what it cannot be without. Pure."""
+"""What a part or a running line names of others: what it cannot be without. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from smartxd.planes.frr.state import Match, Neighbor, Part, Redistribution, RouteMap
+from smartxd.planes.frr.words import Path
 
 DAEMONS = ("zebra", "bgpd")
 """The daemons without which nothing here can be converged."""
+
+_NAMED = {
+    **dict.fromkeys(
+        ("route-map", "call", "unsuppress-map", "advertise-map", "exist-map", "non-exist-map", "table-map"),
+        ("route-map",),
+    ),
+    "prefix-list": ("prefix-list ipv4", "prefix-list ipv6"),
+    **dict.fromkeys(("filter-list", "as-path"), ("as-path-list",)),
+    **dict.fromkeys(("community", "comm-list"), ("community-list standard",)),
+    **dict.fromkeys(("extcommunity", "extended-comm-list"), ("community-list extended",)),
+    **dict.fromkeys(("large-community", "large-comm-list"), ("community-list large",)),
+    "profile": ("bfd-profile",),
+}
+"""What the word behind one of these is the name of."""
 
 
 def needs(part: Part) -> Iterator[str]:
@@ -24,6 +40,14 @@ def needs(part: Part) -> Iterator[str]:
                     yield f"community-list {entry.set.delete_type} {entry.set.delete_communities}"
         case Neighbor():
             yield from _neighbor(part)
+
+
+def named(path: Path) -> Iterator[str]:
+    """The ids of the parts that a line may name, whoever made it; a description names nothing."""
+    for word, name in pairwise(path[-1].split()):
+        if word == "description":
+            return
+        yield from (f"{kind} {name}" for kind in _NAMED.get(word, ()))
 
 
 def _match(match: Match) -> Iterator[str]:
