@@ -43,6 +43,11 @@ def test_what_a_line_names() -> None:
     assert set(named(("router ospf", "redistribute bgp metric 5 route-map m"))) == {"route-map m"}
     assert set(named(("route-map m permit 10", "match as-path l"))) == {"as-path-list l"}
     assert set(named(("route-map m permit 10", "set comm-list l delete"))) == {"community-list standard l"}
+    match = ("route-map m permit 10", "match ipv6 address prefix-list l")
+    assert set(named(match)) == {"prefix-list ipv6 l"}
+    session = ("router bgp 1", "address-family ipv4 unicast", "neighbor x prefix-list l in")
+    assert set(named(session)) == {"prefix-list ipv4 l"}
+    assert set(named(("ip prefix-list description description prefix-list l",))) == set()
     assert set(named(("router bgp 1", "neighbor x description route-map m"))) == set()
 
 

@@ -42,8 +42,8 @@ class Convergence:
     """What stands for each secret, by its name."""
     written: Callable[[], None]
     """Called when FRR is about to be changed."""
-    read_back: tuple[Configuration, frozenset[str]] | None = None
-    """What runs after the last write, and the daemons that answered."""
+    read_back: Callable[[], Configuration]
+    """What runs after it was."""
     refused: dict[str, Problem] = field(default_factory=dict)
     """Parts that are put back to what they were, by id."""
     apart: bool = False
@@ -64,8 +64,7 @@ class Convergence:
                 continue
             self.written()
             found = self._write(edits(delta, running, lines))
-            self.read_back = self.vtysh.observe()
-            running = self.read_back[0]
+            running = self.read_back()
             if not self.apart and any(refusal.grouped for refusal in found):
                 self.apart = True
             elif not self._is_refused(found):

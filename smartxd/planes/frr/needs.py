@@ -42,12 +42,27 @@ def needs(part: Part) -> Iterator[str]:
             yield from _neighbor(part)
 
 
+_LISTS = ("ip prefix-list ", "ipv6 prefix-list ", "bgp ")
+"""How the lines of lists begin, whose words are their own names and values."""
+
+
 def named(path: Path) -> Iterator[str]:
-    """The ids of the parts that a line may name, whoever made it; a description names nothing."""
+    """The ids of the parts that a line may name, whoever made it; a list and a description name nothing."""
+    if len(path) == 1 and path[0].startswith(_LISTS):
+        return
+    other = _other_family(path)
     for word, name in pairwise(path[-1].split()):
         if word == "description":
             return
-        yield from (f"{kind} {name}" for kind in _NAMED.get(word, ()))
+        yield from (f"{kind} {name}" for kind in _NAMED.get(word, ()) if not kind.endswith(other))
+
+
+def _other_family(path: Path) -> str:
+    """The end of a kind of list that a line cannot mean, because it is about the other family."""
+    where = f"{path[-2] if len(path) > 1 else ''} {path[-1]}"
+    if "address-family ipv4 " in where or " match ip " in where:
+        return " ipv6"
+    return " ipv4" if "address-family ipv6 " in where or " match ipv6 " in where else " of none"
 
 
 def _match(match: Match) -> Iterator[str]:
