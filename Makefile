@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 APT := frr frr-pythontools python3-bpfcc linux-libc-dev libpcap0.8 git iproute2 util-linux \
-       iputils-ping iperf3 python3-venv systemd
+       iputils-ping iperf3 python3-venv systemd bird2 gobgpd exabgp tshark
 
 .PHONY: help setup packages demo test lint gen bench lock clean
 

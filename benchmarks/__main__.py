@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import table
 from smartxd.errors import SmartxError
 
-NAMES = ("converge", "repair", "specs", "hostile", "fuzz", "kernel", "trace")
+NAMES = ("converge", "repair", "specs", "hostile", "fuzz", "kernel", "frr", "trace")
 OUTPUT = Path("build/bench")
 
 

@@ -32,10 +32,12 @@ class _Command(IntEnum):
     MAP_LOOKUP_ELEM = 1
     MAP_UPDATE_ELEM = 2
     MAP_DELETE_ELEM = 3
+    PROG_LOAD = 5
     OBJ_PIN = 6
     OBJ_GET = 7
     PROG_GET_FD_BY_ID = 13
     OBJ_GET_INFO_BY_FD = 15
+    PROG_QUERY = 16
     MAP_LOOKUP_BATCH = 24
     MAP_LOOKUP_AND_DELETE_BATCH = 25
     LINK_CREATE = 28
@@ -45,8 +47,10 @@ class _Command(IntEnum):
 class MapType(IntEnum):
     """The types of maps that are made here; a program's own maps are made by BCC."""
 
+    HASH = 1
     ARRAY = 2
     ARRAY_OF_MAPS = 12
+    RINGBUF = 27
 
 
 _TCX_ATTACH_TYPE = {"ingress": 46, "egress": 47}
@@ -220,6 +224,35 @@ def program_id(fd: int) -> int:
     """The number by which the kernel knows a program."""
     _, id = struct.unpack_from("=2I", _info(fd, 8))
     return int(id)
+
+
+def program_name(program: int) -> str:
+    """The name of the program of this number, empty where it has none; FileNotFoundError when it is gone."""
+    fd = _bpf(_Command.PROG_GET_FD_BY_ID, _attr("I", program))
+    try:
+        return _info(fd, 80)[64:80].partition(b"\0")[0].decode("ascii", "replace")
+    finally:
+        os.close(fd)
+
+
+def load_idle_program() -> int:
+    """A descriptor of a new program for tc that does nothing: to ask what the kernel can do."""
+    code = ctypes.create_string_buffer(struct.pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0))  # r0 = 0; exit
+    license = ctypes.create_string_buffer(b"Apache-2.0")
+    sched_cls, instructions = 3, 2
+    return _bpf(
+        _Command.PROG_LOAD,
+        _attr("IIQQ", sched_cls, instructions, ctypes.addressof(code), ctypes.addressof(license)),
+    )
+
+
+def tcx_programs(ifindex: int, direction: str) -> tuple[int, ...]:
+    """The numbers of all programs that run there by TCX, in their order."""
+    most = 64
+    ids = (ctypes.c_uint32 * most)()
+    attr = _attr("4IQI", ifindex, _TCX_ATTACH_TYPE[direction], 0, 0, ctypes.addressof(ids), most)
+    _bpf(_Command.PROG_QUERY, attr)
+    return tuple(ids[: struct.unpack_from("=I", attr, 24)[0]])
 
 
 def is_loaded(program: int) -> bool:

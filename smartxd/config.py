@@ -39,6 +39,7 @@ class FRRConfig(_Section):
         default=(), description="versions of FRR beside the tested ones that may be driven: `10.3`"
     )
     check_interval_s: float = Field(default=30, gt=0, description="how often FRR is looked at for drift")
+    status_interval_s: float = Field(default=2, gt=0, description="how often sessions and EVPN are looked at")
 
 
 class CenterConfig(_Section):

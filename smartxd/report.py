@@ -74,17 +74,60 @@ class SourceReport(_Frozen):
     """Why ``head`` is not applied, ``file:line:column: …`` each; empty when it is."""
 
 
+class FamilyReport(_Frozen):
+    """What a session carries of one address family: ``ipv4``, ``ipv6`` or ``evpn``."""
+
+    family: Line
+    prefixes_received: Count
+    prefixes_sent: Count
+
+
 class SessionReport(_Frozen):
     """A BGP session."""
 
     owner: Line
     address: Line
+    """Of an unnumbered session, the interface."""
     remote_as: Count
     state: Line
+    """As FRR calls it; ``Absent`` where FRR has no such neighbour, ``Unknown`` where FRR does not answer."""
     uptime_s: Count
     prefixes_received: Count
     prefixes_sent: Count
+    """Of all families."""
     last_error: Line = ""
+    """Why it is down, or was down last: the cause, the notification, and what the other end said."""
+    families: Many[FamilyReport] = ()
+    bfd: Line = ""
+    """``up``, ``down``, …; empty where the session has no BFD."""
+    drops: Count = 0
+    """How often it was lost since FRR was started."""
+
+
+class MacReport(_Frozen):
+    """A MAC address that EVPN knows."""
+
+    mac: Line
+    at: Line
+    """The local interface, or the remote VTEP."""
+    remote: bool
+
+
+class VniReport(_Frozen):
+    """A VNI of EVPN, as zebra knows it."""
+
+    vni: Count
+    type: Line
+    """``L2``, or ``L3`` of a VRF."""
+    link: Line
+    vrf: Line
+    vteps: Many[Line] = ()
+    """Remote VTEPs."""
+    macs: Count = 0
+    neighbors: Count = 0
+    """ARP and ND entries."""
+    entries: Many[MacReport] = ()
+    """The MACs; left out where all VNIs together have too many."""
 
 
 class VtepReport(_Frozen):
@@ -138,6 +181,7 @@ class ControlReport(_Frozen):
     sessions: Many[SessionReport] = ()
     tunnels: Many[TunnelReport] = ()
     bridges: Many[BridgeReport] = ()
+    vnis: Many[VniReport] = ()
 
     @property
     def ready(self) -> bool:

@@ -11,8 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-_GOOD = frozenset({"yes", "Ready", "Established", "up", "forwarding", "create", "attached"})
-_BAD = frozenset({"NOT READY", "Stalled", "Contested", "Drifted", "DOWN", "DETACHED", "delete", "recreate"})
+_GOOD = frozenset({"yes", "ok", "Ready", "Established", "up", "forwarding", "create", "attached"})
+_BAD = frozenset(
+    {"fail", "NOT READY", "Stalled", "Contested", "Drifted", "DOWN", "DETACHED", "delete", "recreate"}
+)
 _NUMBER = re.compile(r"-?[\d,]+(\.\d+)?")
 _CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _WHOLE = re.compile(r"$")
@@ -25,10 +27,23 @@ Rows = Sequence[Sequence[str]]
 
 def print_json(value: BaseModel | Any) -> None:
     """The value as indented JSON; models by their own fields, times as RFC 3339."""
+    print(_json(value))
+
+
+def _json(value: BaseModel | Any) -> str:
     if isinstance(value, BaseModel):
-        print(value.model_dump_json(indent=2))
+        return value.model_dump_json(indent=2)
+    return json.dumps(value, indent=2, default=str, ensure_ascii=False)
+
+
+def print_data(value: BaseModel | Any, output: str) -> None:
+    """The value for a program, as ``output`` says: ``json`` or ``yaml``."""
+    if output == "yaml":
+        import yaml  # noqa: PLC0415 (seldom wanted)
+
+        print(yaml.safe_dump(json.loads(_json(value)), sort_keys=False, allow_unicode=True), end="")
     else:
-        print(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+        print_json(value)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -4,42 +4,70 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from datetime import datetime
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
-from smartxd import config
-from smartxd.ctl.verb import add_config, add_output, add_verb
+from smartxd import config, protocols
+from smartxd.ctl import flowargs
+from smartxd.ctl.verb import add_config, add_output, add_verb, say
 from smartxd.errors import StoreError
+from smartxd.store.flowfilter import LAST_NS
 from smartxd.store.ledger import StreamTotals, read_totals
-from smartxd.store.queries import FLOW_KEY, KEYS, LocalFilter, newest, top
-from smartxd.store.timespan import since_ns
+from smartxd.store.queries import FLOW_KEY, GROUPS, ORDERS, TIMES, newest, span_ns, top
 from smartxd.store.view import Counts
-from smartxd.tables import print_json, print_table
+from smartxd.tables import print_data, print_table
 
-EXAMPLES = """examples:
-  smartxctl flows                                  the largest flows of the last ten minutes
-  smartxctl flows --since 1h --interface vx100     the same, of one interface and a longer time
-  smartxctl flows --by src_ip,dst_ip --limit 5     who talks to whom, most bytes first
-  smartxctl flows --newest -o json                 the newest rows as they were captured
-  smartxctl flows --totals                         all that was captured, and where it is now
+_BY = fill(", ".join(("src", "dst", *GROUPS)), 100, initial_indent="  ", subsequent_indent="  ")
+
+EXAMPLES = f"""columns:
+  DIR       in or out, as the interface sees it
+  PROTO     the IP protocol, or what the frame carries instead (arp)
+  SOURCE    address and port, DESTINATION likewise; of the outer packet in a tunnel
+  INNER     the VNI of VXLAN, and protocol and ends of the packet inside
+  PACKETS   as on the wire: what the kernel handles as one (GSO, GRO) counts as many as it is sent as
+  BYTES     from the Ethernet header on, without preamble and checksum
+  LAST      when the last packet was seen; a row is of the time of its last packet
+  -o json and yaml have every column of docs/flows.md by its name; times are nanoseconds since 1970
+
+columns for --by:
+{_BY}
+  src, dst  short for src_ip and dst_ip
+  port      the lower one of a flow's ports: mostly the service's
+  minute, hour, day    in UTC; rows are then in the order of time
+
+exit code: 0 when the store could be read, also when nothing was found; 1 when it could not
+
+examples:
+  smartxctl flows                                     the largest flows of the last ten minutes
+  smartxctl flows --last 1h --interface vx100         the same, of one interface and a longer time
+  smartxctl flows --by src,dst --top 5                who talks to whom, most bytes first
+  smartxctl flows --by dst,port --order packets       which services, most packets first
+  smartxctl flows --by minute --last 2h --src 10.0.0.0/8
+  smartxctl flows --since 2026-07-01T12:00:00Z --until 2026-07-01T13:00:00Z --protocol tcp --port 443
+  smartxctl flows --newest -o json                    the newest rows as they were captured
+  smartxctl flows --totals                            all that was captured, and where it is now
 """
 
-_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 47: "gre", 58: "icmp6", 89: "ospf", 132: "sctp"}
-_ETHERTYPES = {0x0806: "arp", 0x0800: "ipv4", 0x86DD: "ipv6", 0x88CC: "lldp"}
+_ALIASES = {"src": "src_ip", "dst": "dst_ip"}
 _NS = 1_000_000_000
+_TOP = 20
+_TIMES_MAX = 10_000
+"""Rows without --top where a time is among the columns: a day of minutes fits."""
 
 
 def add_parser(verbs: Any) -> None:
     """Add the verb."""
     parser = add_verb(verbs, "flows", "what the tracers of this box have recorded", EXAMPLES)
     add_config(parser)
-    when = "90s, 10m, 2h, 7d or an RFC 3339 time (10m)"
-    parser.add_argument("--since", type=_since, default="10m", metavar="TIME", help=when)
-    parser.add_argument("--interface", metavar="NAME", help="only what was seen there")
-    parser.add_argument("--policy", metavar="NAME", help="only what this TracePolicy recorded")
-    parser.add_argument("--limit", type=_limit, default=20, metavar="N", help="how many rows (20)")
+    flowargs.add_times(parser)
+    flowargs.add_fields(parser)
+    text = f"how many rows ({_TOP}; with a time in --by {_TIMES_MAX})"
+    parser.add_argument("--top", "--limit", type=_limit, metavar="N", help=text)
+    parser.add_argument(
+        "--order", choices=ORDERS, default="bytes", help="what comes first: the most of this (%(default)s)"
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--by", type=_columns, metavar="COLUMN,…", help="add up by these columns")
     what.add_argument("--newest", action="store_true", help="rows as they were captured, newest first")
@@ -53,42 +81,62 @@ def run(args: argparse.Namespace) -> int:
     directory = config.load(args.config).captures_dir
     if args.totals:
         return _totals(directory, args.output)
-    wanted = LocalFilter(args.since, args.interface, args.policy)
+    wanted = flowargs.wanted(args)
     by = args.by or FLOW_KEY
+    limit = args.top or (_TIMES_MAX if set(by) & set(TIMES) else _TOP)
     if args.newest:
-        rows = newest(directory, wanted, args.limit, _warn).to_pylist()
+        rows = newest(directory, wanted, limit, warn).to_pylist()
     else:
-        rows = top(directory, wanted, by, args.limit, _warn).to_pylist()
-    if args.output == "json":
-        print_json(rows)
-    elif args.by:
+        rows = top(directory, wanted, by, limit, warn, order=args.order).to_pylist()
+    if not rows:
+        say(_nothing(directory, args.since, args.until))
+    if args.output != "table":
+        print_data(rows, args.output)
+    elif rows and args.by:
         columns = (*by, "packets", "bytes")
-        print_table([c.upper() for c in columns], [[row[c] for c in columns] for row in rows])
-    else:
+        print_table([c.upper() for c in columns], [[_cell(row, c) for c in columns] for row in rows])
+    elif rows:
         print_table(
             ("INTERFACE", "DIR", "PROTO", "SOURCE", "DESTINATION", "INNER", "PACKETS", "BYTES", "LAST"),
-            [_flow(row) for row in rows],
+            [flow_cells(row) for row in rows],
         )
     return 0
 
 
-def _flow(row: dict[str, Any]) -> tuple[object, ...]:
+def flow_cells(row: dict[str, Any]) -> tuple[object, ...]:
+    """A flow as people read it: where, which way, protocol, ends, inner packet, counts and time."""
     inner = None
     if row["vni"] is not None:
         ends = [_end(row[f"inner_{side}_ip"], row[f"inner_{side}_port"]) or "?" for side in ("src", "dst")]
-        inner = f"vni {row['vni']} {_protocol(row['inner_protocol'])} {ends[0]} > {ends[1]}"
-    ethertype = _ETHERTYPES.get(row["ethertype"], f"0x{row['ethertype']:04x}")
+        carried = "-" if row["inner_protocol"] is None else protocols.ip_name(row["inner_protocol"])
+        inner = f"vni {row['vni']} {carried} {ends[0]} > {ends[1]}"
     return (
         row["interface"],
         "in" if row["direction"] == "ingress" else "out",
-        ethertype if row["protocol"] is None else _protocol(row["protocol"]),
+        protocols.ether_name(row["ethertype"])
+        if row["protocol"] is None
+        else protocols.ip_name(row["protocol"]),
         _end(row["src_ip"], row["src_port"]),
         _end(row["dst_ip"], row["dst_port"]),
         inner,
         row["packets"],
         row["bytes"],
-        datetime.fromtimestamp(row["last_ns"] / _NS).astimezone().strftime("%H:%M:%S"),
+        clock(row["last_ns"]),
     )
+
+
+def clock(at_ns: int) -> str:
+    """The time of day, in the time zone of this machine."""
+    return datetime.fromtimestamp(at_ns / _NS).astimezone().strftime("%H:%M:%S")
+
+
+def _cell(row: dict[str, Any], column: str) -> object:
+    value = row[column]
+    if value is None:
+        return None
+    if column in ("protocol", "inner_protocol"):
+        return protocols.ip_name(value)
+    return protocols.ether_name(value) if column == "ethertype" else value
 
 
 def _end(address: str | None, port: int | None) -> str | None:
@@ -97,8 +145,21 @@ def _end(address: str | None, port: int | None) -> str | None:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _protocol(number: int | None) -> str:
-    return "-" if number is None else _PROTOCOLS.get(number, str(number))
+def _nothing(directory: Path, since_ns: int, until_ns: int) -> str:
+    """In words, that nothing was found, and what there is instead."""
+    now = until_ns == LAST_NS
+    asked = f"since {_day(since_ns)}" if now else f"from {_day(since_ns)} to {_day(until_ns)}"
+    span = span_ns(directory)
+    if span is None:
+        return "no flows are stored yet: smartxctl status shows the tracers"
+    return f"no flows match {asked}; those that are stored are from {_day(span[0])} to {_day(span[1])}"
+
+
+def _day(at_ns: int) -> str:
+    try:
+        return datetime.fromtimestamp(at_ns // _NS).astimezone().isoformat(sep=" ")
+    except (ValueError, OverflowError, OSError):
+        return "a time beyond the calendar"
 
 
 def _totals(directory: Path, output: str) -> int:
@@ -108,8 +169,8 @@ def _totals(directory: Path, output: str) -> int:
             f"{directory}: no captures here", "has smartxd capture run on this box? smartxctl status says"
         )
     epoch, streams = found
-    if output == "json":
-        print_json({"epoch": epoch, "streams": [_stream(t) for t in streams]})
+    if output != "table":
+        print_data({"epoch": epoch, "streams": [_stream(t) for t in streams]}, output)
         return 0
     print(f"epoch {epoch}")
     print_table(
@@ -147,7 +208,8 @@ def _counts(c: Counts) -> dict[str, int]:
     return {"batches": c.batches, "rows": c.rows, "packets": c.packets, "bytes": c.bytes}
 
 
-def _warn(err: StoreError) -> None:
+def warn(err: StoreError) -> None:
+    """Say that a file was left out."""
     print(f"warning: left out: {err.line}", file=sys.stderr)
 
 
@@ -157,16 +219,9 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _since(text: str) -> int:
-    try:
-        return since_ns(text, time.time())
-    except ValueError as err:
-        raise argparse.ArgumentTypeError(str(err)) from err
-
-
 def _columns(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(text.split(",")))
+    names = tuple(dict.fromkeys(_ALIASES.get(name, name) for name in text.split(",")))
     for name in names:
-        if name not in KEYS:
-            raise argparse.ArgumentTypeError(f"no column {name!r}; there are {', '.join(KEYS)}")
+        if name not in GROUPS:
+            raise argparse.ArgumentTypeError(f"no column {name!r}; there are {', '.join(GROUPS)}")
     return names

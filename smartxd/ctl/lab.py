@@ -17,7 +17,7 @@ from smartxd.errors import LabError
 from smartxd.lab.box import Pace
 from smartxd.lab.lab import Lab
 from smartxd.lab.status import BoxStatus, LabStatus, ProcessStatus
-from smartxd.tables import print_json, print_table
+from smartxd.tables import print_data, print_table
 
 EXAMPLES = """examples:
   smartxctl lab up examples/koren-two-site              boot it, and wait until every box is Ready
@@ -139,8 +139,8 @@ def _down(args: argparse.Namespace) -> int:
 def _status(args: argparse.Namespace) -> int:
     """0 when every process runs and every box is Ready at the newest commit."""
     status = _lab(args).status()
-    if args.output == "json":
-        print_json(status)
+    if args.output != "table":
+        print_data(status, args.output)
     else:
         show(status)
     return 0 if status.well else 1

@@ -19,7 +19,7 @@ from smartxd.source import folder
 from smartxd.spec.document import Content
 from smartxd.spec.fleet import Fleet
 from smartxd.spec.load import load
-from smartxd.tables import print_json
+from smartxd.tables import print_data
 
 EXAMPLES = """\
 Without --from the box is taken to have nothing of smartxd's yet; with it, all that the specs of that commit
@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         with said_to_go_on():
             found = _offline(args.path, args.box, args.base, args.to)
-    if args.output == "json":
-        print_json(found)
+    if args.output != "table":
+        print_data(found, args.output)
     else:
         plantext.show(found)
     if found.problems:

@@ -12,12 +12,14 @@ from typing import Any
 from smartxd import config
 from smartxd.ctl.verb import add_config, add_output, add_verb
 from smartxd.errors import DaemonError, StoreError
-from smartxd.report import BoxReport, CaptureReport, ConditionReport, ControlReport
+from smartxd.report import BoxReport, CaptureReport, ConditionReport, ControlReport, SessionReport
 from smartxd.socketclient import fetch_status
 from smartxd.store.captures import read_report
-from smartxd.tables import print_json, print_table
+from smartxd.tables import print_data, print_table
 
 EXAMPLES = """columns:
+  RECEIVED SENT  prefixes; of a session with several address families, of each
+  DROPS          how often the session was lost since FRR was started; LAST ERROR says why it was lost last
   PACKETS/S      packets per second over the last drain interval
   FLOWS          rows that the last drain interval recorded
   LOST           packets that were seen and not recorded, because the flow map was full
@@ -56,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     except DaemonError as err:
         failure = err
     report = BoxReport(box=settings.box, control=control, capture=_capture(settings.captures_dir))
-    if args.output == "json":
-        print_json(report)
+    if args.output != "table":
+        print_data(report, args.output)
     else:
         show(report, datetime.now(UTC))
     if failure is not None:
@@ -101,17 +103,7 @@ def _show_control(control: ControlReport, now: datetime) -> None:
         for finding in source.findings:
             print(f"  {finding}")
     _table("objects", ("OBJECT", "STATE", "SINCE", "REASON", "MESSAGE"), _objects(control.conditions, now))
-    _table(
-        "BGP sessions",
-        ("PEER", "NEIGHBOR", "AS", "STATE", "UP", "RECEIVED", "SENT", "LAST ERROR"),
-        (
-            (
-                *(s.owner, s.address, s.remote_as, s.state, seconds(s.uptime_s) if s.uptime_s else "-"),
-                *(s.prefixes_received, s.prefixes_sent, s.last_error),
-            )
-            for s in control.sessions
-        ),
-    )
+    _show_sessions(control)
     _table(
         "tunnels",
         ("TUNNEL", "LINK", "VNI", "STATE", "LOCAL", "GROUP", "REMOTE VTEPS (MACS)"),
@@ -132,6 +124,37 @@ def _show_control(control: ControlReport, now: datetime) -> None:
             for p in b.ports
         ),
     )
+
+
+def _show_sessions(control: ControlReport) -> None:
+    _table(
+        "BGP sessions",
+        ("PEER", "NEIGHBOR", "AS", "STATE", "UP", "BFD", "DROPS", "RECEIVED", "SENT", "LAST ERROR"),
+        (
+            (
+                *(s.owner, s.address, s.remote_as, s.state, seconds(s.uptime_s) if s.uptime_s else "-"),
+                *(s.bfd or "-", s.drops, _by_family(s, "prefixes_received"), _by_family(s, "prefixes_sent")),
+                s.last_error,
+            )
+            for s in control.sessions
+        ),
+    )
+    _table(
+        "EVPN",
+        ("VNI", "TYPE", "LINK", "VRF", "MACS", "ARP/ND", "REMOTE VTEPS"),
+        (
+            (v.vni, v.type, v.link, v.vrf, v.macs, v.neighbors, ", ".join(v.vteps) or "-")
+            for v in control.vnis
+        ),
+    )
+
+
+def _by_family(session: SessionReport, counted: str) -> str:
+    """A count of prefixes; of several families each: ``ipv4 2, evpn 3``."""
+    counts = [(f.family, getattr(f, counted)) for f in session.families]
+    if len(counts) < 2:
+        return str(getattr(session, counted))
+    return ", ".join(f"{family} {count}" for family, count in counts)
 
 
 def _objects(conditions: Sequence[ConditionReport], now: datetime) -> Iterator[tuple[object, ...]]:

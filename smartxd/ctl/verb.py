@@ -36,9 +36,9 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """The option that asks for JSON."""
+    """The option that asks for JSON or YAML."""
     text = "for a person, or for a program (%(default)s)"
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help=text)
+    parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help=text)
 
 
 def say(text: str) -> None:

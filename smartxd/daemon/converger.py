@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from smartxd.config import Config
+from smartxd.daemon.errand import Errand, Outcome, Target
 from smartxd.daemon.foresight import after
 from smartxd.desired import Desired
 from smartxd.errors import PlaneError, SmartxError, StoreError
@@ -21,7 +22,7 @@ from smartxd.planes.trace.plane import TracePlane
 from smartxd.reconcile.backoff import Backoff
 from smartxd.reconcile.conditions import Judge, Key
 from smartxd.reconcile.contest import Contests, drift, drifted
-from smartxd.reconcile.converge import Round, State, converge
+from smartxd.reconcile.converge import Round, State
 from smartxd.reconcile.plan import Action, Ownership, Plan, Problem, Result
 from smartxd.store.control import ControlStore
 
@@ -32,20 +33,21 @@ _STORE = "store"
 """The name under which a store that cannot be written stands among the planes' problems."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What the box is to be, and the commit that says so."""
+@dataclass(slots=True)
+class _News:
+    """What rounds found that somebody else has done."""
 
-    commit: str
-    desired: Desired
-    taken_at: datetime
+    repaired: dict[ObjectRef, list[Action]] = field(default_factory=dict)
+    fought: set[ObjectRef] = field(default_factory=set)
+    """Owners of objects about which a fight has begun."""
 
 
 @dataclass(slots=True)
 class Converger:
     """Converges the planes of a box; not thread-safe: the daemon's loop is its only caller.
 
-    Others may read ``conditions``, which is replaced whole.
+    Others may read ``conditions``, which is replaced whole, and call ``draft``; FRR's rounds may be done in
+    another thread, between ``converge`` and ``finish``.
     """
 
     config: Config
@@ -57,6 +59,8 @@ class Converger:
     trace: TracePlane = field(init=False)
     _backoff: dict[str, Backoff] = field(init=False)
     _problems: dict[str, tuple[Problem, ...]] = field(default_factory=dict)
+    _looked_at: dict[str, Target] = field(default_factory=dict)
+    """For what each plane had its last round: its problems are those of another target until then."""
     _previous: dict[Key, Condition] = field(init=False)
     _contests: Contests = field(default_factory=Contests)
     _seen_whole: set[ObjectRef] = field(default_factory=set)
@@ -102,35 +106,70 @@ class Converger:
         """Whether the plane answered when it was last looked at."""
         return _whole(plane) not in self._backoff[plane].waiting(time.monotonic())
 
-    def converge(self, target: Target, dirty: Collection[str], events: list[Event]) -> None:
-        """Converge the dirty planes on the target; ``events`` and the conditions say what came of it."""
-        repaired: dict[ObjectRef, list[Action]] = {}
-        fought: set[ObjectRef] = set()
+    def converge(
+        self,
+        target: Target,
+        dirty: Collection[str],
+        events: list[Event],
+        hand_over: Callable[[Errand], None] | None = None,
+    ) -> None:
+        """Converge the dirty planes on the target; ``events`` and the conditions say what came of it.
+
+        FRR's round goes to ``hand_over``, where there is one, to be done elsewhere while the others go on;
+        what came of it goes to ``finish``.
+        """
+        news = _News()
         links_remade = False
         for plane in PLANES:
             if plane not in dirty:
                 continue
-            done = self._round(plane, target.desired)
-            self._problems[plane] = (*done.failures, *done.obstacles, *map(_resting, done.held))
-            events += [_event(result, target.commit) for result in done.results]
+            errand = self._errand(plane, target)
+            if isinstance(errand, Errand) and plane == "frr" and hand_over is not None:
+                hand_over(errand)
+                continue
+            done = self._done(errand) if isinstance(errand, Errand) else errand
             # A tracer that follows a link made anew was not changed by anyone.
-            changed = [] if plane == "trace" and links_remade else self._drift(done)
-            for action in changed:
-                repaired.setdefault(action.owner, []).append(action)
-            fought |= self._contests.note(plane, changed, done.held, time.monotonic())
+            self._note(target, done, events, news, drifts=not (plane == "trace" and links_remade))
             links_remade = links_remade or (plane == "kernel" and bool(done.results))
         if "trace" in dirty:
             self._publish(target.commit)
+        self._conclude(target, events, news)
+
+    def finish(self, errand: Errand, outcome: Outcome, target: Target, events: list[Event]) -> None:
+        """Take in a round that was done elsewhere; of one for another target only what it did is said."""
+        if errand.target is not target:
+            results = outcome.results if isinstance(outcome, Round) else ()
+            events += [_event(result, errand.target.commit) for result in results]
+            return
+        news = _News()
+        self._note(target, self._taken(errand, outcome), events, news)
+        self._conclude(target, events, news)
+
+    def _note(
+        self, target: Target, done: Round, events: list[Event], news: _News, *, drifts: bool = True
+    ) -> None:
+        """Take in what a round found and did."""
+        self._looked_at[done.plane] = target
+        self._problems[done.plane] = (*done.failures, *done.obstacles, *map(_resting, done.held))
+        events += [_event(result, target.commit) for result in done.results]
+        changed = self._drift(done) if drifts else []
+        for action in changed:
+            news.repaired.setdefault(action.owner, []).append(action)
+        news.fought |= self._contests.note(done.plane, changed, done.held, time.monotonic())
+
+    def _conclude(self, target: Target, events: list[Event], news: _News) -> None:
+        """Say what others have done, and how every object is now."""
         now = datetime.now(UTC)
         events += [
-            Event(now, target.commit, owner, "Drift", drifted(actions)) for owner, actions in repaired.items()
+            Event(now, target.commit, owner, "Drift", drifted(actions))
+            for owner, actions in news.repaired.items()
         ]
         said = self._contests.messages()
         events += [
             Event(now, target.commit, owner, "Contested", "; ".join(said.get(owner, ())))
-            for owner in sorted(fought)
+            for owner in sorted(news.fought)
         ]
-        self._judge(target, repaired, now)
+        self._judge(target, news.repaired, now)
 
     def _drift(self, done: Round) -> list[Action]:
         """What of a round's actions puts right what somebody else has changed.
@@ -145,15 +184,20 @@ class Converger:
             and (action.owner in self._seen_whole or self._contests.contested(action.plane, action.id))
         ]
 
-    def plan(self, desired: Desired, *, again: bool) -> tuple[Plan, ...]:
+    def plan(self, desired: Desired, *, again: bool, frr: Plan | None = None) -> tuple[Plan, ...]:
         """What a round would do now to become ``desired``, plane by plane; nothing is done or noted.
 
-        Tracers are planned for the links that the kernel's plan makes. With ``again``, rounds have worked on
-        ``desired`` before, and what they could not do is said beside what is left to do.
+        Tracers are planned for the links that the kernel's plan makes; ``frr`` is FRR's plan, where that was
+        made elsewhere. With ``again``, rounds have worked on ``desired`` before, and what they could not do
+        is said beside what is left to do.
         """
         plans: dict[str, Plan] = {}
         for plane in PLANES:
-            found = self._plan(plane, desired, plans.get("kernel", Plan()))
+            found = frr if plane == "frr" else None
+            if found is None:
+                found = self.known(plane, desired)
+            if found is None:
+                found = self.draft(plane, desired, plans.get("kernel"))
             if again:
                 owners = {action.owner for action in found.actions}
                 failed = self._backoff[plane].problems(owners)
@@ -195,8 +239,10 @@ class Converger:
         results: list[Result] = []
         problems: list[Problem] = []
         self._contests.reset()
+        nothing = Target("", Desired(), datetime.now(UTC))
         for plane in reversed(PLANES):
-            done = self._round(plane, Desired())
+            errand = self._errand(plane, nothing)
+            done = self._done(errand) if isinstance(errand, Errand) else errand
             results += done.results
             problems += (*done.failures, *done.obstacles)
         self._problems.clear()
@@ -209,46 +255,65 @@ class Converger:
         """Let go of the kernel's sockets."""
         self.kernel.close()
 
-    def _round(self, plane: str, desired: Desired) -> Round:
-        """One round of one plane; a plane out of reach is a problem of everything it should hold."""
-        driver: Any = getattr(self, plane)
-        state: State = getattr(desired, plane)
-        backoff, whole, now = self._backoff[plane], _whole(plane), time.monotonic()
+    def _errand(self, plane: str, target: Target) -> Errand | Round:
+        """A round of one plane to be done, or what came of it where there is nothing to do now."""
+        backoff, now = self._backoff[plane], time.monotonic()
         waiting = backoff.waiting(now)
-        if whole in waiting:
+        if _whole(plane) in waiting:
             return Round(plane, obstacles=self._problems.get(plane, ()))
-        resting = self._contests.resting(plane, now)
+        errand = Errand(target, getattr(self, plane), waiting, self._contests.resting(plane, now), now)
         try:
-            if not self._concerned(plane, desired):
+            if not self._concerned(plane, target.desired):
                 backoff.reset()
                 return Round(plane)
-            done = converge(driver, state, self.store, waiting, resting)
-        except (PlaneError, StoreError) as err:
-            problem = _unreachable(plane, err)
-            backoff.note([whole], [problem], waiting, now)
-            return Round(plane, obstacles=self._everywhere(problem, state))
-        backoff.note({r.action.owner for r in done.results}, done.failures, done.deferred, now)
-        return replace(done, failures=(*done.failures, *backoff.problems(done.deferred)))
+        except StoreError as err:
+            return self._taken(errand, err)
+        return errand
 
-    def _plan(self, plane: str, desired: Desired, kernel: Plan) -> Plan:
-        """What a round of one plane would do after ``kernel`` has been done."""
-        driver: Any = getattr(self, plane)
-        state: State = getattr(desired, plane)
-        backoff = self._backoff[plane]
-        known = backoff.problems({_whole(plane)} & backoff.waiting(time.monotonic()))
+    def _done(self, errand: Errand) -> Round:
+        """Do a round here and now."""
+        return self._taken(errand, errand.do(self.store))
+
+    def _taken(self, errand: Errand, outcome: Outcome) -> Round:
+        """What came of a round; a plane out of reach is a problem of everything it should hold."""
+        backoff = self._backoff[errand.plane]
+        if not isinstance(outcome, Round):
+            problem = _unreachable(errand.plane, outcome)
+            backoff.note([_whole(errand.plane)], [problem], errand.waiting, errand.began)
+            return Round(errand.plane, obstacles=self._everywhere(problem, errand.state))
+        tried = {r.action.owner for r in outcome.results}
+        backoff.note(tried, outcome.failures, outcome.deferred, errand.began)
+        return replace(outcome, failures=(*outcome.failures, *backoff.problems(outcome.deferred)))
+
+    def known(self, plane: str, desired: Desired) -> Plan | None:
+        """What can be planned without a look at the plane; None where it has to be looked at.
+
+        As in a round, a plane that hangs is not asked again before its time.
+        """
         try:
             if not self._concerned(plane, desired):
                 return Plan()
-            if known:  # as in a round, a plane that hangs is not asked again before its time
-                return Plan(problems=self._everywhere(known[0], state))
+        except StoreError as err:
+            return self._hopeless(plane, desired, err)
+        known = self._backoff[plane].problems(
+            {_whole(plane)} & self._backoff[plane].waiting(time.monotonic())
+        )
+        return Plan(problems=self._everywhere(known[0], getattr(desired, plane))) if known else None
+
+    def draft(self, plane: str, desired: Desired, kernel: Plan | None = None) -> Plan:
+        """The plan of one plane from what is observed now, and once ``kernel`` has been done."""
+        driver: Any = getattr(self, plane)
+        try:
             observed = driver.observe()
-            owned = Ownership(self.store.owned())
+            if plane == "trace" and kernel is not None:
+                observed = after(kernel, observed)
+            found: Plan = driver.plan(getattr(desired, plane), observed, Ownership(self.store.owned()))
         except (PlaneError, StoreError) as err:
-            return Plan(problems=self._everywhere(_unreachable(plane, err), state))
-        if plane == "trace":
-            observed = after(kernel, observed)
-        found: Plan = driver.plan(state, observed, owned)
+            return self._hopeless(plane, desired, err)
         return found
+
+    def _hopeless(self, plane: str, desired: Desired, err: PlaneError | StoreError) -> Plan:
+        return Plan(problems=self._everywhere(_unreachable(plane, err), getattr(desired, plane)))
 
     def _concerned(self, plane: str, desired: Desired) -> bool:
         """Whether there is anything to do or to look after: a box without BGP needs no FRR."""
@@ -273,7 +338,7 @@ class Converger:
     def _judge(self, target: Target, repaired: Mapping[ObjectRef, list[Action]], now: datetime) -> None:
         judge = Judge(target.commit, now, self._previous)
         by_owner: dict[ObjectRef, list[Problem]] = {}
-        for problem in (p for problems in self._problems.values() for p in problems):
+        for problem in self._all_problems(target):
             by_owner.setdefault(problem.owner, []).append(problem)
         objects = dict.fromkeys((*target.desired.objects, *sorted(by_owner)))
         contested = self._contests.messages()
@@ -287,6 +352,16 @@ class Converger:
         ready = judge.box(self.box, others, own)
         kept = [c for c in self.conditions if c.type is ConditionType.SOURCE_VERIFIED]
         self._replace([*kept, *(c for c in own if c.type is not ConditionType.READY), *others, ready])
+
+    def _all_problems(self, target: Target) -> Iterator[Problem]:
+        """What stands in the way of the target, plane by plane; of one at work on it, that it is."""
+        for plane, problems in self._problems.items():
+            if plane == _STORE or self._looked_at.get(plane) is target:
+                yield from problems
+        for plane in PLANES:
+            if self._looked_at.get(plane) is not target:
+                at_work = Problem(self.box, "InProgress", f"{plane}: converging on this commit")
+                yield from self._everywhere(at_work, getattr(target.desired, plane))
 
     def _replace(self, conditions: Sequence[Condition]) -> None:
         self.conditions = tuple(sorted(conditions, key=lambda c: (c.object, c.type)))

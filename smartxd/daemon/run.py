@@ -15,6 +15,7 @@ from smartxd.daemon.planning import Planner
 from smartxd.daemon.server import StatusServer
 from smartxd.errors import DaemonError
 from smartxd.manifest import Manifest
+from smartxd.planes.frr.lookout import Lookout
 from smartxd.planes.frr.watch import FRRWatch
 from smartxd.planes.kernel.watch import KernelWatch
 from smartxd.reconcile.plan import Verb
@@ -42,18 +43,21 @@ def run(config: Config) -> None:
         )
         kernel_watch = KernelWatch(converger.kernel.view, lambda: loop.mark("kernel"))
         frr_watch = FRRWatch(converger.frr.run_dir, lambda: loop.mark("frr"))
+        frr_lookout = Lookout(converger.frr.run_dir, config.frr.status_interval_s, loop.wanted, loop.looked)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: loop.stop())
         threading.excepthook = loop.crashed
         server.start()
         kernel_watch.start()
         frr_watch.start()
+        frr_lookout.start()
         follower.start()
         try:
             _say(f"smartxd: {config.box} follows {redacted(source.url)} ({source.branch})")
             loop.run()
         finally:
             follower.stop()
+            frr_lookout.stop()
             frr_watch.stop()
             kernel_watch.stop()
             server.stop()

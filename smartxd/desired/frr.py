@@ -91,7 +91,7 @@ def _vnis(fleet: Fleet, speaker: Router, box: str) -> Iterator[VNI]:
     has: zebra makes flood entries of what it hears of a VNI, and where it takes them away it takes those too
     that a static tunnel has.
     """
-    if "evpn" not in speaker.families:
+    if not speaker.advertise_all_vni:  # FRR knows no VNI of its own otherwise
         return
     for tunnel in sorted(fleet.on("Tunnel", box), key=lambda t: int(t.spec.vni)):
         flood = tunnel.spec.flood

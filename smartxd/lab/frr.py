@@ -1,4 +1,4 @@
-"""An FRR of its own for each box: zebra, staticd and bgpd in the box's namespace and pathspace."""
+"""An FRR of its own for each box: zebra, staticd, bgpd and bfdd in the box's namespace and pathspace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from smartxd.lab import namespace
 from smartxd.lab.layout import BoxLayout
 from smartxd.lab.process import Process, find
 
-DAEMONS = ("zebra", "staticd", "bgpd")
+DAEMONS = ("zebra", "staticd", "bgpd", "bfdd")
 """In the order in which they start: the others connect to zebra."""
 _PROGRAMS = Path("/usr/lib/frr")
 _SCRATCH = Path("/var/tmp/frr")

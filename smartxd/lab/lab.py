@@ -88,10 +88,10 @@ class Lab:
             self._save(_with_boxes(state, nodes))
             self._build_network(nodes)
             self._follow_specs()
-            secrets.make(self.layout.secrets, secrets.names_of(self.spec_dir))
             for node in nodes:
                 self._start_frr(node.name)
             if not bare:
+                secrets.make(self.layout.secrets, secrets.names_of(self.spec_dir))
                 for node in nodes:
                     self._start_daemon(node.name, "smartxd", pace or Pace())
                 # Boxes converge while the centre, which only capture needs, is still starting.

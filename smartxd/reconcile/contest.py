@@ -62,8 +62,9 @@ class Contests:
                 fight.contested = True
                 begun.add(action.owner)
         for action in held:
-            fight = self._fights[_key(action)]
-            fight.pending, fight.change = True, drift(action)
+            # Unless the fight has ended while the round went on.
+            if held_fight := self._fights.get(_key(action)):
+                held_fight.pending, held_fight.change = True, drift(action)
         self._end(now)
         return frozenset(begun)
 

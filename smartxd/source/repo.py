@@ -18,7 +18,7 @@ from smartxd.source import gitcall, tree
 from smartxd.spec.document import Content
 
 _HEAD = "refs/smartxd/head"
-_GOOD = "refs/smartxd/good"
+GOOD = "refs/smartxd/good"
 _LOCAL_TIMEOUT_S = 10.0
 
 
@@ -94,12 +94,12 @@ class Repo:
 
     def pin(self, commit: str) -> None:
         """Keep a commit as the last good one: it can be read again while the repo is out of reach."""
-        self._git("update-ref", _GOOD, commit)
+        self._git("update-ref", GOOD, commit)
 
     def good(self) -> str:
         """The commit that was pinned last; empty before the first, or when it cannot be read any more."""
         try:
-            return self._resolve(_GOOD)
+            return self._resolve(GOOD)
         except SourceError:
             return ""
 

@@ -1,7 +1,7 @@
 """What the daemon must not forget: inventory, conditions, history, the applied commit. One SQLite file.
 
-The daemon is the only writer. Everything is written with ``synchronous=FULL``: the inventory is one of the
-two keys of ownership, and it is written before the act that it records.
+The daemon is the only writer; its threads take turns. Everything is written with ``synchronous=FULL``: the
+inventory is one of the two keys of ownership, and it is written before the act that it records.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -49,6 +50,7 @@ class ControlStore:
         A damaged file is set aside: what it said of ownership is found again by the marks.
         """
         self._path = path
+        self._lock = threading.RLock()
         self._owned: frozenset[OwnedObject] | None = None
         with self._named():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,6 @@ class ControlStore:
                 self._open()
 
     def _open(self) -> None:
-        # The daemon's loop is its only user; threads are those of tests.
         self._connection = sqlite3.connect(self._path, timeout=5, check_same_thread=False)
         self._db = sqlite_utils.Database(self._connection)
         self._connection.execute("pragma journal_mode=wal")
@@ -76,9 +77,10 @@ class ControlStore:
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
-        """SQLite's errors as StoreError."""
+        """One thread at a time, and SQLite's errors as StoreError."""
         try:
-            yield
+            with self._lock:
+                yield
         except (OSError, sqlite3.Error) as err:
             raise StoreError(
                 f"{self._path}: {err}", "is the disk full? see state_dir in smartxd.toml"
@@ -108,13 +110,13 @@ class ControlStore:
 
     def owned(self) -> frozenset[OwnedObject]:
         """The inventory; read from the file once, because this process alone writes it."""
-        if self._owned is None:
-            with self._named():
+        with self._named():
+            if self._owned is None:
                 rows = self._connection.execute("select plane, id, owner from owned").fetchall()
-            self._owned = frozenset(
-                OwnedObject(plane, id, ObjectRef.parse(owner)) for plane, id, owner in rows
-            )
-        return self._owned
+                self._owned = frozenset(
+                    OwnedObject(plane, id, ObjectRef.parse(owner)) for plane, id, owner in rows
+                )
+            return self._owned
 
     def claim(self, objects: Iterable[OwnedObject]) -> None:
         """Enter objects in the inventory, before they are made."""
@@ -122,7 +124,7 @@ class ControlStore:
         if rows:
             with self._transaction() as db:
                 db.executemany("insert or replace into owned values (?, ?, ?)", rows)
-            self._owned = None
+                self._owned = None
 
     def release(self, objects: Iterable[OwnedObject]) -> None:
         """Strike objects from the inventory, after they are gone."""
@@ -130,11 +132,12 @@ class ControlStore:
         if rows:
             with self._transaction() as db:
                 db.executemany("delete from owned where plane = ? and id = ?", rows)
-            self._owned = None
+                self._owned = None
 
     def conditions(self) -> tuple[Condition, ...]:
         """All conditions as last saved, sorted by object and type."""
-        rows = self._connection.execute("select * from conditions order by object, type")
+        with self._named():
+            rows = self._connection.execute("select * from conditions order by object, type").fetchall()
         return tuple(
             Condition(
                 object=ObjectRef.parse(object_),
@@ -168,14 +171,15 @@ class ControlStore:
 
     def commit(self) -> str:
         """The commit that was applied last; empty before the first."""
-        row = self._connection.execute("select value from facts where key = 'commit'").fetchone()
+        with self._named():
+            row = self._connection.execute("select value from facts where key = 'commit'").fetchone()
         return str(row[0]) if row else ""
 
     def events(self, limit: int) -> tuple[Event, ...]:
         """The newest lines of history, oldest of them first."""
-        rows = self._connection.execute(
-            "select at, commit_id, object, kind, message from events order by seq desc limit ?", (limit,)
-        ).fetchall()
+        query = "select at, commit_id, object, kind, message from events order by seq desc limit ?"
+        with self._named():
+            rows = self._connection.execute(query, (limit,)).fetchall()
         return tuple(
             Event(datetime.fromisoformat(at), commit, ObjectRef.parse(obj), kind, message)
             for at, commit, obj, kind, message in reversed(rows)

@@ -1,116 +1,178 @@
-"""Flows out of the segments of a store, from any process: by SQL in each file, merged in Arrow."""
+"""Flows out of the segments of a store, from any process: by SQL in each file, merged by SQL."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from smartxd.errors import StoreError
 from smartxd.records import FLOW
+from smartxd.store.flowfilter import FlowFilter
 from smartxd.store.index import Index, is_store
-from smartxd.store.segments import SegmentReader
+from smartxd.store.segments import SegmentMerge, SegmentReader
+from smartxd.store.view import Segment
 
 MEASURES = ("packets", "skbs", "bytes", "tcp_flags", "first_ns", "last_ns")
 KEYS = tuple(name for name in FLOW.names if name not in MEASURES)
 FLOW_KEY = tuple(name for name in KEYS if name not in {"policy", "commit_id"})
 """What tells one flow from another on a box."""
 
-GROUPS_MAX = 1 << 20
-"""Groups of one segment whose types the driver looks at."""
+TIMES = {"minute": "%Y-%m-%dT%H:%M:00Z", "hour": "%Y-%m-%dT%H:00:00Z", "day": "%Y-%m-%d"}
+"""Times (UTC) by which flows can be added up."""
 
+ORDERS = ("bytes", "packets", "skbs", "last_ns")
+"""What can come first."""
+
+_SUMS = {
+    **{name: f"sum({name})" for name in ("packets", "skbs", "bytes")},
+    "first_ns": "min(first_ns)",
+    "last_ns": "max(last_ns)",
+}
 _NS = 1_000_000_000
+_FLOWS = ", ".join(f'"{name}"' for name in FLOW.names)
 
 
-@dataclass(frozen=True, slots=True)
-class LocalFilter:
-    """Which flows; None is any. ``since_ns`` is compared with the last packet of a row."""
+def _group(name: str) -> tuple[str, pa.Field]:
+    """What a column to add up by is in SQL, and in the result."""
+    if form := TIMES.get(name):
+        return f"strftime('{form}', last_ns / {_NS}, 'unixepoch')", pa.field(name, pa.string())
+    if name == "port":
+        return "min(src_port, dst_port)", pa.field(name, FLOW.field("src_port").type)
+    return f'"{name}"', FLOW.field(name)
 
-    since_ns: int
-    interface: str | None = None
-    policy: str | None = None
 
-    @property
-    def where(self) -> tuple[str, list[object]]:
-        """The SQL condition, which first skips the batches that are too old, and its arguments."""
-        # Rows are in the order of time, but for a clock that jumps: last_ns decides.
-        sql = (
-            "rowid >= coalesce((SELECT min(first_row) FROM batches WHERE stream = 'flows' AND t_max_ns >= ?),"
-            " 1 << 62) AND last_ns >= ?"
-        )
-        args: list[object] = [self.since_ns, self.since_ns]
-        for column, value in (("interface", self.interface), ("policy", self.policy)):
-            if value is not None:
-                sql += f" AND {column} = ?"
-                args.append(value)
-        return sql, args
-
+GROUPS = {name: _group(name) for name in (*KEYS, "port", *TIMES)}
+"""Columns by which flows can be added up; ``port`` is the lower one of a flow, mostly the service's."""
 
 Warn = Callable[[StoreError], None]
 """Told of each file that cannot be read: the rest is given without it."""
 
 
-def newest(directory: Path, wanted: LocalFilter, limit: int, warn: Warn) -> pa.Table:
+def newest(directory: Path, wanted: FlowFilter, limit: int, warn: Warn) -> pa.Table:
     """The newest flow rows as they were captured."""
-    where, args = wanted.where
-    names = ", ".join(f'"{name}"' for name in FLOW.names)
-    sql = f"SELECT {names} FROM flows WHERE {where} ORDER BY last_ns DESC LIMIT ?"
-    table = pa.concat_tables(
-        [_empty(FLOW), *_each(directory, wanted.since_ns, (sql, [*args, limit], FLOW, limit), warn)]
-    )
-    return table.sort_by([("last_ns", "descending")]).slice(0, limit)
+    order = "ORDER BY last_ns DESC LIMIT ?"
+    with SegmentMerge(FLOW.names) as merge:
+        for path in _segments(directory, wanted):
+            with _left_out(path, warn), merge.attached(path):
+                where, args = wanted.where(merge.find, merge.SCHEMA)
+                merge.add(f"SELECT {_FLOWS} FROM {merge.SCHEMA}.flows WHERE {where} {order}", [*args, limit])
+        return merge.table(f"SELECT {_FLOWS} FROM merged {order}", [limit], FLOW, limit)
 
 
-def top(directory: Path, wanted: LocalFilter, by: Sequence[str], limit: int, warn: Warn) -> pa.Table:
-    """Flows added up by some of ``KEYS``, each named once, the most bytes first.
+def top(
+    directory: Path, wanted: FlowFilter, by: Sequence[str], limit: int, warn: Warn, *, order: str = "bytes"
+) -> pa.Table:
+    """Flows added up by some of ``GROUPS``, each named once, the most of ``order`` first.
 
-    Columns: those of ``by``, packets, skbs, bytes, first_ns, last_ns.
+    Columns: those of ``by``, packets, skbs, bytes, first_ns, last_ns. A time among ``by`` orders those rows.
     """
-    where, args = wanted.where
+    schema = pa.schema([*(GROUPS[name][1] for name in by), *(FLOW.field(name) for name in _SUMS)])
     names = ", ".join(f'"{name}"' for name in by)
-    sums = "sum(packets) AS packets, sum(skbs) AS skbs, sum(bytes) AS bytes"
-    times = "min(first_ns) AS first_ns, max(last_ns) AS last_ns"
-    sql = f"SELECT {names}, {sums}, {times} FROM flows WHERE {where} GROUP BY {names}"
-    measures = [FLOW.field(n) for n in ("packets", "skbs", "bytes", "first_ns", "last_ns")]
-    schema = pa.schema([*(FLOW.field(name) for name in by), *measures])
-    # No limit within a segment: what is small in each can be large in all.
-    table = pa.concat_tables(
-        [_empty(schema), *_each(directory, wanted.since_ns, (sql, args, schema, GROUPS_MAX), warn)]
-    )
-    merged = table.group_by(list(by)).aggregate(
-        [("packets", "sum"), ("skbs", "sum"), ("bytes", "sum"), ("first_ns", "min"), ("last_ns", "max")]
-    )
-    merged = merged.rename_columns([*by, "packets", "skbs", "bytes", "first_ns", "last_ns"])
-    order = pc.sort_indices(merged, [("bytes", "descending"), ("last_ns", "descending")])
-    return merged.take(order.slice(0, limit))
+    groups = ", ".join(f'{GROUPS[name][0]} AS "{name}"' for name in by)
+    numbers = ", ".join(str(n + 1) for n in range(len(by)))
+    sums = ", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())
+    times = "".join(f'"{name}", ' for name in by if name in TIMES)
+    with SegmentMerge(schema.names) as merge:
+        for path in _segments(directory, wanted):
+            with _left_out(path, warn), merge.attached(path):
+                where, args = wanted.where(merge.find, merge.SCHEMA)
+                # No limit within a segment: what is small in each can be large in all.
+                grouped = f"FROM {merge.SCHEMA}.flows WHERE {where} GROUP BY {numbers}"
+                merge.add(f"SELECT {groups}, {sums} {grouped}", args)
+        largest = (
+            f"SELECT {names}, {sums} FROM merged GROUP BY {numbers} "
+            f"ORDER BY {order} DESC, last_ns DESC LIMIT ?"
+        )
+        sql = f"SELECT * FROM ({largest}) ORDER BY {times}{order} DESC, last_ns DESC"
+        return merge.table(sql, [limit], schema, limit)
 
 
-def _each(
-    directory: Path, since_ns: int, query: tuple[str, Sequence[object], pa.Schema, int], warn: Warn
-) -> list[pa.Table]:
-    """What a query gives in each segment that may hold rows of the time."""
+def scan(directory: Path, wanted: FlowFilter, warn: Warn) -> Iterator[pa.Table]:
+    """The flow rows as they were captured, in that order, at most a batch at a time."""
+    for path in _segments(directory, wanted):
+        with _left_out(path, warn), SegmentReader(path) as reader:
+            for batch in reader.batches("flows", 0):
+                if wanted.since_ns <= batch.sums.t_max_ns and batch.sums.t_min_ns < wanted.until_ns:
+                    yield from _rows(reader, wanted, batch.first_row, batch.last_row)
+
+
+def _rows(reader: SegmentReader, wanted: FlowFilter, first: int, last: int) -> Iterator[pa.Table]:
+    where, args = wanted.where(reader.find)
+    sql = f"SELECT {_FLOWS} FROM flows WHERE rowid BETWEEN ? AND ? AND {where} ORDER BY rowid"
+    table = reader.table(sql, [first, last, *args], FLOW, last - first + 1)
+    if table.num_rows:
+        yield table
+
+
+@dataclass(slots=True)
+class Tail:
+    """What is stored from now on."""
+
+    directory: Path
+    wanted: FlowFilter
+    warn: Warn
+    _segment: int = 0
+    _row: int = 0
+    _damaged: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Go to the end of what is there; StoreError where there is no store."""
+        for segment in _listed(self.directory)[-1:]:
+            self._segment = segment.id
+            with SegmentReader(self.directory / segment.name) as reader:
+                self._row = max((b.last_row for b in reader.batches("flows", 0)), default=0)
+
+    def new(self) -> Iterator[pa.Table]:
+        """The rows that were stored since the last call, at most a batch at a time."""
+        for segment in _listed(self.directory):
+            if segment.id < self._segment or segment.name in self._damaged:
+                continue
+            if segment.id > self._segment:
+                self._segment, self._row = segment.id, 0
+            self._damaged.add(segment.name)
+            path = self.directory / segment.name
+            with _left_out(path, self.warn), SegmentReader(path) as reader:
+                for batch in reader.batches("flows", 0):
+                    if batch.last_row > self._row:
+                        self._row = batch.last_row
+                        yield from _rows(reader, self.wanted, batch.first_row, batch.last_row)
+                self._damaged.remove(segment.name)
+
+
+def span_ns(directory: Path) -> tuple[int, int] | None:
+    """The times of the first and the last packet of all flows that are there; None without any."""
+    spans: list[tuple[int, int]] = []
+    for path in _segments(directory, FlowFilter()):
+        with suppress(StoreError), SegmentReader(path) as reader:
+            spans += [(b.sums.t_min_ns, b.sums.t_max_ns) for b in reader.batches("flows", 0)]
+    return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
+
+
+def _listed(directory: Path) -> list[Segment]:
     if not is_store(directory):
         raise StoreError(
             f"{directory}: no captures here", "has smartxd capture run on this box? smartxctl status says"
         )
     with Index(directory, readonly=True) as index:
-        segments = index.segments()
-    tables = []
-    for segment in segments:
-        if segment.closed_s is not None and segment.closed_s * _NS < since_ns:
-            continue
-        path = directory / segment.name
-        try:
-            with SegmentReader(path) as reader:
-                tables.append(reader.table(*query))
-        except StoreError as err:
-            if path.exists():  # else retention unlinked it since the index was read
-                warn(err)
-    return tables
+        return index.segments()
 
 
-def _empty(schema: pa.Schema) -> pa.Table:
-    return schema.empty_table()
+def _segments(directory: Path, wanted: FlowFilter) -> Iterator[Path]:
+    """Each segment that may hold rows of the time."""
+    for segment in _listed(directory):
+        if segment.closed_s is None or segment.closed_s * _NS >= wanted.since_ns:
+            yield directory / segment.name
+
+
+@contextmanager
+def _left_out(path: Path, warn: Warn) -> Iterator[None]:
+    """Goes on without a segment that cannot be read, and says so unless it was unlinked meanwhile."""
+    try:
+        yield
+    except StoreError as err:
+        if path.exists():
+            warn(err)

@@ -7,8 +7,8 @@ each drain of the maps costs nothing that is seen beside it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ _ERRORS = (adbc_driver_manager.Error, OSError, pa.ArrowException)
 _DAMAGE = ("malformed", "not a database", "no such table", "no such column", "mismatch")
 """What the driver's text says of a file that will never be read; it hands on no code of SQLite's."""
 _BUSY_MS = 5000
+_OWN = Path("temporary file of a query")
 FIELDS = "seq, first_row, last_row, rows, packets, bytes, t_min_ns, t_max_ns, checksum"
 
 
@@ -74,17 +75,18 @@ def _error(path: Path, err: BaseException) -> StoreError:
 
 
 class _Connection:
-    """An ADBC connection whose errors name the file."""
+    """An ADBC connection whose errors name the file; without one to a database of its own."""
 
-    def __init__(self, path: Path, mode: str) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, mode: str = "") -> None:
+        self.path = path or _OWN
         try:
-            self._conn = adbc.connect(f"{path.absolute().as_uri()}?mode={mode}", autocommit=True)
+            uri = f"{path.absolute().as_uri()}?mode={mode}" if path else ""
+            self._conn = adbc.connect(uri, autocommit=True)
         except _ERRORS as err:
-            raise _error(path, err) from err
+            raise _error(self.path, err) from err
         try:
             self._run(f"PRAGMA busy_timeout={_BUSY_MS}")
-            check_version(int(self._run("PRAGMA user_version")[0][0]), path)
+            check_version(int(self._run("PRAGMA user_version")[0][0]), self.path)
         except BaseException:
             self._conn.close()
             raise
@@ -96,6 +98,24 @@ class _Connection:
                 return list(cursor.fetchall()) if cursor.description else []
         except _ERRORS as err:
             raise _error(self.path, err) from err
+
+    def find(self, sql: str, args: Sequence[object]) -> list[tuple[Any, ...]]:
+        """The few rows that a query gives."""
+        return self._run(sql, args)
+
+    def table(self, sql: str, args: Sequence[object], schema: pa.Schema, max_rows: int) -> pa.Table:
+        """What a query gives, as ``schema``; at most ``max_rows`` rows are expected."""
+        try:
+            with self._conn.cursor() as cursor:
+                # The driver infers a column's type from its first batch of rows: let that be all of them.
+                option = {"adbc.sqlite.query.batch_rows": str(max(max_rows, 1))}
+                cursor.adbc_statement.set_options(**option)
+                cursor.execute(sql, tuple(args) or None)
+                table = cursor.fetch_arrow_table().cast(schema)
+            table.validate(full=True)  # a flipped bit may leave text that is none
+        except _ERRORS as err:
+            raise _error(self.path, err) from err
+        return table
 
     def close(self) -> None:
         """Close the file; SQLite checkpoints when this was the last connection to it."""
@@ -188,16 +208,38 @@ class SegmentReader(_Connection):
             raise Damaged(self.path, f"batch {batch.stream}/{batch.seq} fails its checksum")
         return table
 
-    def table(self, sql: str, args: Sequence[object], schema: pa.Schema, max_rows: int) -> pa.Table:
-        """What a query gives, as ``schema``; at most ``max_rows`` rows are expected."""
+
+class SegmentMerge(_Connection):
+    """Gathers what queries give in one segment after the other.
+
+    A database of nobody else's in a temporary file, which goes with the connection: SQLite keeps in memory no
+    more of it than of any other.
+    """
+
+    SCHEMA = "segment"
+    """By this name a query finds the tables of the segment that is attached."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        """Make the table ``merged`` with these columns."""
+        super().__init__(None)
+        names = ", ".join(f'"{name}"' for name in columns)
+        self._run(f"CREATE TABLE merged ({names})")
+
+    @contextmanager
+    def attached(self, path: Path) -> Iterator[None]:
+        """Open a segment for reading; StoreError names it, also for what is asked meanwhile."""
+        self.path = path
         try:
-            with self._conn.cursor() as cursor:
-                # The driver infers a column's type from its first batch of rows: let that be all of them.
-                option = {"adbc.sqlite.query.batch_rows": str(max(max_rows, 1))}
-                cursor.adbc_statement.set_options(**option)
-                cursor.execute(sql, tuple(args) or None)
-                table = cursor.fetch_arrow_table().cast(schema)
-            table.validate(full=True)  # a flipped bit may leave text that is none
-        except _ERRORS as err:
-            raise _error(self.path, err) from err
-        return table
+            self._run(f"ATTACH ? AS {self.SCHEMA}", (f"{path.absolute().as_uri()}?mode=ro",))
+            try:
+                version = self._run(f"PRAGMA {self.SCHEMA}.user_version")
+                check_version(int(version[0][0]), path)
+                yield
+            finally:
+                self._run(f"DETACH {self.SCHEMA}")
+        finally:
+            self.path = _OWN
+
+    def add(self, select: str, args: Sequence[object]) -> None:
+        """Append the rows of a query to ``merged``, all or none."""
+        self._run(f"INSERT INTO merged {select}", args)

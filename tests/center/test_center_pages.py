@@ -115,6 +115,36 @@ def test_the_first_page_shows_each_box_with_what_is_wrong_with_it(center):
     assert httpx.get(f"{center.url}/boxes/nobody", trust_env=False).status_code == 404
 
 
+def test_the_page_of_a_box_and_the_api_show_families_bfd_drops_and_vnis(center):
+    token = center.enroll("evpn")
+    said = report("evpn", ready=True)
+    families = [{"family": "ipv4", "prefixes_received": 31, "prefixes_sent": 32}]
+    families.append({"family": "evpn", "prefixes_received": 41, "prefixes_sent": 42})
+    more = {"families": families, "bfd": "down", "drops": 77, "last_error": "Hold Timer expired"}
+    macs = [{"mac": "02:00:00:00:00:02", "at": "198.51.100.7", "remote": True}]
+    vni = {
+        "vni": 1234,
+        "type": "L2",
+        "link": "vx1234",
+        "vrf": "default",
+        "vteps": ["198.51.100.7"],
+        "macs": 1,
+    }
+    raw = said.model_dump(mode="json")
+    raw["control"]["sessions"][0].update(more)
+    raw["control"]["vnis"] = [{**vni, "entries": macs}]
+    post(center, BoxReport.model_validate(raw), token)
+    text = page(center, "/boxes/evpn")
+    for expected in (
+        *("ipv4 31", "ipv4 32", "evpn 41", "evpn 42", ">down<", ">77<", "Hold Timer expired"),
+        *("1234", "vx1234", "198.51.100.7", "<code>02:00:00:00:00:02</code>"),
+    ):
+        assert expected in text
+    control = httpx.get(f"{center.url}/api/v1/boxes/evpn", trust_env=False).json()["report"]["control"]
+    assert control["sessions"][0]["drops"] == 77
+    assert control["vnis"][0]["entries"] == macs
+
+
 def test_what_a_box_writes_is_text_and_never_markup(center):
     token = center.enroll("hostile")
     post(center, report("hostile", ready=False, message="<script>alert(1)</script>"), token)

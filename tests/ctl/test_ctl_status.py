@@ -15,12 +15,14 @@ from smartxd.report import (
     CaptureReport,
     ConditionReport,
     ControlReport,
+    FamilyReport,
     PortReport,
     SessionReport,
     SourceReport,
     StreamReport,
     TracerReport,
     TunnelReport,
+    VniReport,
     VtepReport,
 )
 
@@ -124,8 +126,8 @@ TracePolicy/koren  NOT READY  3m10s  MissingInterface  eth9 does not exist
 Tunnel/koren-l2    Drifted    3m10s  Repaired          link vx100 was gone
 
 BGP sessions
-PEER               NEIGHBOR        AS  STATE        UP    RECEIVED  SENT  LAST ERROR
-BGPPeer/koren-wan  203.0.113.2  65002  Established  1m2s         1     2
+PEER               NEIGHBOR        AS  STATE        UP    BFD  DROPS  RECEIVED  SENT  LAST ERROR
+BGPPeer/koren-wan  203.0.113.2  65002  Established  1m2s  -        0         1     2
 
 tunnels
 TUNNEL           LINK   VNI  STATE  LOCAL        GROUP        REMOTE VTEPS (MACS)
@@ -149,6 +151,41 @@ centre: last contact 1s ago; the centre does not answer
 def test_a_box_is_one_screen(capsys: pytest.CaptureFixture[str]) -> None:
     show(BoxReport(box="gist1", control=CONTROL, capture=CAPTURE), NOW)
     assert capsys.readouterr().out == ONE_SCREEN
+
+
+def test_sessions_of_several_families_and_the_vnis_of_evpn_are_tables(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (session,) = CONTROL.sessions
+    families = tuple(
+        FamilyReport(family=f, prefixes_received=n, prefixes_sent=n + 1)
+        for f, n in (("ipv4", 1), ("evpn", 5))
+    )
+    error = 'BGP Notification received: Cease/Administrative Shutdown: "noon"'
+    change = {"families": families, "bfd": "up", "drops": 2, "last_error": error}
+    vni = VniReport(
+        vni=100, type="L2", link="vx100", vrf="default", vteps=("192.0.2.2",), macs=3, neighbors=1
+    )
+    control = CONTROL.model_copy(
+        update={"conditions": (), "sessions": (session.model_copy(update=change),), "vnis": (vni,)}
+    )
+    show(BoxReport(box="gist1", control=control), NOW)
+    out = capsys.readouterr().out
+    assert (
+        """\
+  BFD  DROPS  RECEIVED        SENT            LAST ERROR
+BGPPeer/koren-wan  203.0.113.2  65002  Established  1m2s  up       2  ipv4 1, evpn 5  ipv4 2, evpn 6  """
+        + error
+        in out
+    )
+    assert (
+        """
+EVPN
+VNI  TYPE  LINK   VRF      MACS  ARP/ND  REMOTE VTEPS
+100  L2    vx100  default     3       1  192.0.2.2
+"""
+        in out
+    )
 
 
 def test_without_its_daemon_the_first_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from smartxd.config import Config
-from smartxd.daemon.converger import PLANES, Converger, Target
+from smartxd.daemon.converger import PLANES, Converger
+from smartxd.daemon.errand import Target
 from smartxd.desired import desire
 from smartxd.errors import StoreError
 from smartxd.objects import Condition, Event, OwnedObject

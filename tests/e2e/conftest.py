@@ -75,6 +75,18 @@ class Site:
             time.sleep(LOOK_AGAIN_S)
         raise AssertionError(f"not within {patience_s:.0f} s: {what}")
 
+    def link(self, box: str, name: str) -> dict[str, object]:
+        """A link of a box; empty where there is none."""
+        return next((k for k in self.json(box, "ip", "-j", "link") if k["ifname"] == name), {})
+
+    def reaches(self, node: str, address: str, *more: str) -> bool:
+        """Whether a ping is answered."""
+        return self.run(node, "ping", "-c", "1", "-W", "1", *more, address, check=False).returncode == 0
+
+    def wait_reaches(self, node: str, address: str, *more: str) -> None:
+        """Fails where a node does not reach an address in time."""
+        self.wait(f"{node} reaches {address}", lambda: self.reaches(node, address, *more))
+
     def commit(self, files: dict[str, str | None], message: str) -> str:
         """Commit to the repo and wait until every box is Ready on it."""
         commit = self.lab.commit(files, message)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.request
@@ -85,6 +87,12 @@ def links(site: Site, box: str) -> dict[str, tuple[Any, ...]]:
     return {link["ifname"]: tuple(link.get(key) for key in keys) for link in found}
 
 
+def states(site: Site, box: str) -> list[str]:
+    """The states of a box's sessions."""
+    control = site.report(box).control
+    return [s.state for s in control.sessions] if control is not None else []
+
+
 def test_the_boxes_are_joined_at_layer_2(site: Site) -> None:
     assert site.run("c1", "ping", "-c", "2", "-W", "5", "10.10.0.12", check=False).returncode == 0
     control = site.report("gist1").control
@@ -96,11 +104,7 @@ def test_the_boxes_are_joined_at_layer_2(site: Site) -> None:
 
 
 def test_the_boxes_are_joined_at_layer_3(site: Site) -> None:
-    def established() -> bool:
-        control = site.report("gist1").control
-        return control is not None and [s.state for s in control.sessions] == ["Established"]
-
-    site.wait("the session", established)
+    site.wait("the session", lambda: states(site, "gist1") == ["Established"])
     site.wait("the route", lambda: site.json("gist1", "ip", "-j", "route", "show", "10.255.0.2"))
     assert site.run("gist1", "ping", "-c", "1", "-W", "5", "-I", "10.255.0.1", "10.255.0.2").returncode == 0
 
@@ -250,17 +254,49 @@ def test_frr_that_is_killed_is_said_and_converged_again_when_it_starts(site: Sit
     site.wait("the route again", lambda: site.run("gist1", *ping, check=False).returncode == 0)
 
 
-def test_frr_that_hangs_keeps_no_link_from_its_repair(site: Site) -> None:
+def test_a_bgpd_that_hangs_keeps_no_link_from_its_repair_and_no_tunnel_from_its_commit(site: Site) -> None:
+    site.wait("the session", lambda: states(site, "gist1") == ["Established"])
     bgpd = site.pid("gist1/bgpd")
     os.kill(bgpd, signal.SIGSTOP)
     try:
+        site.wait("that the session is unknown", lambda: states(site, "gist1") == ["Unknown"])
+        site.lab.commit({"second.yaml": SECOND_TUNNEL}, "a second tunnel")
+        site.wait("the second tunnel", lambda: "vx200" in links(site, "gist1"))
+        assert not site.condition("gist1", "BGPRouter/gist1", "Ready").status
         for _ in range(3):
-            site.report("gist1")  # asks bgpd for its sessions
-            site.run("gist1", "ip", "link", "set", "vx100", "down")
-            site.wait("the repair", lambda: links(site, "gist1")["vx100"][4] != "DOWN", 12)
+            site.run("gist1", "ip", "link", "del", "vx100")
+            site.wait("the repair", lambda: "vx100" in links(site, "gist1"))
+        assert site.condition("gist1", "Tunnel/second", "Ready").status
+        assert not site.condition("gist1", "BGPRouter/gist1", "Ready").status
+        site.end("gist1/smartxd", signal.SIGTERM)
     finally:
         os.kill(bgpd, signal.SIGCONT)
-    site.lab.wait_ready(60)
+    site.heal()
+    site.commit({"second.yaml": None}, "no second tunnel")
+
+
+def test_a_session_that_goes_and_comes_is_history(site: Site) -> None:
+    site.wait("the session", lambda: states(site, "gist1") == ["Established"])
+    pathspace = site.lab.layout.box("gist2").namespace
+    shut = (
+        "configure terminal",
+        "-c",
+        "router bgp 65002",
+        "-c",
+        "neighbor 203.0.113.1 shutdown message noon",
+    )
+    site.run("gist2", "vtysh", "-N", pathspace, "-c", *shut)
+    database = site.lab.layout.box("gist1").state_dir / "control.sqlite"
+
+    def told(kind: str, words: str) -> bool:
+        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as db:
+            found = db.execute("select message from events where kind = ? order by seq", (kind,))
+            return any(words in message for (message,) in found)
+
+    site.wait("that it went", lambda: told("SessionDown", 'Cease/Administrative Shutdown: "noon"'))
+    site.end("gist2/smartxd", signal.SIGTERM)  # a fresh start looks at FRR at once
+    site.heal()
+    site.wait("that it came", lambda: told("SessionUp", "203.0.113.2: established"), 60)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

@@ -98,6 +98,10 @@ class Instance:
     def vtysh(self, *commands: str) -> str:
         return run("vtysh", "-N", self.name, *(w for c in commands for w in ("-c", c)))
 
+    def vtysh_boot(self) -> None:
+        """Have the daemons load frr.conf, as watchfrr does after it has started one anew."""
+        run("vtysh", "-N", self.name, "-b")
+
     def configure(self, text: str) -> None:
         """By hand, as an operator would."""
         file = self.etc / "by-hand.conf"

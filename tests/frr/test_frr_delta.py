@@ -129,6 +129,48 @@ def test_an_entry_of_a_map_never_permits_more_in_between() -> None:
     assert commands(text, turned) == [(new,), (new, "match metric 5"), (new, "no match tag 7")]
 
 
+def test_what_keeps_routes_back_goes_when_what_does_so_from_then_on_has_come() -> None:
+    neighbor = "neighbor 192.0.2.2"
+    text = (
+        f"{SECTION}\n {neighbor} remote-as 1\n {neighbor} shutdown\n"
+        f" {IPV4}\n  {neighbor} route-map m out\n exit-address-family\nexit"
+    )
+    wanted: dict[str, tuple[Path, ...]] = {
+        neighbor: (
+            (SECTION, f"{neighbor} remote-as 1"),
+            (SECTION, IPV4, f"{neighbor} prefix-list l out"),
+        )
+    }
+    assert commands(text, wanted) == [
+        (SECTION, IPV4, f"{neighbor} prefix-list l out"),
+        (SECTION, IPV4, f"no {neighbor} route-map m out"),
+        (SECTION, f"no {neighbor} shutdown"),
+    ]
+
+
+def test_a_list_is_never_emptier_than_it_was_or_will_be() -> None:
+    """An empty prefix list permits everything, and FRR acts on each command at once."""
+    start = "ip prefix-list l"
+
+    def steps(old: dict[int, str], new: dict[int, str]) -> list[str]:
+        text = "\n".join(f"{start} seq {seq} {entry}" for seq, entry in old.items())
+        lines = tuple((f"{start} seq {seq} {entry}",) for seq, entry in new.items())
+        found = commands(text, {"prefix-list ipv4 l": lines})
+        return [path[0].replace(start, "l").replace("permit ", "") for path in found]
+
+    a, b, c = (f"permit 10.{n}.0.0/16" for n in range(3))
+    net = "10.0.0.0/16", "10.1.0.0/16", "10.2.0.0/16"
+    assert steps({5: a}, {7: b}) == [f"l seq 7 {net[1]}", f"no l seq 5 {net[0]}"]
+    # FRR takes no notice of an entry that says what another says: that one has to go first.
+    assert steps({5: a, 10: b}, {5: c, 10: a, 15: b}) == [
+        f"no l seq 5 {net[0]}",
+        f"l seq 5 {net[2]}",
+        f"no l seq 10 {net[1]}",
+        f"l seq 10 {net[0]}",
+        f"l seq 15 {net[1]}",
+    ]
+
+
 def test_the_section_of_bfd_goes_with_the_last_that_stands_in_it() -> None:
     text = "bfd\n profile a\n exit\n !\n profile b\n exit\n !\nexit"
     assert commands(text, {"bfd-profile a": ()}) == [("bfd", "no profile a")]
@@ -176,3 +218,5 @@ def test_a_refused_line_is_known_with_its_reason() -> None:
     first, second = refusals(said, origin)
     assert (first.edit, first.message) == (found[0], "Specify remote-as or peer-group commands first")
     assert (second.edit, second.message) == (found[1], "Unknown command[25]:  bogus")
+    (shown,) = refusals("line 2: % Unknown command[4]:  neighbor 192.0.2.2 password hunter2\n", origin)
+    assert "hunter2" not in shown.message

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from smartxd.objects import ObjectRef
 from smartxd.planes.frr.render import Context, lines
+from smartxd.planes.frr.render.lists import communities
 from smartxd.planes.frr.render.text import DESCRIPTION_MAX, description, free_text, mark
-from smartxd.planes.frr.state import VNI, Neighbor, Network, Router
+from smartxd.planes.frr.state import VNI, Neighbor, Network, PrefixEntry, PrefixList, Router
 from tests.frr.frr_states import IPV4, ROUTER, SECTION
 
 PEER = ObjectRef("BGPPeer", "wan")
@@ -82,3 +83,19 @@ def test_the_mark_is_read_back() -> None:
 def test_a_foreign_description_is_no_mark() -> None:
     for text in ("smartx:BGPPeer/wan", "x smartxd:BGPPeer/wan", "smartxd:", "smartxd:BGPPeer"):
         assert mark(text) is None
+
+
+def test_communities_are_named_ordered_and_said_once_as_frr_does() -> None:
+    standard = ("65535:65281", "0:0", "65001:1", "internet", "65535:6", "65001:1")
+    assert communities(standard) == ("internet", "65001:1", "llgr-stale", "no-export")
+    extended = ("soo 192.0.2.1:5", "rt 65536:1", "rt 10.0.0.1:1", "soo 65001:1", "rt 9.0.0.1:1", "rt 65001:2")
+    assert communities(extended) == (
+        *("rt 65001:2", "soo 65001:1", "rt 9.0.0.1:1", "rt 10.0.0.1:1", "soo 192.0.2.1:5", "rt 65536:1"),
+    )
+
+
+def test_an_entry_that_says_what_another_says_is_left_out_as_frr_does() -> None:
+    entries = (PrefixEntry(5, "permit", "10.0.0.0/8"), PrefixEntry(10, "permit", "10.0.0.0/8", le=0))
+    others = (PrefixEntry(15, "deny", "10.0.0.0/8"), PrefixEntry(20, "permit", "10.0.0.0/8", le=8))
+    said = lines(PrefixList(ObjectRef("PrefixList", "a"), "a", "ipv4", (*entries, *others)), Context())
+    assert [path[0].split()[4] for path in said if " seq " in path[0]] == ["5", "15", "20"]

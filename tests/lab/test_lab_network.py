@@ -20,7 +20,7 @@ from lab_probe import leftovers, run_in
 
 from smartxd.ctl import lab as verb
 from smartxd.errors import LabError
-from smartxd.lab import namespace, process
+from smartxd.lab import frr, namespace, process
 from smartxd.lab.lab import Lab
 from smartxd.lab.network import Node
 
@@ -79,7 +79,7 @@ def test_multicast_floods_the_wide_area_network(lab: Lab) -> None:
 
 def test_frr_of_each_box_answers_in_its_own_pathspace(lab: Lab) -> None:
     for box in ("gist1", "gist2"):
-        for daemon in ("zebra", "staticd", "bgpd"):
+        for daemon in frr.DAEMONS:
             said = run_in(
                 lab, box, "vtysh", "-N", lab.layout.namespace(box), "-d", daemon, "-c", "show version"
             )

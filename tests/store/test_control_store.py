@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -114,3 +115,28 @@ def test_a_full_disk_is_one_line_and_what_was_known_stays_readable(tmp_path: Pat
         store.claim([OwnedObject("kernel", f"link {n}", A) for n in range(5000)])
     assert {o.id for o in store.owned()} == {"link x"}
     store.close()
+
+
+def test_two_threads_may_claim_and_release_at_once(tmp_path: Path) -> None:
+    store = ControlStore(tmp_path / "control.sqlite")
+
+    def work(plane: str) -> None:
+        for n in range(100):
+            mine = OwnedObject(plane, f"thing {n}", A)
+            store.claim([mine])
+            assert mine in store.owned()
+            store.save([], [Event(NOW, "c", A, "Applied", mine.id)], "c")
+            if n % 2:
+                store.release([mine])
+                assert mine not in store.owned()
+
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(work, plane) for plane in ("kernel", "frr")]:
+            done.result(60)
+    kept = {OwnedObject(p, f"thing {n}", A) for p in ("kernel", "frr") for n in range(0, 100, 2)}
+    assert store.owned() == kept
+    assert len(store.events(1000)) == 200
+    store.close()
+    again = ControlStore(tmp_path / "control.sqlite")
+    assert again.owned() == kept
+    again.close()

@@ -167,6 +167,9 @@ class _Planner:
         changes = tuple(_changes(have, frozenset(want), want))
         if verb is Verb.UPDATE and recorded != part.owner:
             changes = (Change("inventory", recorded, part.owner), *changes)
+        section = self.running.section
+        if verb is Verb.RECREATE and isinstance(part, Inner) and section is not None:
+            changes = (Change("asn", section.asn, part.asn), *changes)
         return Action(PLANE, part.id, part.owner, verb, None, part, _disruption(part, verb, changes), changes)
 
     def _adopts(self, part: Part, have: frozenset[Path], want: tuple[Path, ...]) -> bool:
@@ -269,7 +272,9 @@ def _changes(have: frozenset[Path], want: frozenset[Path], order: tuple[Path, ..
     """What the lines in which two versions of a part differ set, in the order of the new ones."""
     old, new = _values(sorted(have - want)), _values([p for p in order if p not in have])
     for name in dict.fromkeys((*old, *new)):
-        yield Change(name, old.get(name), new.get(name))
+        # Alike are what moves to another section, and passwords, which are not shown.
+        if old.get(name) != new.get(name) or name == "password":
+            yield Change(name, old.get(name), new.get(name))
 
 
 def _values(paths: list[Path]) -> dict[str, str]:

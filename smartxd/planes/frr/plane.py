@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from smartxd.config import FRRConfig
+from smartxd.errors import PlaneError
+from smartxd.objects import ObjectRef, OwnedObject
 from smartxd.planes.frr import diff
 from smartxd.planes.frr.apply import Convergence
+from smartxd.planes.frr.loaded import Loaded
 from smartxd.planes.frr.needs import daemons
 from smartxd.planes.frr.running import Configuration
 from smartxd.planes.frr.saved import Saved
-from smartxd.planes.frr.secrets import Secrets
+from smartxd.planes.frr.secrets import NO_SECRETS, Secrets
 from smartxd.planes.frr.state import PLANE, FRRState
 from smartxd.planes.frr.vault import Vault
 from smartxd.planes.frr.vtysh import Vtysh
+from smartxd.planes.frr.words import Path as Statement
+from smartxd.planes.frr.words import part_of
 from smartxd.reconcile.plan import Ownership, Plan, Result
 
 
@@ -26,7 +31,9 @@ class FRRObserved:
     running: Configuration
     answering: frozenset[str]
     """The daemons that took part."""
-    secrets: Secrets = Secrets()
+    secrets: Secrets = NO_SECRETS
+    lacking: Mapping[str, frozenset[Statement]] = field(default_factory=dict)
+    """What daemons that were started anew have not loaded of frr.conf, by daemon."""
 
     @property
     def text(self) -> str:
@@ -42,7 +49,10 @@ class FRRPlane:
     def __init__(self, config: FRRConfig, secrets_dir: Path = Path("/etc/smartxd/secrets")) -> None:
         self._vault = Vault(secrets_dir)
         self._vtysh = Vtysh(config, self._vault)
-        self._saved = Saved(self._vtysh)
+        self._loaded = Loaded(self._vtysh.saved_file, self._vtysh.run_dir, self._vault)
+        self._saved = Saved(self._vtysh, self._loaded)
+        self._seen: tuple[Mapping[str, str], tuple[Configuration, frozenset[str]]] | None = None
+        self._planned: tuple[FRRState, FRRObserved, frozenset[OwnedObject], Plan] | None = None
 
     @property
     def run_dir(self) -> Path:
@@ -58,21 +68,62 @@ class FRRPlane:
 
         What could not be saved after it was written is saved now that every daemon has answered.
         """
-        running, answering = self._vtysh.observe()
-        self._saved.catch_up()
-        return FRRObserved(running, answering, self._vault.read())
+        running, answering = self._look()
+        lacking = self._loaded.lacking(running, answering)
+        if not lacking:
+            self._loaded.accept()
+            self._saved.catch_up()
+        return FRRObserved(running, answering, self._vault.read(), lacking)
+
+    def _look(self) -> tuple[Configuration, frozenset[str]]:
+        """The running configuration and who answered: read anew where anything of it may have changed.
+
+        While the daemons say the same as before, what vtysh makes of it is the same too.
+        """
+        words = self._vtysh.words()
+        if self._seen is not None and self._seen[0] == words:
+            return self._seen[1]
+        found = self._vtysh.observe()
+        self._seen = words, found
+        return found
 
     def plan(self, desired: FRRState, observed: FRRObserved, owned: Ownership) -> Plan:
         """The steps from observed to desired; what is foreign and in the way, or not saved, is a Problem.
 
         PlaneError ``FRRDaemonDown`` where a daemon that keeps something of it does not answer: its
-        configuration cannot be seen, and what was written to the others would be half of it.
+        configuration cannot be seen, and what was written to the others would be half of it. PlaneError
+        ``FRRNotLoaded`` where one was started anew and lacks what others have put into frr.conf.
         """
+        self._require_loaded(desired, observed, owned)
         needed = daemons([*(part.id for part in desired.parts), *owned.of(PLANE)])
         if missing := [daemon for daemon in needed if daemon not in observed.answering]:
             raise self._vtysh.down(missing)
-        found = diff.plan(desired, observed.running, owned, observed.secrets)
+        found = self._diff(desired, observed, owned)
         return replace(found, problems=(*found.problems, *self._saved.problems()))
+
+    def _diff(self, desired: FRRState, observed: FRRObserved, owned: Ownership) -> Plan:
+        """The difference; the last one where it is of the same."""
+        if self._planned is not None:
+            state, before, objects, found = self._planned
+            same = state is desired and before.running is observed.running and objects == owned.objects
+            if same and before.secrets == observed.secrets:
+                return found
+        found = diff.plan(desired, observed.running, owned, observed.secrets)
+        self._planned = desired, observed, owned.objects, found
+        return found
+
+    def _require_loaded(self, desired: FRRState, observed: FRRObserved, owned: Ownership) -> None:
+        """PlaneError where what is not smartxd's would be lost; its own parts it can make again."""
+        ours = {*(part.id for part in desired.parts), *owned.of(PLANE)}
+        for daemon, statements in sorted(observed.lacking.items()):
+            if any(part_of(statement) not in ours for statement in statements):
+                raise PlaneError(
+                    "FRRNotLoaded",
+                    f"{daemon} has been started and has not loaded all of {self._vtysh.saved_file}: "
+                    "nothing is written until it has",
+                    "if it stays so: `vtysh -b` loads it, `vtysh -c 'write memory'` keeps what runs instead",
+                )
+        self._loaded.accept()
 
     def apply(self, plan: Plan, observed: FRRObserved) -> Iterator[Result]:
         """Do the steps as one batch; PlaneError before anything is written where a daemon does not answer."""
@@ -82,10 +133,21 @@ class FRRPlane:
         owners = {action.owner for action in plan.actions}
         tokens = observed.secrets.tokens
         doing = Convergence(
-            self._vtysh, plan.actions, observed.running, tokens, lambda: self._saved.lacks(owners)
+            self._vtysh,
+            plan.actions,
+            observed.running,
+            tokens,
+            lambda: self._writing(owners),
+            lambda: self._look()[0],
         )
         results = tuple(doing.run())
         self._saved.catch_up()
         unsaved = {problem.owner: problem for problem in self._saved.problems()}
         for result in results:
             yield Result(result.action, result.problem or unsaved.get(result.action.owner))
+
+    def _writing(self, owners: Collection[ObjectRef]) -> None:
+        """FRR is about to be changed; PlaneError where a daemon has been started since it was looked at."""
+        if self._loaded.is_outdated:
+            raise PlaneError("FRRNotLoaded", "a daemon has been started anew: FRR is looked at again first")
+        self._saved.lacks(owners)

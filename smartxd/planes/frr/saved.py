@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from smartxd.errors import PlaneError
 from smartxd.objects import ObjectRef
+from smartxd.planes.frr.loaded import Loaded
 from smartxd.planes.frr.needs import DAEMONS
 from smartxd.planes.frr.vtysh import Vtysh
 from smartxd.reconcile.plan import Problem
@@ -17,6 +18,7 @@ class Saved:
     """What still has to be saved, and why that could not be done."""
 
     vtysh: Vtysh
+    loaded: Loaded
     _owners: set[ObjectRef] = field(default_factory=set)
     _why: str = ""
 
@@ -41,6 +43,9 @@ class Saved:
                 f"{', '.join(silent)} does not answer, and its configuration would be lost; "
                 "start it, and it is saved"
             )
+            return
+        if not self.loaded.is_whole:
+            self._why = "a daemon has been started anew, and what it has to load would be lost"
             return
         try:
             self.vtysh.command("write memory")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,17 +17,22 @@ from smartxd.errors import PlaneError
 from smartxd.planes.frr.needs import DAEMONS
 from smartxd.planes.frr.running import Configuration, parse_running
 from smartxd.planes.frr.vault import Vault
+from smartxd.planes.frr.vty import NoReply, Vty
 
 TESTED = ("8.4",)
 """The versions of FRR whose way of printing its configuration the tests know."""
 
-OBSERVE_TIMEOUT_S = 5.0
+OBSERVE_TIMEOUT_S = 10.0
 """To read what runs takes 50 ms for hundreds of neighbours; a daemon that hangs is known sooner so."""
 
 PROBE_TIMEOUT_S = 2.0
-"""For one daemon to say its version: milliseconds when it is well."""
+"""For one daemon to answer: milliseconds when it is well."""
+
+BATCH_BYTES = 100_000
+"""Of a batch for which a call's bound is meant; that of 1,000 neighbours with policies is eight times it."""
 
 _RUN_DIR = Path("/var/run/frr")
+_CONFIG_DIR = Path("/etc/frr")
 _BAD_LINE = re.compile(r"line (\d+): % ([^:]*):")
 _INSTALL = "install FRR and its tools: apt install frr frr-pythontools"
 
@@ -62,8 +68,10 @@ def call(argv: Sequence[str], timeout_s: float, *, merged: bool = False) -> Outp
 
     ``merged`` puts standard error in between standard output, in the order of writing.
     """
-    # vtysh would write what it is told into root's history, and start a pager.
-    env = {**os.environ, "LC_ALL": "C.UTF-8", "VTYSH_HISTFILE": os.devnull, "VTYSH_PAGER": "cat"}
+    # vtysh would write what it is told into root's history. Where it is given a pager, even cat, it starts it
+    # anew for each line of a file.
+    env = {**os.environ, "LC_ALL": "C.UTF-8", "VTYSH_HISTFILE": os.devnull}
+    env.pop("VTYSH_PAGER", None)
     with subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
@@ -98,6 +106,11 @@ class Vtysh:
         return f"FRR (-N {self.config.pathspace})" if self.config.pathspace else "FRR"
 
     @property
+    def saved_file(self) -> Path:
+        """Where FRR keeps its configuration."""
+        return _CONFIG_DIR / (self.config.pathspace or "") / "frr.conf"
+
+    @property
     def run_dir(self) -> Path:
         """Where the instance's daemons keep sockets and pid files."""
         return _RUN_DIR / self.config.pathspace if self.config.pathspace else _RUN_DIR
@@ -126,9 +139,16 @@ class Vtysh:
         self._require_tested(running.version)
         return running, answering
 
-    def running(self) -> Configuration:
-        """The running configuration alone, as ``observe`` has it."""
-        return self.observe()[0]
+    def words(self) -> Mapping[str, str]:
+        """What each daemon that was started prints of its own configuration; of one that is silent nothing.
+
+        No vtysh is started for it, and nothing is put together: it serves to see that nothing has changed.
+        """
+        found: dict[str, str] = {}
+        for daemon in self.started():
+            with contextlib.suppress(NoReply), Vty(self.run_dir / f"{daemon}.vty") as vty:
+                found[daemon] = vty.text("show running-config")
+        return found
 
     def command(self, *commands: str, timeout_s: float = float("inf")) -> str:
         """What the commands print; PlaneError when FRR does not answer, naming the daemons that do not."""
@@ -142,17 +162,21 @@ class Vtysh:
         return out.text
 
     def file(self, path: Path) -> Output:
-        """Apply a batch of commands; some may be applied and others refused."""
+        """Apply a batch of commands; some may be applied and others refused.
+
+        A large one may take longer than other calls: FRR needs a millisecond for a line, and more in a map.
+        """
+        bound_s = self.config.timeout_s * (1 + path.stat().st_size // BATCH_BYTES)
         try:
-            return call([*self._vtysh(), "-f", str(path)], self.config.timeout_s, merged=True)
+            return call([*self._vtysh(), "-f", str(path)], bound_s, merged=True)
         except Timeout as err:
             raise self.down(self._silent_ones(), str(err)) from err
 
     def delta(self, running: Path, target: Path) -> str:
         """What frr-reload would do to get from one file to the other; no daemon is asked.
 
-        BadLine for the first line of ``target`` that is not FRR's. frr-reload then still prints a delta, in
-        which everything behind that line is deleted.
+        BadLine for the first line of ``target`` that is not FRR's: frr-reload then still prints a delta, in
+        which everything behind that line is deleted. NoAnswer where it fails over lines that are.
         """
         space = ["--pathspace", self.config.pathspace] if self.config.pathspace else []
         argv = [str(self.config.reload), "--test", *space, "--input", str(running), str(target)]
@@ -164,8 +188,7 @@ class Vtysh:
             raise BadLine(int(match[1]), match[2].strip())
         if out.code != 0:
             said = out.errors.strip().rpartition("\n")[2]
-            message = f"{self.config.reload.name} exited with {out.code}: {said}"
-            raise PlaneError("FRRReloadFailed", message, "is it the one of the FRR that is installed?")
+            raise NoAnswer(f"{self.config.reload.name} exited with {out.code}: {said}")
         return out.text
 
     def probe(self, daemons: Sequence[str]) -> None:
@@ -184,9 +207,9 @@ class Vtysh:
     def _answers(self, daemon: str) -> bool:
         try:
             # A healthy daemon takes milliseconds; the bound on a whole call would add up here.
-            timeout_s = min(self.config.timeout_s, PROBE_TIMEOUT_S)
-            return call([*self._vtysh(), "-d", daemon, "-c", "show version"], timeout_s).code == 0
-        except Timeout:
+            with Vty(self.run_dir / f"{daemon}.vty", min(self.config.timeout_s, PROBE_TIMEOUT_S)):
+                return True
+        except NoReply:
             return False
 
     def _vtysh(self) -> list[str]:

@@ -6,6 +6,7 @@ A statement is seen as a path: the line itself behind the headers of the section
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 Path = tuple[str, ...]
 """A statement behind the headers of the sections that it is in, in FRR's own spacing."""
@@ -31,6 +32,7 @@ _SETTINGS = ("bgp router-id ", "bgp cluster-id ", "bgp ebgp-requires-policy")
 _EVPN_SETTINGS = ("advertise-all-vni", "advertise-svi-ip")
 _POLICIES = ("route-map", "prefix-list", "filter-list")
 _GRACEFUL = ("graceful-restart", "graceful-restart-helper", "graceful-restart-disable")
+_VALUELESS = ("on-match goto", "set as-path prepend")
 _LONG = frozenset({"ip", "ipv6", "evpn", "extcommunity"})
 """Second words of a map's ``match`` and ``set`` that need a third to say what is meant."""
 
@@ -46,6 +48,7 @@ class Statement:
     value: str
 
 
+@lru_cache(maxsize=1 << 16)
 def read(path: Path) -> Statement | None:
     """What a statement or its negation is about; None where it is of nothing that this plane makes."""
     words = tuple(path[-1].removeprefix("no ").split())
@@ -76,12 +79,27 @@ def part_of(path: Path) -> str | None:
 def subject(path: Path) -> Path:
     """What a statement sets, so that another of the same subject replaces it."""
     found = read(path)
-    return (found.part, found.field) if found is not None else path
+    if found is None or found.part.startswith("redistribute "):  # keeps the words that are not given again
+        return path
+    return found.part, found.field
+
+
+def entry(path: Path) -> Path | None:
+    """What an entry of a list says, whatever its number; None for other statements.
+
+    FRR takes no notice of an entry that says what another of the list says.
+    """
+    found = read(path)
+    if len(path) > 1 or found is None or found.field.split()[-2:-1] != ["seq"]:
+        return None
+    return found.part, found.value
 
 
 def negated(statement: str) -> str:
-    """The statement that takes another back."""
-    return statement.removeprefix("no ") if statement.startswith("no ") else f"no {statement}"
+    """The statement that takes another back; some FRR knows without their values only."""
+    if statement.startswith("no "):
+        return statement.removeprefix("no ")
+    return f"no {next((short for short in _VALUELESS if statement.startswith(f'{short} ')), statement)}"
 
 
 def removal(part: str, paths: frozenset[Path]) -> tuple[Path, ...]:  # noqa: PLR0911 (a line per kind)

@@ -64,6 +64,26 @@ def find(interface: str, direction: str, handle: int) -> Filter | None:
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a filter on the hook does; ``program`` is the number of its BPF program, 0 without one."""
+
+    program: int
+    name: str
+
+
+def programs(interface: str, direction: str) -> tuple[Program, ...]:
+    """All filters on the hook, also those that are not ours; none without a clsact qdisc."""
+    if not _has_qdisc(interface):
+        return ()
+    found = []
+    for entry in _filters(interface, direction):
+        options = entry["options"]
+        name = str(options.get("bpf_name") or f"{entry.get('kind')} {options.get('handle', '')}".strip())
+        found.append(Program(int((options.get("prog") or {}).get("id", 0)), name))
+    return tuple(found)
+
+
 def remove(interface: str, direction: str, filter: Filter) -> None:
     """Remove one filter."""
     place = ("prio", str(filter.priority), "handle", hex(filter.handle), "protocol", "all")

@@ -44,6 +44,12 @@ class EVPN(SpecModel):
         default=False, strict=True, description="announce the gateways' own addresses and MACs"
     )
 
+    @model_validator(mode="after")
+    def _consistent(self) -> EVPN:
+        if self.advertise_svi_ip and not self.advertise_all_vni:
+            raise wrong_field("advertiseSviIp goes with advertiseAllVni: true", "advertiseSviIp")
+        return self
+
 
 class BGPRouterSpec(SpecModel):
     """A BGP speaker (RFC 4271) in FRR."""

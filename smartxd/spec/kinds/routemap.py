@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
 from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
@@ -13,13 +14,14 @@ from smartxd.spec.kinds.communitylist import Community, ExtendedCommunity, Large
 from smartxd.spec.kinds.prefixlist import Action, in_order
 
 Metric = Annotated[Whole, Field(ge=0, le=0xFFFFFFFF)]
+Positive = Annotated[Whole, Field(ge=1, le=0xFFFFFFFF)]
 
 
 def _delta(value: object) -> object:
     """A number, or one to add or to take away, as '+10'."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0xFFFFFFFF:
         return value
-    if isinstance(value, str) and re.fullmatch("[+-][0-9]{1,10}", value) and int(value[1:]) <= 0xFFFFFFFF:
+    if isinstance(value, str) and re.fullmatch("[+-][0-9]{1,10}", value) and 0 < int(value[1:]) <= 0xFFFFFFFF:
         return f"{value[0]}{int(value[1:])}"
     raise wanted("a number, or a change of it in quotes, as '+10'")
 
@@ -53,8 +55,9 @@ class Match(SpecModel):
     )
     as_path_list: Name | None = Field(default=None, description="an ASPathList that permits its AS path")
     local_preference: Metric | None = Field(default=None, description="its local preference")
-    metric: Metric | None = Field(default=None, description="its MED (RFC 4271, section 5.1.4)")
-    tag: Annotated[Whole, Field(ge=1, le=0xFFFFFFFF)] | None = Field(default=None, description="its tag")
+    # Of FRR 8.4 a match of metric 0 is worse than refused: it leaves an entry of which zebra and bgpd die.
+    metric: Positive | None = Field(default=None, description="its MED (RFC 4271, section 5.1.4)")
+    tag: Positive | None = Field(default=None, description="its tag")
     interface: InterfaceName | None = Field(default=None, description="the link of its next hop")
     source_protocol: Literal["bgp", "connected", "kernel", "static"] | None = Field(
         default=None, description="where a redistributed route comes from"
@@ -80,7 +83,7 @@ class Set(SpecModel):
     metric: MetricChange | None = Field(default=None, description="MED: lower wins; a number, or '+10'")
     weight: Metric | None = Field(default=None, description="higher wins on this box alone")
     origin: Literal["igp", "egp", "incomplete"] | None = Field(default=None, description="origin code")
-    tag: Annotated[Whole, Field(ge=1, le=0xFFFFFFFF)] | None = Field(default=None, description="tag")
+    tag: Positive | None = Field(default=None, description="tag")
     next_hop: HostAddress | Literal["unchanged", "peer-address"] | None = Field(
         default=None, description="an address, unchanged or peer-address"
     )
@@ -105,6 +108,9 @@ class Set(SpecModel):
     def _consistent(self) -> Set:
         if self.additive and not (self.communities or self.large_communities):
             raise wrong_field("additive is about communities or largeCommunities; give some", "additive")
+        if isinstance(self.next_hop, IPv4Address) and not 0 < int(self.next_hop) >> 24 < 240:
+            message = f"{self.next_hop} is no host's: a peer ends the session over it, or FRR refuses it"
+            raise wrong_field(message, "nextHop")
         return self
 
     @property

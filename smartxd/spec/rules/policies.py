@@ -82,6 +82,14 @@ MAP_FAMILY = Rule(
     severity=Severity.WARNING,
 )
 
+NUMBERED = Rule(
+    "SX509",
+    "list-is-a-number",
+    "The name of a community list is not a number.",
+    "FRR takes such a name for one of its numbered lists, whose number says what they hold, and does not read"
+    " again what it prints of the others. Choose a name with a letter in it.",
+)
+
 _UNICAST = {"ipv4Unicast": "ipv4", "ipv6Unicast": "ipv6"}
 # "." is none of them: it does not match the empty path of the AS's own routes.
 _ALL_PATHS = frozenset({".*", "^.*$", "^.*", ".*$"})
@@ -297,6 +305,13 @@ def lists_have_a_type_for_their_use(fleet: Fleet) -> Iterator[Finding]:
                     yield obj.finding(LIST_TYPE, ("entries", i, *path), message, other=at)
 
 
+def community_lists_are_named(fleet: Fleet) -> Iterator[Finding]:
+    """No community list has a number for a name."""
+    for name, obj in fleet.community_lists.items():
+        if name.isdigit():
+            yield obj.finding(NUMBERED, (), f"FRR takes {name} for a numbered list; put a letter in the name")
+
+
 def policies_let_something_pass(fleet: Fleet) -> Iterator[Finding]:
     """Not all entries of a map deny, nor all of a list that a session or a map uses."""
     used = {("PrefixList", name) for _, _, policy in _policies(fleet) for name in policy.prefix_lists}
@@ -397,7 +412,7 @@ def _set_types(spec: RouteMapSpec) -> set[str]:
 
 RULES: tuple[Rule, ...] = (
     *(LIST_FAMILY, SHADOWED, MAP_LOOP, GOTO_NOWHERE),
-    *(LIST_TYPE, DENIES_ALL, NOT_SENT, MAP_FAMILY),
+    *(LIST_TYPE, DENIES_ALL, NOT_SENT, MAP_FAMILY, NUMBERED),
 )
 CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     lists_fit_their_sessions,
@@ -407,6 +422,7 @@ CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     calls_come_to_an_end,
     jumps_lead_to_entries,
     lists_have_a_type_for_their_use,
+    community_lists_are_named,
     policies_let_something_pass,
     set_communities_are_sent,
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smartxd.planes.frr.render.context import Context
-from smartxd.planes.frr.render.text import description, free_text
-from smartxd.planes.frr.state import Family, MaxPrefixes, Neighbor, NeighborFamily
+from smartxd.planes.frr.render.text import DESCRIPTION_MAX, description, free_text
+from smartxd.planes.frr.state import MaxPrefixes, Neighbor, NeighborFamily
 from smartxd.planes.frr.words import FAMILIES, Path
 
 _ALLOW_AS_IN = 3
@@ -41,7 +41,7 @@ def _session(part: Neighbor, context: Context) -> Iterator[str]:
     yield f"{'interface ' if part.unnumbered else ''}remote-as {part.remote_as}"
     yield f"description {description(part.owner, part.description)}"
     if part.shutdown is not None:
-        message = free_text(part.shutdown)
+        message = free_text(part.shutdown)[:DESCRIPTION_MAX].rstrip()
         yield f"shutdown message {message}" if message else "shutdown"
     if part.secret:
         yield f"password {context.passwords.get(part.secret, '')}"
@@ -68,28 +68,29 @@ def _family(name: str, family: NeighborFamily) -> Iterator[str]:
         yield f"{neighbor} next-hop-self"
     if family.route_reflector_client:
         yield f"{neighbor} route-reflector-client"
-    if family.default_originate:
-        yield f"{neighbor} default-originate"
     if family.family != "evpn":
         yield from _unicast(neighbor, family)
     if family.allow_as_in:
         times = f" {family.allow_as_in}" if family.allow_as_in != _ALLOW_AS_IN else ""
         yield f"{neighbor} allowas-in{times}"
     for direction, policy in (("in", family.inbound), ("out", family.outbound)):
-        if policy.prefix_list:
-            yield f"{neighbor} prefix-list {policy.prefix_list} {direction}"
-        if policy.as_path_list:
-            yield f"{neighbor} filter-list {policy.as_path_list} {direction}"
         if policy.route_map:
             yield f"{neighbor} route-map {policy.route_map} {direction}"
 
 
 def _unicast(neighbor: str, family: NeighborFamily) -> Iterator[str]:
     """What FRR 8.4 does not have for EVPN: given there, vtysh would take it for IPv4 unicast."""
+    if family.default_originate:
+        yield f"{neighbor} default-originate"
     for kind in _unsent(family):
         yield f"no {neighbor} send-community{kind}"
     if family.max_prefixes is not None:
         yield f"{neighbor} maximum-prefix {_limit(family.max_prefixes)}"
+    for direction, policy in (("in", family.inbound), ("out", family.outbound)):
+        if policy.prefix_list:
+            yield f"{neighbor} prefix-list {policy.prefix_list} {direction}"
+        if policy.as_path_list:
+            yield f"{neighbor} filter-list {policy.as_path_list} {direction}"
 
 
 def _unsent(family: NeighborFamily) -> Iterator[str]:
@@ -111,8 +112,3 @@ def _limit(limit: MaxPrefixes) -> str:
     elif limit.action == "restart":
         words.append(f"restart {limit.restart_after_minutes}")
     return " ".join(words)
-
-
-def speaks(part: Neighbor, family: Family) -> bool:
-    """Whether a session carries a family."""
-    return any(one.family == family for one in part.families)

@@ -10,7 +10,7 @@ MARK_PREFIX = "smartxd:"
 """A description begins with ``smartxd:Kind/name`` when smartxd made what it describes."""
 
 DESCRIPTION_MAX = 255
-"""Characters of a description, the mark included. FRR 8.4 keeps any length, but not a line over 4 kB."""
+"""Characters of a description, the mark included, or of a message. FRR 8.4 reads no line over 4 kB."""
 
 
 def description(owner: ObjectRef, text: str = "") -> str:

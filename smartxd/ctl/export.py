@@ -1,0 +1,114 @@
+"""``smartxctl export``: flows as files that other programs read."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from smartxd import config
+from smartxd.ctl import flowargs
+from smartxd.ctl.flows import warn
+from smartxd.ctl.verb import add_config, add_verb, say
+from smartxd.errors import SmartxError, StoreError
+
+EXAMPLES = """\
+Rows are written as they were captured, a batch at a time, however many there are. A file appears when it
+is complete; - is stdout.
+
+exit code: 0 when everything that was asked for is in the file, 1 when it is not
+
+examples:
+  smartxctl export parquet flows.parquet --last 1d
+  smartxctl export csv - --last 10m --interface vx100 | head
+  smartxctl export ipfix flows.ipfix --since 2026-07-01T12:00:00Z --until 2026-07-01T13:00:00Z
+"""
+
+_FORMATS = {
+    "parquet": (
+        "columns, compressed: for pandas, DuckDB, ClickHouse",
+        """The columns are those of docs/flows.md; smartx.box in the file's metadata names the box.
+
+examples:
+  smartxctl export parquet flows.parquet --last 1d
+  smartxctl export parquet dns.parquet --last 1h --protocol udp --port 53
+""",
+    ),
+    "csv": (
+        "text with a line per flow: for spreadsheets and scripts",
+        """The columns are those of docs/flows.md; what a flow has not is empty, times are nanoseconds since
+1970.
+
+examples:
+  smartxctl export csv flows.csv --last 1h
+  smartxctl export csv - --last 10m --src 10.0.0.0/8 | cut -d, -f7,8,20
+""",
+    ),
+    "ipfix": (
+        "an IPFIX file (RFC 5655): for flow collectors and Wireshark",
+        """docs/flows.md lists the information elements. commit_id and skbs have none and are left out.
+
+examples:
+  smartxctl export ipfix flows.ipfix --last 1h
+  smartxctl export ipfix - --last 10m --vni 100 | tshark -r - -V
+""",
+    ),
+}
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb, and a verb of it for each format."""
+    parser = add_verb(verbs, "export", "write what the tracers have recorded for other programs", EXAMPLES)
+    formats = parser.add_subparsers(dest="format", metavar="FORMAT", required=True)
+    for name, (text, examples) in _FORMATS.items():
+        one = add_verb(formats, name, text, examples)
+        one.add_argument("file", type=Path, metavar="FILE", help="where to; - is stdout")
+        add_config(one)
+        flowargs.add_times(one)
+        flowargs.add_fields(one)
+        one.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the file; 1 when a damaged segment is not in it."""
+    from smartxd.export.files import FORMATS  # noqa: PLC0415 (slow to import: only where it writes)
+    from smartxd.store.queries import scan  # noqa: PLC0415
+
+    settings = config.load(args.config)
+    left_out: list[StoreError] = []
+    rows = 0
+    with _target(args.file) as file, FORMATS[args.format](file, settings.box) as writer:
+        for table in scan(settings.captures_dir, flowargs.wanted(args), left_out.append):
+            writer.write(table)
+            rows += table.num_rows
+    for err in left_out:
+        warn(err)
+    say(f"{rows} rows" if rows else "0 rows: no flows match; smartxctl flows says from when there are some")
+    return 1 if left_out else 0
+
+
+@contextmanager
+def _target(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears whole under its name when the block ends well, and not at all when it does not."""
+    if str(path) == "-":
+        if sys.stdout.isatty():
+            raise SmartxError("this is a terminal", "name a FILE, or pipe it into a program")
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if path.exists() and not path.is_file():  # a device or a pipe takes what it is given
+        with path.open("wb") as file:
+            yield file
+        return
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("xb") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

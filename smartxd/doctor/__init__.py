@@ -1,0 +1,1 @@
+"""What this machine can do for its box: one finding after the other, each looked at for itself."""

@@ -1,0 +1,1 @@
+"""Captured rows as files that other programs read, written a batch at a time."""

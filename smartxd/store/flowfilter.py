@@ -1,0 +1,91 @@
+"""Which flows are asked for, as a condition in SQL on one segment."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+Network = IPv4Network | IPv6Network
+Find = Callable[[str, Sequence[object]], Iterable[Sequence[object]]]
+"""The rows that a query gives in a segment."""
+
+LAST_NS = 2**63 - 1
+
+_ROWS = (
+    "rowid >= coalesce((SELECT min(first_row) FROM {0}batches WHERE {1} AND t_max_ns >= ?), 1 << 62)"
+    " AND rowid <= coalesce((SELECT max(last_row) FROM {0}batches WHERE {1} AND t_min_ns < ?), 0)"
+    " AND last_ns >= ? AND last_ns < ?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFilter:
+    """Which flows; None is any. A row is of the time of its last packet: since ≤ ``last_ns`` < until.
+
+    Addresses, ports and protocols are looked for outside and inside a tunnel.
+    """
+
+    since_ns: int = 0
+    until_ns: int = LAST_NS
+    interface: str | None = None
+    policy: str | None = None
+    vni: int | None = None
+    ethertype: int | None = None
+    protocol: int | None = None
+    port: int | None = None
+    """Of either end."""
+    src: Network | None = None
+    dst: Network | None = None
+
+    def where(self, find: Find, schema: str = "") -> tuple[str, list[object]]:
+        """The condition on the flows of a segment, and its arguments; it first skips batches of other times.
+
+        ``find`` asks the segment, which is attached as ``schema`` where it is not the database itself.
+        """
+        at = f"{schema}." if schema else ""
+        # Rows are in the order of time, but for a clock that jumps: last_ns decides.
+        terms = [_ROWS.format(at, "stream = 'flows'")]
+        args: list[object] = [self.since_ns, self.until_ns, self.since_ns, self.until_ns]
+        for columns, value in self._values():
+            if value is not None:
+                terms.append(f"({' OR '.join(f'{column} = ?' for column in columns)})")
+                args += [value] * len(columns)
+        for column, network in (("src_ip", self.src), ("dst_ip", self.dst)):
+            if network is not None:
+                inside = json.dumps(_inside(network, column, find, f"{at}flows WHERE {terms[0]}", args[:4]))
+                terms.append(" OR ".join(f"{c} IN (SELECT value FROM json_each(?))" for c in _both(column)))
+                terms[-1] = f"({terms[-1]})"
+                args += [inside, inside]
+        return " AND ".join(terms), args
+
+    def _values(self) -> tuple[tuple[Sequence[str], object], ...]:
+        return (
+            (("interface",), self.interface),
+            (("policy",), self.policy),
+            (("vni",), self.vni),
+            (("ethertype",), self.ethertype),
+            (_both("protocol"), self.protocol),
+            ((*_both("src_port"), *_both("dst_port")), self.port),
+        )
+
+
+def _both(column: str) -> tuple[str, str]:
+    return column, f"inner_{column}"
+
+
+def _inside(network: Network, column: str, find: Find, rows: str, args: Sequence[object]) -> list[str]:
+    """The addresses of a network, as those of a segment's ``rows`` write them that have one.
+
+    Text does not sort as addresses do, so each one that is there is compared, once; a single address is not
+    looked for.
+    """
+    if network.num_addresses == 1:
+        address = network.network_address
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        return [socket.inet_ntop(family, address.packed)]
+    selects = (f"SELECT {c} FROM {rows} AND {c} IS NOT NULL" for c in _both(column))
+    found = (str(text) for (text,) in find(" UNION ".join(selects), (*args, *args)))
+    return [text for text in found if (":" in text) == (network.version == 6) and ip_address(text) in network]
