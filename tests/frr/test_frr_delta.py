@@ -218,3 +218,5 @@ def test_a_refused_line_is_known_with_its_reason() -> None:
     first, second = refusals(said, origin)
     assert (first.edit, first.message) == (found[0], "Specify remote-as or peer-group commands first")
     assert (second.edit, second.message) == (found[1], "Unknown command[25]:  bogus")
+    (shown,) = refusals("line 2: % Unknown command[4]:  neighbor 192.0.2.2 password hunter2\n", origin)
+    assert "hunter2" not in shown.message

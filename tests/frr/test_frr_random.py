@@ -25,7 +25,7 @@ from smartxd.reconcile.plan import Disruption, Plan
 from tests.frr.configurations import SECRETS, STABLE, Draw
 from tests.frr.conftest import Book, Instance
 
-COUNT = int(os.environ.get("SMARTXD_FRR_CONFIGURATIONS", "60"))
+COUNT = int(os.environ.get("SMARTXD_FRR_CONFIGURATIONS", "24"))
 SEED = int(os.environ.get("SMARTXD_FRR_SEED", "1"))
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180 + 3 * COUNT)]

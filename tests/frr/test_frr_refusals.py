@@ -150,3 +150,23 @@ def test_a_daemon_that_has_not_loaded_its_configuration_yet_loses_nothing(lone: 
     lone.start_daemon("bgpd")
     assert not problems(book, ONE_BARE)
     assert "neighbor 192.0.2.2 remote-as 65002" in (lone.etc / "frr.conf").read_text()
+
+
+def test_what_another_daemon_has_not_loaded_yet_is_not_lost(bare: Instance) -> None:
+    bare.start(daemons=("zebra", "bgpd", "staticd", "ospfd"))
+    book = Book(FRRPlane(bare.config))
+    assert not problems(book, ONE_BARE)
+    bare.configure("router ospf\n ospf router-id 10.255.0.1\n network 10.0.0.0/8 area 0\nexit\n")
+    bare.vtysh("write memory")
+    assert not book.plan(ONE_BARE).actions
+    bare.kill("ospfd")
+    bare.start_daemon("ospfd")
+    longer = changed(ONE_BARE, *(replace(n, hold_s=200) for n in ONE_BARE.neighbors))
+    with pytest.raises(PlaneError, match="ospfd has been started and has not loaded all of"):
+        book.converge(longer)
+    assert "router ospf" in (bare.etc / "frr.conf").read_text()
+    bare.vtysh_boot()
+    assert not problems(book, longer)
+    saved = (bare.etc / "frr.conf").read_text()
+    assert "router ospf" in saved
+    assert "timers 60 200" in saved

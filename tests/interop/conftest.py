@@ -179,6 +179,8 @@ def wire(tmp_path: Path) -> Iterator[Wire]:
         for prefix in (*OWN[4], *OWN[6]):
             run(*_inside(box.name), "address", "add", prefix, "dev", "lo")
         box.start(daemons=DAEMONS)
+        # FRR waits 5 s before it uses a map that has changed; a test need not.
+        box.configure("bgp route-map delay-timer 1\n")
         yield Wire(box, Book(FRRPlane(box.config, tmp_path / "secrets")), peer, tmp_path)
     finally:
         box.stop()

@@ -12,12 +12,12 @@ from smartxd.errors import PlaneError
 from smartxd.planes.frr import delta as deltas
 from smartxd.planes.frr.delta import Delta
 from smartxd.planes.frr.edits import Edit, Refusal, batch, edits, refusals
-from smartxd.planes.frr.needs import needs
+from smartxd.planes.frr.needs import named, needs
 from smartxd.planes.frr.running import Configuration, redacted
 from smartxd.planes.frr.state import Inner
 from smartxd.planes.frr.target import only, target, wanted
 from smartxd.planes.frr.vtysh import BadLine, NoAnswer, Vtysh
-from smartxd.planes.frr.words import Path, part_of
+from smartxd.planes.frr.words import Path, in_speaker, part_of
 from smartxd.reconcile.plan import Action, Problem, Result
 
 log = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ class Convergence:
     """What stands for each secret, by its name."""
     written: Callable[[], None]
     """Called when FRR is about to be changed."""
-    read_back: tuple[Configuration, frozenset[str]] | None = None
-    """What runs after the last write, and the daemons that answered."""
+    read_back: Callable[[], Configuration]
+    """What runs after it was."""
     refused: dict[str, Problem] = field(default_factory=dict)
     """Parts that are put back to what they were, by id."""
     apart: bool = False
@@ -55,6 +55,8 @@ class Convergence:
         for _ in range(ROUNDS + REFUSALS_MAX):
             lines = self._wanted(running)
             goal = target(running, lines)
+            if self._is_torn(goal):
+                continue
             delta = Delta.between(running, goal, lines)
             if not delta or rounds == ROUNDS:
                 break
@@ -62,16 +64,15 @@ class Convergence:
                 continue
             self.written()
             found = self._write(edits(delta, running, lines))
-            self.read_back = self.vtysh.observe()
-            running = self.read_back[0]
+            running = self.read_back()
             if not self.apart and any(refusal.grouped for refusal in found):
                 self.apart = True
             elif not self._is_refused(found):
                 rounds += 1
         lines = self._wanted(running)
-        left = Delta.between(running, target(running, lines), self._ids)
+        left = Delta.between(running, target(running, lines), self._ids).by_part()
         for action in self.actions:
-            yield Result(action, self._problem(action, lines, left))
+            yield Result(action, self._problem(action, lines, left.get(action.id)))
 
     @property
     def _ids(self) -> tuple[str, ...]:
@@ -135,6 +136,26 @@ class Convergence:
             self._set_aside(refusal.edit.part, Problem(owner, "FRRRefused", message, permanent=True))
         return bool(fresh)
 
+    def _is_torn(self, goal: Configuration) -> bool:
+        """Whether a list or map would be away that something names: FRR would drop the routes of a session.
+
+        What names it may be someone else's, or of an object whose turn it is not.
+        """
+        going = {a.id: a for a in self.actions if a.new is None and a.id not in self.refused}
+        going = {id: action for id, action in going.items() if not in_speaker(id)}
+        before = len(self.refused)
+        for path in goal.paths if going else ():
+            for id in going.keys() & set(named(path)) - {part_of(path)} - self.refused.keys():
+                message = f"{id} stays, because {redacted(' / '.join(path))!r} names it"
+                self._set_aside(id, Problem(going[id].owner, "StillNamed", message))
+        for action in self.actions:
+            if action.new is None or action.id in self.refused:
+                continue
+            if missing := [id for id in needs(action.new) if id not in goal.parts]:
+                message = f"{action.id} names {missing[0]}, which is not there yet"
+                self._set_aside(action.id, Problem(action.owner, "DependencyFailed", message))
+        return len(self.refused) > before
+
     def _set_aside(self, part: str, problem: Problem) -> None:
         self.refused[part] = problem
         for action in self.actions:
@@ -142,17 +163,19 @@ class Convergence:
                 continue
             inside = isinstance(action.new, Inner) and part == f"router bgp {action.new.asn}"
             if inside or part in needs(action.new):
-                message = f"{action.id} needs {part} of {problem.owner}, which FRR refused"
-                self._set_aside(action.id, Problem(action.owner, "DependencyFailed", message, permanent=True))
+                message = f"{action.id} needs {part} of {problem.owner}, which could not be made"
+                failed = Problem(action.owner, "DependencyFailed", message, problem.permanent)
+                self._set_aside(action.id, failed)
 
-    def _problem(self, action: Action, given: Mapping[str, tuple[Path, ...]], left: Delta) -> Problem | None:
+    def _problem(
+        self, action: Action, given: Mapping[str, tuple[Path, ...]], mine: Delta | None
+    ) -> Problem | None:
         if (refused := self.refused.get(action.id)) is not None:
             return refused
         if action.id not in given:
             message = f"{action.id}: its router bgp section is not there"
             return Problem(action.owner, "RouterMissing", message)
-        mine = left.of(action.id)
-        if not mine:
+        if mine is None:
             return None
         lines = [f"-{redacted(p[-1])}" for p in sorted(mine.deletions)]
         lines += [f"+{redacted(p[-1])}" for p in sorted(mine.additions)]

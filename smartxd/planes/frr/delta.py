@@ -8,7 +8,7 @@ wants is left out.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from smartxd.planes.frr.running import Configuration
@@ -33,12 +33,20 @@ class Delta:
         want = {path for part in parts for path in goal.parts.get(part, ())}
         return cls(frozenset(have - want), frozenset(want - have))
 
-    def of(self, part: str) -> Delta:
-        """The lines of one part."""
-        return Delta(
-            frozenset(p for p in self.deletions if part_of(p) == part),
-            frozenset(p for p in self.additions if part_of(p) == part),
-        )
+    def by_part(self) -> dict[str, Delta]:
+        """The lines of each part that differs."""
+        gone, new = by_part(self.deletions), by_part(self.additions)
+        return {
+            part: Delta(gone.get(part, frozenset()), new.get(part, frozenset())) for part in {*gone, *new}
+        }
+
+
+def by_part(paths: Iterable[Path]) -> dict[str, frozenset[Path]]:
+    """Lines by the id of the part that they are of."""
+    found: dict[str, set[Path]] = {}
+    for path in paths:
+        found.setdefault(part_of(path) or "", set()).add(path)
+    return {part: frozenset(lines) for part, lines in found.items()}
 
 
 def parse(output: str) -> Delta:

@@ -272,7 +272,8 @@ def _changes(have: frozenset[Path], want: frozenset[Path], order: tuple[Path, ..
     """What the lines in which two versions of a part differ set, in the order of the new ones."""
     old, new = _values(sorted(have - want)), _values([p for p in order if p not in have])
     for name in dict.fromkeys((*old, *new)):
-        if old.get(name) != new.get(name):  # alike where it moves to another section
+        # Alike are what moves to another section, and passwords, which are not shown.
+        if old.get(name) != new.get(name) or name == "password":
             yield Change(name, old.get(name), new.get(name))
 
 

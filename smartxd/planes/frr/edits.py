@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from smartxd.planes.frr.delta import Delta
-from smartxd.planes.frr.running import Configuration
+from smartxd.planes.frr.delta import Delta, by_part
+from smartxd.planes.frr.running import Configuration, redacted
 from smartxd.planes.frr.words import (
     FAMILIES,
     Path,
@@ -66,7 +66,7 @@ def edits(delta: Delta, running: Configuration, wanted: Mapping[str, tuple[Path,
     Within the speaker's section what goes comes first, because much of it stands in the way of what comes;
     but what keeps routes back stays until that has come which does so from then on.
     """
-    gone, new = _by_part(delta.deletions), _by_part(delta.additions)
+    gone, new = by_part(delta.deletions), by_part(delta.additions)
     sections = {id for id in wanted if id.startswith("router ") and id in gone and not wanted[id]}
     found: list[Edit] = []
     for speaker, ids in groupby(wanted, in_speaker):
@@ -168,13 +168,6 @@ def _taken(gone: frozenset[Path], anew: set[Path], headers: Mapping[Path, Path])
         yield (*above, negated(path[-1]))
 
 
-def _by_part(paths: frozenset[Path]) -> dict[str, frozenset[Path]]:
-    found: dict[str, set[Path]] = {}
-    for path in paths:
-        found.setdefault(part_of(path) or "", set()).add(path)
-    return {part: frozenset(lines) for part, lines in found.items()}
-
-
 def batch(edits: Sequence[Edit], *, apart: bool = False) -> tuple[str, dict[int, Edit]]:
     """The text for ``vtysh -f``, and the edit that each numbered line, counted from 1, belongs to.
 
@@ -225,6 +218,7 @@ def refusals(output: str, origin: Mapping[int, Edit]) -> list[Refusal]:
             grouped = False
             said = text.removeprefix("Error description:").strip() or said
         elif edit := origin.get(int(match[1])):
-            found.append(Refusal(edit, (said or match[2]).removeprefix("% ").strip()))
+            # Where FRR says nothing, vtysh repeats the line.
+            found.append(Refusal(edit, redacted((said or match[2]).removeprefix("% ").strip())))
             said, grouped = "", False
     return found

@@ -1,13 +1,29 @@
-"""What a part names of others: what it cannot be without. Pure."""
+"""What a part or a running line names of others: what it cannot be without. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from smartxd.planes.frr.state import Match, Neighbor, Part, Redistribution, RouteMap
+from smartxd.planes.frr.words import Path
 
 DAEMONS = ("zebra", "bgpd")
 """The daemons without which nothing here can be converged."""
+
+_NAMED = {
+    **dict.fromkeys(
+        ("route-map", "call", "unsuppress-map", "advertise-map", "exist-map", "non-exist-map", "table-map"),
+        ("route-map",),
+    ),
+    "prefix-list": ("prefix-list ipv4", "prefix-list ipv6"),
+    **dict.fromkeys(("filter-list", "as-path"), ("as-path-list",)),
+    **dict.fromkeys(("community", "comm-list"), ("community-list standard",)),
+    **dict.fromkeys(("extcommunity", "extended-comm-list"), ("community-list extended",)),
+    **dict.fromkeys(("large-community", "large-comm-list"), ("community-list large",)),
+    "profile": ("bfd-profile",),
+}
+"""What the word behind one of these is the name of."""
 
 
 def needs(part: Part) -> Iterator[str]:
@@ -24,6 +40,29 @@ def needs(part: Part) -> Iterator[str]:
                     yield f"community-list {entry.set.delete_type} {entry.set.delete_communities}"
         case Neighbor():
             yield from _neighbor(part)
+
+
+_LISTS = ("ip prefix-list ", "ipv6 prefix-list ", "bgp ")
+"""How the lines of lists begin, whose words are their own names and values."""
+
+
+def named(path: Path) -> Iterator[str]:
+    """The ids of the parts that a line may name, whoever made it; a list and a description name nothing."""
+    if len(path) == 1 and path[0].startswith(_LISTS):
+        return
+    other = _other_family(path)
+    for word, name in pairwise(path[-1].split()):
+        if word == "description":
+            return
+        yield from (f"{kind} {name}" for kind in _NAMED.get(word, ()) if not kind.endswith(other))
+
+
+def _other_family(path: Path) -> str:
+    """The end of a kind of list that a line cannot mean, because it is about the other family."""
+    where = f"{path[-2] if len(path) > 1 else ''} {path[-1]}"
+    if "address-family ipv4 " in where or " match ip " in where:
+        return " ipv6"
+    return " ipv4" if "address-family ipv6 " in where or " match ipv6 " in where else " of none"
 
 
 def _match(match: Match) -> Iterator[str]:

@@ -51,7 +51,6 @@ class FRRPlane:
         self._vtysh = Vtysh(config, self._vault)
         self._loaded = Loaded(self._vtysh.saved_file, self._vtysh.run_dir, self._vault)
         self._saved = Saved(self._vtysh, self._loaded)
-        self._read_back: tuple[Configuration, frozenset[str]] | None = None
         self._seen: tuple[Mapping[str, str], tuple[Configuration, frozenset[str]]] | None = None
         self._planned: tuple[FRRState, FRRObserved, frozenset[OwnedObject], Plan] | None = None
 
@@ -79,12 +78,8 @@ class FRRPlane:
     def _look(self) -> tuple[Configuration, frozenset[str]]:
         """The running configuration and who answered: read anew where anything of it may have changed.
 
-        What has just been read back after a write is as good as a look of its own. While the daemons say the
-        same as before, what vtysh makes of it is the same too.
+        While the daemons say the same as before, what vtysh makes of it is the same too.
         """
-        if self._read_back is not None:
-            found, self._read_back = self._read_back, None
-            return found
         words = self._vtysh.words()
         if self._seen is not None and self._seen[0] == words:
             return self._seen[1]
@@ -138,10 +133,14 @@ class FRRPlane:
         owners = {action.owner for action in plan.actions}
         tokens = observed.secrets.tokens
         doing = Convergence(
-            self._vtysh, plan.actions, observed.running, tokens, lambda: self._writing(owners)
+            self._vtysh,
+            plan.actions,
+            observed.running,
+            tokens,
+            lambda: self._writing(owners),
+            lambda: self._look()[0],
         )
         results = tuple(doing.run())
-        self._read_back = doing.read_back
         self._saved.catch_up()
         unsaved = {problem.owner: problem for problem in self._saved.problems()}
         for result in results:

@@ -44,7 +44,7 @@ class Saved:
                 "start it, and it is saved"
             )
             return
-        if self.loaded.is_outdated:
+        if not self.loaded.is_whole:
             self._why = "a daemon has been started anew, and what it has to load would be lost"
             return
         try:

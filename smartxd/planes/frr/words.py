@@ -6,6 +6,7 @@ A statement is seen as a path: the line itself behind the headers of the section
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 Path = tuple[str, ...]
 """A statement behind the headers of the sections that it is in, in FRR's own spacing."""
@@ -47,6 +48,7 @@ class Statement:
     value: str
 
 
+@lru_cache(maxsize=1 << 16)
 def read(path: Path) -> Statement | None:
     """What a statement or its negation is about; None where it is of nothing that this plane makes."""
     words = tuple(path[-1].removeprefix("no ").split())
