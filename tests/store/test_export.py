@@ -38,7 +38,7 @@ ROWS = [
     },
     {
         **{"packets": 2, "bytes": 200, "src_ip": "2001:db8::1", "dst_ip": "2001:db8::2", "ethertype": 0x86DD},
-        **{"protocol": 17, "src_port": 5000, "dst_port": 53, "interface": "wlan-long0"},
+        **{"protocol": 17, "src_port": 5000, "dst_port": 53, "interface": "wlan-long0", "sampled_one_in": 64},
     },
     {
         **{"packets": 4, "bytes": 800, "src_ip": "192.0.2.1", "dst_ip": "192.0.2.2", "protocol": 17},
@@ -150,6 +150,7 @@ def as_tshark_says(row: dict) -> dict:
         "direction": int(row["direction"] == "egress"),
         "if_name": row["interface"],
         "selector_name": row["policy"],
+        "sampling_interval": row["sampled_one_in"],
         "ethernet_type": row["ethertype"],
         "vlanid": row["vlan"],
         "tcpflags": f"0x{row['tcp_flags']:04x}" if row["tcp_flags"] else None,
