@@ -18,6 +18,7 @@ from smartxd.errors import PlaneError
 from smartxd.objects import ObjectRef
 from smartxd.planes.frr import vtysh as shell
 from smartxd.planes.frr.plane import FRRPlane
+from smartxd.planes.frr.saved import Saved
 from smartxd.planes.frr.state import FRRState, Neighbor
 from smartxd.reconcile.plan import Disruption
 from tests.frr.conftest import Book, Instance
@@ -397,3 +398,22 @@ def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
         shell.call(["sh", "-c", script], 0.5)
     child = Path("/proc", pid_file.read_text().strip(), "stat")
     until(lambda: not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z", 5)
+
+
+def test_what_a_life_before_did_not_come_to_save_is_saved(
+    lone: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = Book(FRRPlane(lone.config))
+    done(book, ONE)
+    fewer = changed(ONE, ONE.neighbors[0])
+    observed = book.plane.observe()
+    plan = book.plane.plan(fewer, observed, book.ownership)
+    with monkeypatch.context() as patch:
+        patch.setattr(Saved, "catch_up", lambda _: None)  # as one that is killed before it saves
+        list(book.plane.apply(plan, observed))
+    assert "198.51.100.2" not in lone.running()
+    assert "198.51.100.2" in (lone.etc / "frr.conf").read_text()
+    after = Book(FRRPlane(lone.config), book.owned)
+    done(after, fewer)
+    assert "198.51.100.2" not in (lone.etc / "frr.conf").read_text()
+    assert not after.plane.has_leftovers()

@@ -98,6 +98,7 @@ class FRRPlane:
         needed = daemons([*(part.id for part in desired.parts), *owned.of(PLANE)])
         if missing := [daemon for daemon in needed if daemon not in observed.answering]:
             raise self._vtysh.down(missing)
+        self._saved.look_back(observed.running, owned.of(PLANE))
         found = self._diff(desired, observed, owned)
         return replace(found, problems=(*found.problems, *self._saved.problems()))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from smartxd.errors import PlaneError
 from smartxd.objects import ObjectRef
 from smartxd.planes.frr.loaded import Loaded
 from smartxd.planes.frr.needs import DAEMONS
+from smartxd.planes.frr.ownership import Ownership
+from smartxd.planes.frr.running import Configuration
 from smartxd.planes.frr.vtysh import Vtysh
 from smartxd.reconcile.plan import Problem
 
@@ -21,6 +23,7 @@ class Saved:
     loaded: Loaded
     _owners: set[ObjectRef] = field(default_factory=set)
     _why: str = ""
+    _has_looked_back: bool = False
 
     @property
     def pending(self) -> bool:
@@ -30,6 +33,22 @@ class Saved:
     def lacks(self, owners: Iterable[ObjectRef]) -> None:
         """What was written for ``owners`` is not saved yet."""
         self._owners.update(owners)
+
+    def look_back(self, running: Configuration, inventory: Mapping[str, ObjectRef]) -> None:
+        """Once in a life: save what a life before has written and did not come to save.
+
+        A session that it took away would be back with FRR's next start, and be nobody's.
+        """
+        if self._has_looked_back:
+            return
+        self._has_looked_back = True
+        kept = self.loaded.kept()
+        marks = Ownership(kept, inventory)
+        for id in {*inventory, *kept.parts}:
+            owner = inventory.get(id) or marks.mark(id)
+            if owner is not None and kept.parts.get(id) != running.parts.get(id):
+                self._owners.add(owner)
+        self.catch_up()
 
     def catch_up(self) -> None:
         """Save what is not saved yet; where that fails, ``problems`` says why and the next call tries again.
