@@ -68,7 +68,7 @@ def _filter(text: str) -> Filter:
         return Filter(text, refused=str(err))
 
 
-def _sampling(spec: tracepolicy.Sampling) -> Sampling:
+def _sampling(spec: tracepolicy.Sampling) -> Sampling | None:
     if isinstance(spec, tracepolicy.NoSampling):
-        return Sampling()
+        return None
     return Sampling(spec.mode, spec.one_in, spec.seed if isinstance(spec, tracepolicy.HashSampling) else 0)

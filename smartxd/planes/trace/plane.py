@@ -100,7 +100,7 @@ class TracePlane:
         pin_dir = pins.fresh_dir(self.bpffs_dir, tracer.owner.name, fingerprint)
         folder, text = str(sources.directory()), selection.c_text(tracer)
         request = program.Request(
-            folder, str(pin_dir), tracer.flows_max, LEDGER_MAX, text, tracer.sampling.one_in
+            folder, str(pin_dir), tracer.flows_max, LEDGER_MAX, text, tracer.one_in
         )
         program.build(request)
         return pin_dir

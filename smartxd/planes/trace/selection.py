@@ -16,12 +16,12 @@ def c_text(tracer: Tracer) -> str:
         if filter is not None:
             parts.append(f"#define {macro} {macro.lower()}\n{c_function(macro.lower(), filter.program)}")
     sampling = tracer.sampling
-    if sampling.mode != "none":
+    if sampling is not None:
         parts.append(f"#define SAMPLING SAMPLING_{sampling.mode.upper()}\n#define SEED {sampling.seed}u\n")
     return "\n".join(parts)
 
 
 def fingerprint(tracer: Tracer) -> str:
     """Eight hex digits that change with the selection."""
-    text = f"{c_text(tracer)}\n{tracer.sampling.one_in}"
+    text = f"{c_text(tracer)}\n{tracer.one_in}"
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -20,8 +20,8 @@ LEDGER_MAX = 4 * 2 * INTERFACES_MAX
 class Sampling:
     """Which of the packets that the filters let through are recorded: one skb in so many."""
 
-    mode: Literal["none", "count", "random", "hash"] = "none"
-    one_in: int = 1
+    mode: Literal["count", "random", "hash"]
+    one_in: int
     seed: int = 0
     """Of ``hash``: tracers of one seed choose alike."""
 
@@ -42,12 +42,18 @@ class Tracer:
     filter: Filter | None = None
     inner_filter: Filter | None = None
     """Of the frame inside a VXLAN packet."""
-    sampling: Sampling = Sampling()
+    sampling: Sampling | None = None
+    """None: every packet."""
 
     @property
     def id(self) -> str:
         """The plane's name for it."""
         return f"policy {self.owner.name}"
+
+    @property
+    def one_in(self) -> int:
+        """The sampling interval: one skb in so many."""
+        return self.sampling.one_in if self.sampling else 1
 
 
 @dataclass(frozen=True, slots=True)
