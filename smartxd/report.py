@@ -205,10 +205,15 @@ class TracerReport(_Frozen):
     sampled_one_in: Count = 1
     """The sampling interval now."""
     lost_packets: Count
+    """Not counted into a flow, because the flow map was full."""
+    ring_full_packets: Count = 0
+    """Not recorded as packets, because they came faster than they were stored."""
     packets_per_s: Rate
     """Over the last drain interval."""
     flows: Count
     """Flow rows of the last drain interval."""
+    records: Count = 0
+    """Packets recorded one by one in the last drain interval."""
 
 
 class StreamReport(_Frozen):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from smartxd import bpfsys
-from smartxd.capture.drain import Drain, FlowCounts, Store
+from smartxd.capture.drain import Drain, PacketDrain, RowCounts, Store
 from smartxd.capture.layout import DIRECTIONS
 from smartxd.capture.maps import GracePeriod, OtherRelease, PolicyMaps
+from smartxd.capture.ring import Ring
 from smartxd.errors import SmartxError
 from smartxd.manifest import Manifest, TracedPolicy
 from smartxd.report import TracerReport
@@ -27,17 +30,26 @@ class _Counted:
     filtered_packets: int = 0
     sampled_out_packets: int = 0
     lost_packets: int = 0
+    ring_full_packets: int = 0
     flows: int = 0
+    records: int = 0
 
 
 @dataclass(slots=True)
 class _Traced:
     maps: PolicyMaps
+    ring: Ring
     policy: TracedPolicy
-    flows: FlowCounts = field(default_factory=FlowCounts)
+    flows: RowCounts = field(default_factory=RowCounts)
+    records: RowCounts = field(default_factory=RowCounts)
+    """Rows of packets since the last report."""
     packets: dict[Place, int] = field(default_factory=dict)
     at_s: float | None = None
     """When ``packets`` was true, by the monotonic clock; None before the first time."""
+
+    def close(self) -> None:
+        self.ring.close()
+        self.maps.close()
 
 
 class Tracing:
@@ -49,13 +61,15 @@ class Tracing:
         self._warn = warn
         self._grace = GracePeriod()
         self._open: dict[str, _Traced] = {}
+        self._epoll = select.epoll()
         self._failing: dict[str, str] = {}
 
     def close(self) -> None:
         """Let go of all maps."""
         for traced in self._open.values():
-            traced.maps.close()
+            traced.close()
         self._open.clear()
+        self._epoll.close()
         self._grace.close()
 
     def drain(self, manifest: Manifest) -> tuple[TracerReport, ...]:
@@ -66,28 +80,54 @@ class Tracing:
         for policy in manifest.policies:
             if policy.retired and not policy.pin_dir.exists():
                 continue  # done; the trace plane has not looked since
-            try:
+            with self._noted(policy):
                 traced = self._opened(policy)
-                if traced is None:
-                    continue
-                reports += self._drain(traced)
-            except StoreLost:
-                raise
-            except (OSError, SmartxError) as err:
-                self._fails(policy, err.line if isinstance(err, SmartxError) else str(err))
-            else:
-                self._failing.pop(policy.incarnation, None)
+                if traced is not None:
+                    reports += self._drain(traced)
         self._failing = {
             i: m for i, m in self._failing.items() if i in {p.incarnation for p in manifest.policies}
         }
         return tuple(reports)
+
+    def attend(self, timeout_s: float, stop_fd: int) -> None:
+        """Store packets as rings fill, until the time is up or ``stop_fd`` can be read."""
+        ends_s = time.monotonic() + timeout_s
+        self._epoll.register(stop_fd, select.EPOLLIN)
+        try:
+            while (left_s := ends_s - time.monotonic()) > 0:
+                ready = {fd for fd, _ in self._epoll.poll(left_s)}
+                if stop_fd in ready:
+                    return
+                for traced in [t for t in self._open.values() if t.ring.fd in ready]:
+                    with self._noted(traced.policy):
+                        self._drain_ring(traced)
+        finally:
+            self._epoll.unregister(stop_fd)
+
+    @contextmanager
+    def _noted(self, policy: TracedPolicy) -> Iterator[None]:
+        """What fails in one policy is warned of, once, and never stops another."""
+        try:
+            yield
+        except StoreLost:
+            raise
+        except (OSError, SmartxError) as err:
+            self._fails(policy, err.line if isinstance(err, SmartxError) else str(err))
+        else:
+            self._failing.pop(policy.incarnation, None)
+
+    def _drain_ring(self, traced: _Traced) -> bool:
+        """Store the packets that wait; whether there were any."""
+        rows = PacketDrain(traced.ring, self._store).run(traced.policy)
+        traced.records += rows
+        return bool(rows)
 
     def _opened(self, policy: TracedPolicy) -> _Traced | None:
         """The maps of the policy; None where there are none that could be read, now or ever."""
         traced = self._open.get(policy.incarnation)
         if traced is None:
             try:
-                traced = _Traced(PolicyMaps(policy.pin_dir), policy)
+                traced = _traced(policy)
             except (FileNotFoundError, OtherRelease) as err:
                 self._fails(
                     policy,
@@ -97,6 +137,8 @@ class Tracing:
                     bpfsys.remove_pins(policy.pin_dir)
                 return None
             self._open[policy.incarnation] = traced
+            # By edges: a ring that holds something is not news, but that the kernel says it fills.
+            self._epoll.register(traced.ring.fd, select.EPOLLIN | select.EPOLLET)
         traced.policy = policy
         return traced
 
@@ -104,10 +146,12 @@ class Tracing:
         policy = traced.policy
         drain = Drain(traced.maps, self._store, self._grace)
         traced.flows = drain.run(policy)
+        self._drain_ring(traced)
         if not policy.retired:
             return _report(traced)
         # Nothing runs any more: when nothing new has come, that was the last of it.
-        while drain.run(policy):
+        self._grace.wait()
+        while drain.run(policy) or self._drain_ring(traced):
             pass
         self._forget(policy.incarnation)
         bpfsys.remove_pins(policy.pin_dir)
@@ -116,12 +160,21 @@ class Tracing:
     def _forget(self, incarnation: str) -> None:
         traced = self._open.pop(incarnation, None)
         if traced is not None:
-            traced.maps.close()
+            traced.close()
 
     def _fails(self, policy: TracedPolicy, message: str) -> None:
         if self._failing.get(policy.incarnation) != message:
             self._failing[policy.incarnation] = message
             self._warn(f"policy {policy.name}: not drained, its maps keep what they hold: {message}")
+
+
+def _traced(policy: TracedPolicy) -> _Traced:
+    maps = PolicyMaps(policy.pin_dir)
+    try:
+        return _Traced(maps, Ring(policy.pin_dir), policy)
+    except BaseException:
+        maps.close()
+        raise
 
 
 def _report(traced: _Traced) -> tuple[TracerReport, ...]:
@@ -147,9 +200,13 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
         place.filtered_packets += int(value["sum"]["filtered_packets"])
         place.sampled_out_packets += int(value["sum"]["sampled_out_packets"])
         place.lost_packets += int(value["sum"]["overflow_packets"])
-    for (ifindex, direction), flows in traced.flows.items():
-        if ifindex in names:
-            counted.setdefault((names[ifindex], direction), _Counted()).flows += flows
+        place.ring_full_packets += int(value["sum"]["ring_full_packets"])
+    for what in ("flows", "records"):
+        for (ifindex, direction), rows in getattr(traced, what).items():
+            if ifindex in names:
+                place = counted.setdefault((names[ifindex], direction), _Counted())
+                setattr(place, what, getattr(place, what) + rows)
+    traced.records = RowCounts()
     attached = {(i.name, d) for i in policy.interfaces if i.attached for d in i.directions}
     one_in = traced.maps.sampled_one_in(traced.maps.generation)
     now_s = time.monotonic()
@@ -166,8 +223,10 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
             sampled_out_packets=c.sampled_out_packets,
             sampled_one_in=one_in,
             lost_packets=c.lost_packets,
+            ring_full_packets=c.ring_full_packets,
             packets_per_s=max(0, c.packets - traced.packets.get(place, 0)) / elapsed_s if elapsed_s else 0.0,
             flows=c.flows,
+            records=c.records,
         )
         for place, c in sorted(counted.items())
     )

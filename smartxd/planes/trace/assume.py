@@ -20,7 +20,7 @@ def assumed(state: TraceState, interfaces: Mapping[str, Interface]) -> TraceObse
             fingerprint=fingerprint(tracer, FINGERPRINT),
             incarnation=FINGERPRINT,
             pin_dir=Path(tracer.owner.name),
-            flows_max=tracer.flows_max,
+            flow_entries=tracer.flow_entries,
             attachments=wanted(tracer, interfaces),
         )
         for tracer in state.tracers

@@ -86,7 +86,7 @@ def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
         if not all((folder / pin).exists() for pin in PINS):
             fingerprint = ""
         with bpfsys.opened(folder / "flows0") as fd:
-            flows_max = bpfsys.map_info(fd).max_entries
+            entries = bpfsys.map_info(fd).max_entries
         places, retired = attach.attachments(folder, names), (folder / RETIRED).exists()
     except FileNotFoundError:
         if not folder.exists():
@@ -94,4 +94,4 @@ def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
         return PinnedPolicy(name, "", incarnation, folder, 0, retired=(folder / RETIRED).exists())
     running = frozenset(place for place, runs in places.items() if runs)
     ended = frozenset(places) - running
-    return PinnedPolicy(name, fingerprint, incarnation, folder, flows_max, running, ended, retired)
+    return PinnedPolicy(name, fingerprint, incarnation, folder, entries, running, ended, retired)
