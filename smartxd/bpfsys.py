@@ -38,6 +38,7 @@ class _Command(IntEnum):
     PROG_GET_FD_BY_ID = 13
     OBJ_GET_INFO_BY_FD = 15
     PROG_QUERY = 16
+    RAW_TRACEPOINT_OPEN = 17
     MAP_LOOKUP_BATCH = 24
     MAP_LOOKUP_AND_DELETE_BATCH = 25
     LINK_CREATE = 28
@@ -296,6 +297,12 @@ def link_tcx(program_fd: int, ifindex: int, direction: str) -> int:
     return _bpf(
         _Command.LINK_CREATE, _attr("4I2IQ", program_fd, ifindex, attach_type, _BPF_F_BEFORE, 0, 0, 0)
     )
+
+
+def link_raw_tracepoint(program_fd: int, name: str) -> int:
+    """A descriptor of a new link by which a program runs at a tracepoint; it ends with its last reference."""
+    word = ctypes.create_string_buffer(name.encode())
+    return _bpf(_Command.RAW_TRACEPOINT_OPEN, _attr("QIIQ", ctypes.addressof(word), program_fd, 0, 0))
 
 
 def detach_link(fd: int) -> None:

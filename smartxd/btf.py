@@ -1,7 +1,8 @@
-"""What the running kernel says of its own types (BTF): places of fields, values of enums.
+"""What the running kernel says of its own types (BTF).
 
-At the root because both wings need it: the trace plane builds a program with the places of fields, the capture process
-names what such a program records. Kernels differ in both, so nothing of it is written down anywhere else.
+At the root because both wings need it: the trace plane builds a program with the places of fields, the
+capture process names what such a program records. Kernels differ in both, so nothing of it is written down
+anywhere else.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class Types:
         return int(_TYPE.unpack_from(self._data, self._find(name, _Kind.STRUCT))[2])
 
     def place(self, name: str, path: str) -> Place:
-        """Where a struct has a field: ``inner.field`` goes into structs; what has no name is looked through."""
+        """Where a struct has a field: ``inner.field`` goes into structs, also through unnamed ones."""
         at, bit, type_id = self._find(name, _Kind.STRUCT), 0, 0
         for field in path.split("."):
             if type_id:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from smartxd import bpfsys
 from smartxd.capture.drain import Drain, PacketDrain, RowCounts, Store
+from smartxd.capture.kernelnames import KernelNames
 from smartxd.capture.layout import DIRECTIONS
 from smartxd.capture.maps import GracePeriod, OtherRelease, PolicyMaps
 from smartxd.capture.ring import Ring
@@ -60,6 +61,7 @@ class Tracing:
         self._store = store
         self._warn = warn
         self._grace = GracePeriod()
+        self._names = KernelNames()
         self._open: dict[str, _Traced] = {}
         self._epoll = select.epoll()
         self._failing: dict[str, str] = {}
@@ -144,7 +146,7 @@ class Tracing:
 
     def _drain(self, traced: _Traced) -> tuple[TracerReport, ...]:
         policy = traced.policy
-        drain = Drain(traced.maps, self._store, self._grace)
+        drain = Drain(traced.maps, self._store, self._grace, names=self._names)
         traced.flows = drain.run(policy)
         self._drain_ring(traced)
         if not policy.retired:

@@ -28,7 +28,7 @@ from smartxd.planes.trace import bpffs
 from smartxd.planes.trace.plane import TracePlane
 from smartxd.planes.trace.state import Tracer, TraceState
 from smartxd.reconcile.plan import Ownership, Plan, Problem
-from smartxd.records import FLOW, LOSS, PACKET
+from smartxd.records import DROP, FLOW, LOSS, PACKET
 
 CLONE_NEWNET = 0x40000000
 BPF_PROG_LOAD = 5
@@ -43,11 +43,15 @@ class Collected:
     flow_tables: list[pa.Table] = field(default_factory=list)
     loss_tables: list[pa.Table] = field(default_factory=list)
     packet_tables: list[pa.Table] = field(default_factory=list)
+    drop_tables: list[pa.Table] = field(default_factory=list)
 
     def committed(self, incarnation: str) -> int | None:
         return self.generations.get(incarnation)
 
-    def append(self, incarnation: str, generation: int, flows: pa.Table, losses: pa.Table) -> None:
+    def append(
+        self, incarnation: str, generation: int, flows: pa.Table, losses: pa.Table, drops: pa.Table
+    ) -> None:
+        self.drop_tables.append(drops)
         self.flow_tables.append(flows)
         self.loss_tables.append(losses)
         self.generations[incarnation] = generation
@@ -59,6 +63,10 @@ class Collected:
     @property
     def packets(self) -> list[dict[str, Any]]:
         return pa.concat_tables([PACKET.empty_table(), *self.packet_tables]).to_pylist()
+
+    @property
+    def drops(self) -> list[dict[str, Any]]:
+        return pa.concat_tables([DROP.empty_table(), *self.drop_tables]).to_pylist()
 
     @property
     def flows(self) -> list[dict[str, Any]]:

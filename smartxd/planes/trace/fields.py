@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from smartxd.btf import NoType, Types
 from smartxd.errors import PlaneError
@@ -25,6 +26,7 @@ _WITH_REASON, _WITH_RECEIVER = 4, 5
 """Arguments of the tracepoint's type, of which the first is not the program's."""
 
 
+@cache
 def refusal() -> str:
     """Why this kernel cannot say what it drops, empty where it seems to; this costs little."""
     try:

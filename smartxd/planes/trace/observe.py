@@ -7,7 +7,7 @@ import socket
 import struct
 from pathlib import Path
 
-from smartxd.planes.trace import bpffs, pins, sources
+from smartxd.planes.trace import bpffs, fields, pins, sources
 from smartxd.planes.trace.state import Interface, TraceObserved
 
 _SIOCGIFHWADDR = 0x8927
@@ -24,7 +24,8 @@ def observe(bpffs_dir: Path) -> TraceObserved:
         policies = pins.pinned(bpffs_dir, names)
     except OSError as err:
         raise bpffs.refused(bpffs_dir, err) from err
-    return TraceObserved(sources.fingerprint(sources.directory()), policies, found)
+    fingerprint = sources.fingerprint(sources.directory())
+    return TraceObserved(fingerprint, policies, found, fields.refusal())
 
 
 def interfaces() -> dict[str, Interface]:

@@ -99,7 +99,11 @@ class TracePlane:
         pins.remove_partial(self.bpffs_dir)
         pin_dir = pins.fresh_dir(self.bpffs_dir, tracer.owner.name, fingerprint)
         folder, text = str(sources.directory()), selection.c_text(tracer)
-        request = program.Request(folder, str(pin_dir), tracer.flow_entries, LEDGER_MAX, text, tracer.one_in)
+        request = program.Request(
+            *(folder, str(pin_dir), tracer.flow_entries, LEDGER_MAX, text),
+            one_in=tracer.one_in,
+            drops_max=tracer.drops_max,
+        )
         program.build(request)
         return pin_dir
 

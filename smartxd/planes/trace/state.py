@@ -13,7 +13,11 @@ from smartxd.planes.trace.filter import Filter
 INTERFACES_MAX = 128
 """Interfaces of one policy; the ledger of a policy has room for four times as many."""
 
-LEDGER_MAX = 4 * 2 * INTERFACES_MAX
+WATCHED_MAX = 4 * INTERFACES_MAX
+LEDGER_MAX = 3 * WATCHED_MAX
+
+DROPPED = "dropped"
+"""Where packets are seen beside the directions: at the place in the kernel where they end."""
 
 RING_BYTES = 32 << 20
 """Of a policy's packets that wait to be stored; a power of two, which the kernel takes at once."""
@@ -49,6 +53,8 @@ class Tracer:
     """None: every packet."""
     snap_length: int | Literal["headers"] | None = None
     """Bytes kept of each packet, at most 256. None: packets are not recorded."""
+    drops_max: int | None = None
+    """Flows of dropped packets between two drains; None: drops are not recorded."""
 
     @property
     def id(self) -> str:
@@ -59,6 +65,13 @@ class Tracer:
     def flow_entries(self) -> int:
         """Entries of the flow maps, which are there also where nothing is written to them."""
         return 1 if self.flows_max is None else self.flows_max
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Where the packets of an interface are seen."""
+        passing = self.flows_max is not None or self.snap_length is not None
+        dropped = (DROPPED,) if self.drops_max is not None else ()
+        return (*(self.directions if passing else ()), *dropped)
 
     @property
     def one_in(self) -> int:
@@ -92,6 +105,7 @@ class Attachment:
 
     interface: str
     direction: str
+    """``DROPPED`` where it is told of what the kernel drops."""
     ifindex: int
 
 
@@ -105,6 +119,8 @@ class PinnedPolicy:
     incarnation: str
     pin_dir: Path
     flow_entries: int
+    drops_max: int | None = None
+    """None of a build without drops."""
     attachments: frozenset[Attachment] = frozenset()
     """Those that run; links of interfaces that are gone are not among them."""
     ended: frozenset[Attachment] = frozenset()
@@ -121,6 +137,8 @@ class TraceObserved:
     policies: tuple[PinnedPolicy, ...] = ()
     """Sorted by name, the newest build first."""
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
+    drops_refused: str = ""
+    """Why this kernel cannot say what it drops; empty where it can."""
 
     def live(self, name: str) -> tuple[PinnedPolicy, ...]:
         """The builds of a policy that are not retired: one, or more after a crash in the middle."""
