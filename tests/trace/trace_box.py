@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import socket
 import sqlite3
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from trace_frames import ethernet
 
 from smartxd import bpfsys
 from smartxd.capture.drain import Drain, PacketDrain
@@ -173,6 +175,12 @@ class Box:
             for frame in frames:
                 sending.send(frame)
 
+    def frame(self, interface: str, ethertype: int, payload: bytes, *tags: tuple[int, int]) -> bytes:
+        """A frame to an interface's own address."""
+        (link,) = json.loads(self.run(f"ip -j link show dev {interface}"))
+        address = bytes.fromhex(link["address"].replace(":", ""))
+        return address + ethernet(ethertype, payload, *tags)[len(address) :]
+
     def counter(self, interface: str, name: str) -> int:
         """A counter of the interface, as `ip -s link` shows it."""
         for line in self.run("cat /proc/net/dev").splitlines():
@@ -191,9 +199,12 @@ def tracer(
     )
 
 
-def load_foreign_program() -> int:
-    """A descriptor of another tool's classifier, which says "accept": nothing behind it sees a packet."""
-    instructions = struct.pack("<BBhi", 0xB7, 0, 0, 0) + struct.pack("<BBhi", 0x95, 0, 0, 0)
+TC_ACT_OK, TC_ACT_SHOT = 0, 2
+
+
+def load_foreign_program(verdict: int = TC_ACT_OK) -> int:
+    """A descriptor of another tool's classifier, behind whose verdict no other sees a packet."""
+    instructions = struct.pack("<BBhi", 0xB7, 0, 0, verdict) + struct.pack("<BBhi", 0x95, 0, 0, 0)
     code, words = ctypes.create_string_buffer(instructions), ctypes.create_string_buffer(b"GPL")
     attr = struct.pack("=IIQQ", 3, 2, ctypes.addressof(code), ctypes.addressof(words))
     return bpfsys._bpf(BPF_PROG_LOAD, bytearray(attr))  # type: ignore[arg-type]
