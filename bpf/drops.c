@@ -2,29 +2,28 @@
 /*
  * Counts the packets that the kernel drops, by reason, place in the kernel, interface and flow: a raw tracepoint on
  * kfree_skb. It is built once per trace policy that asks for drops, beside flows.c, whose generation and ledger it
- * shares, with DROPS_MAX and WATCHED_MAX defined, and where the running kernel has the fields of its structs:
- * STRUCT_FIELD for each of them, by planes/trace/fields.py from BTF.
+ * shares, with DROPS_MAX defined and what bpf/tracepoint.h asks for.
  *
- * The kernel's tracepoint is one for all network namespaces; an skb is looked at only if it is of an interface in
- * `watched`. An skb that is dropped may be anywhere on its way: without an Ethernet header yet, or without a device.
+ * An skb that is dropped may be anywhere on its way: without an Ethernet header yet, or without a device.
  * What it has not is left out, and nothing is taken for what it is not: `dev` shares its place with other things, but
  * those do not lead to the namespace.
  */
 #include "copy.h"
 #include "select.h"
 #include "amount.h"
+#include "tracepoint.h"
 
 #define MAC_UNSET 0xffff
 #define TAGS_AND_HEADER_MAX (ETH_HLEN + VLAN_TAGS_MAX * TAG_BYTES)
 #define POINTER_OF_DST (~1ULL) /* bit 0: whether it is counted */
 
 BPF_TABLE("hash", struct watched_key, u32, watched, WATCHED_MAX);
-BPF_TABLE("hash", struct drop_key, struct flow_value, drops0, DROPS_MAX);
-BPF_TABLE("hash", struct drop_key, struct flow_value, drops1, DROPS_MAX);
-BPF_TABLE("percpu_array", u32, struct copy, copies, 1);
 BPF_TABLE("extern", struct ledger_key, struct ledger_entry, ledger0, LEDGER_MAX);
 BPF_TABLE("extern", struct ledger_key, struct ledger_entry, ledger1, LEDGER_MAX);
 BPF_TABLE("extern", u32, u64, generation, 1);
+BPF_TABLE("hash", struct drop_key, struct flow_value, drops0, DROPS_MAX);
+BPF_TABLE("hash", struct drop_key, struct flow_value, drops1, DROPS_MAX);
+BPF_TABLE("percpu_array", u32, struct copy, copies, 1);
 
 /* What of an skb says where its packet is. */
 struct position {
@@ -36,21 +35,6 @@ struct position {
 	u16 tag[2]; /* as on the wire */
 	bool has_tag;
 };
-
-#define READ(to, base, at) (bpf_probe_read_kernel(to, sizeof(*(to)), (void *)((base) + (at))) == 0)
-
-static __always_inline bool namespace_of(u64 net, struct watched_key *key)
-{
-	return net && READ(&key->netns, net, NET_NS_INUM);
-}
-
-static __always_inline bool interface_of(u64 dev, struct watched_key *key)
-{
-	u64 net = 0;
-
-	return dev && READ(&net, dev, NET_DEVICE_ND_NET_NET) && namespace_of(net, key) &&
-	       READ(&key->ifindex, dev, NET_DEVICE_IFINDEX);
-}
 
 /*
  * The interface of an skb: that on which the socket's packet came, else its device, else, of a packet on its way out,
@@ -175,6 +159,17 @@ static __always_inline bool find_segments(struct copy *copy, struct position *p)
 	return true;
 }
 
+/* Which of two maps is written to now; false where it cannot be told. */
+static __always_inline bool find_parity(bool *odd)
+{
+	u32 zero = 0;
+	u64 *now = generation.lookup(&zero);
+
+	if (now)
+		*odd = *(volatile u64 *)now & 1;
+	return now;
+}
+
 static __always_inline struct ledger_entry *ledger_of(bool odd, u32 ifindex)
 {
 	struct ledger_key key = {.ifindex = ifindex, .direction = DROPPED};
@@ -211,16 +206,14 @@ static __always_inline void count(struct copy *copy, u32 ifindex, u32 reason, u6
 {
 	struct drop_key key = {.location = location, .reason = reason};
 	struct cursor c = {.skb = copy, .end = copy->len};
-	u32 zero = 0;
-	u64 *generation_now = generation.lookup(&zero), now;
 	struct ledger_entry *entry;
 	struct flow_value *value;
 	struct amount it;
 	bool odd;
+	u64 now;
 
-	if (!generation_now)
+	if (!find_parity(&odd))
 		return;
-	odd = *(volatile u64 *)generation_now & 1;
 	entry = ledger_of(odd, ifindex);
 	if (!entry)
 		return;

@@ -6,8 +6,8 @@
  */
 #pragma once
 
-/* Where a packet was seen: at tc, or by the kernel's own word when it dropped it. */
-enum direction { INGRESS = 0, EGRESS = 1, DROPPED = 2 };
+/* Where something was seen: a packet at tc, or by the kernel's own word: one that it dropped, an event of TCP. */
+enum direction { INGRESS = 0, EGRESS = 1, DROPPED = 2, TCP = 3 };
 
 /* tuple.has */
 enum { HAS_IP4 = 1, HAS_IP6 = 2, HAS_PORTS = 4 };
@@ -68,7 +68,7 @@ struct ledger_key {
  * records packets also: seen = filtered + sampled out + the sum over the ring + ring full.
  */
 struct ledger_value {
-	u64 seen_packets;
+	u64 seen_packets; /* of TCP: events; they have no bytes */
 	u64 seen_skbs;
 	u64 seen_bytes;
 	u64 filtered_packets; /* not selected by the policy */
@@ -139,4 +139,29 @@ struct drop_key {
 	u64 location; /* the address to which kfree_skb() would return */
 	struct flow_key flow;
 	u32 reason; /* enum skb_drop_reason of the running kernel */
+};
+
+/* A TCP connection that ends on the box, by its own end and the other one. */
+struct connection_key {
+	u32 local_ip[4]; /* IPv4 in the first four bytes */
+	u32 remote_ip[4];
+	u16 local_port;
+	u16 remote_port;
+	u32 has; /* HAS_IP4 or HAS_IP6 */
+	u32 ifindex; /* by which it is routed; 0 where the kernel does not say */
+};
+
+struct connection_value {
+	u64 events; /* that the kernel told: what is below, and looks at the round trip time */
+	u64 retransmits; /* segments */
+	u64 resets_sent;
+	u64 resets_received;
+	u64 state_changes;
+	u64 states; /* bit N: it was, or came to be, in state N (enum of the kernel's tcp_states.h) */
+	u64 state; /* to which it last changed; 0: it did not */
+	u64 srtt_last_us; /* 0: not known */
+	u64 srtt_min_us;
+	u64 srtt_max_us;
+	u64 first_ns; /* CLOCK_MONOTONIC */
+	u64 last_ns;
 };

@@ -73,6 +73,29 @@ DROP = pa.schema(
 )
 """One flow of packets that the kernel dropped for one reason at one place, in one drain interval."""
 
+TCP = pa.schema(
+    [
+        *(FLOW.field(name) for name in ("policy", "commit_id")),
+        pa.field("interface", pa.string()),  # by which the connection is routed; null: the kernel did not say
+        pa.field("local_ip", pa.string(), nullable=False),
+        pa.field("local_port", pa.uint16(), nullable=False),
+        pa.field("remote_ip", pa.string(), nullable=False),
+        pa.field("remote_port", pa.uint16(), nullable=False),
+        pa.field("state", pa.string()),  # to which it last changed, as "ESTABLISHED"; null: it did not
+        pa.field("states", pa.string()),  # all in which it was, in their order
+        pa.field("state_changes", pa.uint64(), nullable=False),
+        pa.field("retransmits", pa.uint64(), nullable=False),  # segments
+        pa.field("resets_sent", pa.uint64(), nullable=False),
+        pa.field("resets_received", pa.uint64(), nullable=False),
+        pa.field("srtt_last_us", pa.uint32()),  # the smoothed round trip time; null: not known yet
+        pa.field("srtt_min_us", pa.uint32()),
+        pa.field("srtt_max_us", pa.uint32()),
+        pa.field("events", pa.uint64(), nullable=False),  # of all of these, looks at the round trip time too
+        *(FLOW.field(name) for name in ("first_ns", "last_ns")),
+    ]
+)
+"""One TCP connection that ends on the box, in one drain interval in which the kernel told something of it."""
+
 LOSS = pa.schema(
     [
         pa.field("policy", pa.string(), nullable=False),
@@ -88,17 +111,18 @@ LOSS = pa.schema(
 )
 """What was to be recorded and was not, with the cause: seen = filtered + sampled out + recorded + lost, per
 policy and interface. Of what is recorded as flows, or as drops (direction "dropped"),
+or as connections (direction "tcp", of which events are counted as packets),
 ``overflow``: the map was full; of what is recorded as packets ``ring-full``: they came faster than they were
 stored."""
 
 SYNCED: dict[str, pa.Schema] = {"flows": FLOW, "losses": LOSS}
 """The streams that are sent to the centre."""
 
-STREAMS: dict[str, pa.Schema] = {**SYNCED, "packets": PACKET, "drops": DROP}
-"""The streams of a box. Packets stay on it (docs/decisions/0013), and what it dropped."""
+STREAMS: dict[str, pa.Schema] = {**SYNCED, "packets": PACKET, "drops": DROP, "tcp": TCP}
+"""The streams of a box. Packets stay on it (docs/decisions/0013), and what was told of drops and TCP."""
 
 TIMES = {
-    **dict.fromkeys(("flows", "drops"), ("first_ns", "last_ns")),
+    **dict.fromkeys(("flows", "drops", "tcp"), ("first_ns", "last_ns")),
     "losses": ("at_ns", "at_ns"),
     "packets": ("time_ns", "time_ns"),
 }

@@ -12,8 +12,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from smartxd.capture import layout
-from smartxd.capture.layout import CLOCK_IS_TAI, DIRECTIONS, HAS_IP4, HAS_IP6, HAS_PORTS, HAS_VLAN, HAS_VNI
-from smartxd.records import DROP, FLOW, LOSS, PACKET
+from smartxd.capture.layout import (
+    CLOCK_IS_TAI,
+    DIRECTIONS,
+    HAS_IP4,
+    HAS_IP6,
+    HAS_PORTS,
+    HAS_VLAN,
+    HAS_VNI,
+    TCP_LIFE,
+    TCP_STATES,
+)
+from smartxd.records import DROP, FLOW, LOSS, PACKET, TCP
 
 Records = npt.NDArray[np.void]
 Words = npt.NDArray[np.uint64]
@@ -59,6 +69,33 @@ def decode_drops(
     columns["reason"] = _named(keys["reason"], reasons)
     columns["location"] = _named(keys["location"], locations)
     return pa.table([columns[name] for name in DROP.names], schema=DROP)
+
+
+def decode_connections(keys: Records, values: Records, origin: Origin) -> pa.Table:
+    """Rows of ``records.TCP``, one for each entry of a map of connections, in its order."""
+    columns = {
+        "policy": pa.repeat(origin.policy, len(keys)),
+        "commit_id": pa.repeat(origin.commit_id, len(keys)),
+        "interface": _interfaces(keys["ifindex"], origin, keys["ifindex"] == 0),
+        "states": _states(values["states"]),
+        "state": _choose(list(TCP_STATES), values["state"].astype("i4"), values["state"] == 0),
+    }
+    for end in ("local", "remote"):
+        columns[f"{end}_ip"] = _addresses(keys[f"{end}_ip"], keys["has"])
+        columns[f"{end}_port"] = pa.array(keys[f"{end}_port"])
+    for name in ("events", "retransmits", "resets_sent", "resets_received", "state_changes"):
+        columns[name] = pa.array(values[name])
+    for name in ("srtt_last_us", "srtt_min_us", "srtt_max_us"):
+        columns[name] = _nullable(values[name].astype("u4"), values[name])
+    columns |= _times(values, origin)
+    return pa.table([columns[name] for name in TCP.names], schema=TCP)
+
+
+def _states(masks: npt.NDArray[np.uint64]) -> pa.Array:
+    """The states that are in a mask, in their order in time; null where there are none."""
+    unique, places = np.unique(masks, return_inverse=True)
+    words = [",".join(TCP_STATES[n] for n in TCP_LIFE if mask >> n & 1) for mask in unique.tolist()]
+    return _choose(words, places.astype("i4"), masks == 0)
 
 
 def packet_records(words: Words, starts: Starts) -> Records:
@@ -124,9 +161,13 @@ def _amounts(values: Records, origin: Origin) -> dict[str, pa.Array]:
     columns = {name: pa.array(values[name]) for name in ("skbs", "bytes")}
     columns["packets"] = pa.array(values["skbs"] + values["more_packets"])
     columns["tcp_flags"] = pa.array(values["tcp_flags"].astype("u1"))
-    for name in ("first_ns", "last_ns"):
-        columns[name] = pa.array(values[name].astype("i8") + origin.unix_offset_ns)
-    return columns
+    return columns | _times(values, origin)
+
+
+def _times(values: Records, origin: Origin) -> dict[str, pa.Array]:
+    return {
+        name: pa.array(values[name].astype("i8") + origin.unix_offset_ns) for name in ("first_ns", "last_ns")
+    }
 
 
 def decode_losses(keys: Records, values: Records, origin: Origin, now_ns: int) -> pa.Table:
@@ -145,14 +186,20 @@ def decode_losses(keys: Records, values: Records, origin: Origin, now_ns: int) -
 
 
 def _common(ifindexes: npt.NDArray[Any], directions: npt.NDArray[Any], origin: Origin) -> dict[str, pa.Array]:
-    unique, places = np.unique(ifindexes, return_inverse=True)
-    names = [origin.interfaces.get(int(i), f"if{i}") for i in unique]
     return {
         "policy": pa.repeat(origin.policy, len(ifindexes)),
         "commit_id": pa.repeat(origin.commit_id, len(ifindexes)),
-        "interface": _choose(names, places.astype("i4")),
+        "interface": _interfaces(ifindexes, origin),
         "direction": _choose(list(DIRECTIONS), directions.astype("i4")),
     }
+
+
+def _interfaces(
+    ifindexes: npt.NDArray[Any], origin: Origin, absent: npt.NDArray[np.bool_] | None = None
+) -> pa.Array:
+    unique, places = np.unique(ifindexes, return_inverse=True)
+    names = [origin.interfaces.get(int(i), f"if{i}") for i in unique]
+    return _choose(names, places.astype("i4"), absent)
 
 
 def _named(numbers: npt.NDArray[Any], names: Mapping[int, str]) -> pa.Array:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +27,7 @@ import pyarrow as pa
 from smartxd.capture.decode import (
     Origin,
     Records,
+    decode_connections,
     decode_drops,
     decode_flows,
     decode_losses,
@@ -34,8 +35,8 @@ from smartxd.capture.decode import (
     packet_records,
 )
 from smartxd.capture.kernelnames import KernelNames
-from smartxd.capture.layout import DIRECTIONS
-from smartxd.capture.maps import Entries, GracePeriod, PolicyMaps
+from smartxd.capture.layout import DIRECTIONS, TCP
+from smartxd.capture.maps import CONNECTIONS, DROPS, Entries, GracePeriod, PolicyMaps
 from smartxd.capture.ring import Ring
 from smartxd.manifest import TracedPolicy
 from smartxd.store.batch import MAX_ROWS
@@ -49,9 +50,14 @@ class Store(Protocol):
         ...
 
     def append(
-        self, incarnation: str, generation: int, flows: pa.Table, losses: pa.Table, drops: pa.Table
+        self,
+        incarnation: str,
+        generation: int,
+        flows: pa.Table,
+        losses: pa.Table,
+        told: Mapping[str, pa.Table],
     ) -> None:
-        """Store a generation in one transaction."""
+        """Store a generation in one transaction; ``told`` are further rows, by stream."""
         ...
 
     def append_packets(self, ring: str, position: int, packets: pa.Table) -> None:
@@ -87,8 +93,12 @@ def _rows(keys: Records) -> RowCounts:
     return RowCounts({(ifindex, DIRECTIONS[direction]): n for (ifindex, direction), n in found})
 
 
+def _connection_rows(keys: Records) -> RowCounts:
+    return RowCounts((ifindex, TCP) for ifindex in keys["ifindex"].tolist())
+
+
 class Drain:
-    """Drains the flows, the drops and the ledger of one policy."""
+    """Drains the flows, what the kernel told, and the ledger of one policy."""
 
     def __init__(
         self,
@@ -131,18 +141,21 @@ class Drain:
         if stored is None or stored < generation:
             origin = _origin(policy, maps.sampled_one_in(generation))
             found = maps.flows(generation)
-            dropped = maps.drops(generation)
+            dropped, connections = maps.told(DROPS, generation), maps.told(CONNECTIONS, generation)
             self._reached("read")
-            drops = self._decode_drops(dropped, origin)
+            told = {
+                "drops": self._decode_drops(dropped, origin),
+                "tcp": decode_connections(connections.keys, connections.values, origin),
+            }
             flows = decode_flows(found.keys, found.values, origin)
             losses = decode_losses(ledger.keys, ledger.values, origin, time.time_ns())
-            self._store.append(policy.incarnation, generation, flows, losses, drops)
-            counts = _rows(found.keys) + _rows(dropped.keys["flow"])
+            self._store.append(policy.incarnation, generation, flows, losses, told)
+            counts = _rows(found.keys) + _rows(dropped.keys["flow"]) + _connection_rows(connections.keys)
         self._reached("committed")
         maps.add_to_totals(generation, ledger)
         self._reached("totalled")
         maps.empty_flows(generation)
-        maps.empty_drops(generation)
+        maps.empty_told(generation)
         self._reached("flows emptied")
         maps.empty_ledger(generation)
         self._reached("settled")

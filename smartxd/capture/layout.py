@@ -106,8 +106,47 @@ CLOCK_IS_TAI = 1
 DROP_KEY = np.dtype([("location", "u8"), ("flow", FLOW_KEY), ("reason", "u4")])
 """The value is a FLOW_VALUE."""
 
-DIRECTIONS = ("ingress", "egress", "dropped")
+CONNECTION_KEY = np.dtype(
+    [
+        ("local_ip", "u1", 16),
+        ("remote_ip", "u1", 16),
+        ("local_port", "u2"),
+        ("remote_port", "u2"),
+        ("has", "u4"),
+        ("ifindex", "u4"),
+    ]
+)
+
+CONNECTION_VALUE = np.dtype(
+    [
+        ("events", "u8"),
+        ("retransmits", "u8"),
+        ("resets_sent", "u8"),
+        ("resets_received", "u8"),
+        ("state_changes", "u8"),
+        ("states", "u8"),
+        ("state", "u8"),
+        ("srtt_last_us", "u8"),
+        ("srtt_min_us", "u8"),
+        ("srtt_max_us", "u8"),
+        ("first_ns", "u8"),
+        ("last_ns", "u8"),
+    ]
+)
+
+TCP_STATES = (
+    *("", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE"),
+    *("CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING", "NEW_SYN_RECV"),
+)
+"""By number, as Linux has them; there is no 0."""
+
+TCP_LIFE = (2, 12, 3, 1, 4, 5, 11, 8, 9, 6, 7)
+"""States in the order in which a connection can be in them."""
+
+DIRECTIONS = ("ingress", "egress", "dropped", "tcp")
 """By number, as in ``enum direction``."""
+
+TCP = DIRECTIONS[3]
 
 HAS_IP4, HAS_IP6, HAS_PORTS = 1, 2, 4
 """Bits of ``tuple.has``."""

@@ -13,6 +13,8 @@ import numpy as np
 from smartxd import bpfsys
 from smartxd.capture.decode import Records
 from smartxd.capture.layout import (
+    CONNECTION_KEY,
+    CONNECTION_VALUE,
     DROP_KEY,
     FLOW_KEY,
     FLOW_VALUE,
@@ -24,6 +26,20 @@ from smartxd.capture.layout import (
     widen,
 )
 from smartxd.errors import StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What programs on the kernel's tracepoints count, into two maps that a policy may lack."""
+
+    name: str
+    key: np.dtype[Any]
+    value: np.dtype[np.void]
+
+
+DROPS = Told("drops", DROP_KEY, FLOW_VALUE)
+CONNECTIONS = Told("tcp", CONNECTION_KEY, CONNECTION_VALUE)
+TOLD = (DROPS, CONNECTIONS)
 
 _SETS = ("plain", "flows", "slots", "ledger")
 """The maps of which there are two."""
@@ -63,7 +79,7 @@ class PolicyMaps:
             self._slots = self._check("slots0", _INDEX, LEDGER_ENTRY)
             self._ledger_max = self._check("ledger0", LEDGER_KEY, LEDGER_ENTRY)
             self._check("totals", LEDGER_KEY, TOTAL_VALUE)
-            self._drops_max = self._open_drops(pin_dir)
+            self._told = {told: self._open_told(pin_dir, told) for told in TOLD}
         except BaseException:
             self.close()
             raise
@@ -98,9 +114,9 @@ class PolicyMaps:
         keys = np.concatenate([widen(plain.keys), others.keys])
         return Entries(keys, np.concatenate([plain.values, others.values]))
 
-    def drops(self, generation: int) -> Entries:
-        """What was dropped in an idle generation, as ``flows`` gives flows; nothing without drops."""
-        return self._read_drops(generation, remove=False)
+    def told(self, told: Told, generation: int) -> Entries:
+        """What the kernel told in an idle generation, as ``flows`` gives flows; none if not asked."""
+        return self._read_told(told, generation, remove=False)
 
     def ledger(self, generation: int) -> Entries:
         """What was seen and lost in a generation, by interface and direction, the sum of all CPUs."""
@@ -139,9 +155,10 @@ class PolicyMaps:
         self._read(f"plain{generation & 1}", PLAIN_KEY, FLOW_VALUE, self.flows_max, remove=True)
         self._read(f"flows{generation & 1}", FLOW_KEY, FLOW_VALUE, self.flows_max, remove=True)
 
-    def empty_drops(self, generation: int) -> None:
-        """Remove the drops of an idle generation."""
-        self._read_drops(generation, remove=True)
+    def empty_told(self, generation: int) -> None:
+        """Remove what the kernel told in an idle generation."""
+        for told in TOLD:
+            self._read_told(told, generation, remove=True)
 
     def empty_ledger(self, generation: int) -> None:
         """Remove the ledger of an idle generation."""
@@ -151,19 +168,20 @@ class PolicyMaps:
         for index in np.flatnonzero(taken).astype(_INDEX):
             bpfsys.update(self._fds[f"slots{generation & 1}"], index.tobytes(), nobodys)
 
-    def _open_drops(self, pin_dir: Path) -> int:
-        """The entries of the maps of drops, 0 where the policy has none."""
+    def _open_told(self, pin_dir: Path, told: Told) -> int:
+        """The entries of the maps, 0 where the policy does not ask."""
         try:
             for bit in (0, 1):
-                self._fds[f"drops{bit}"] = bpfsys.open_pin(pin_dir / f"drops{bit}")
+                self._fds[f"{told.name}{bit}"] = bpfsys.open_pin(pin_dir / f"{told.name}{bit}")
         except FileNotFoundError:
             return 0
-        return self._check("drops0", DROP_KEY, FLOW_VALUE)
+        return self._check(f"{told.name}0", told.key, told.value)
 
-    def _read_drops(self, generation: int, *, remove: bool) -> Entries:
-        if not self._drops_max:
-            return Entries(np.empty(0, DROP_KEY), np.empty(0, FLOW_VALUE))
-        return self._read(f"drops{generation & 1}", DROP_KEY, FLOW_VALUE, self._drops_max, remove=remove)
+    def _read_told(self, told: Told, generation: int, *, remove: bool) -> Entries:
+        count = self._told[told]
+        if not count:
+            return Entries(np.empty(0, told.key), np.empty(0, told.value))
+        return self._read(f"{told.name}{generation & 1}", told.key, told.value, count, remove=remove)
 
     @property
     def _per_cpu(self) -> np.dtype[np.void]:

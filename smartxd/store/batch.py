@@ -27,7 +27,10 @@ class BatchKey:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What the rows of a batch add up to; times in nanoseconds since the epoch."""
+    """What the rows of a batch add up to; times in nanoseconds since the epoch.
+
+    Rows that have no packets or bytes add up to 0 of them.
+    """
 
     rows: int
     packets: int
@@ -41,11 +44,15 @@ class Sums:
         first, last = TIMES[stream]
         return cls(
             table.num_rows,
-            pc.sum(table["packets"]).as_py(),
-            pc.sum(table["bytes"]).as_py(),
+            _sum(table, "packets"),
+            _sum(table, "bytes"),
             pc.min(table[first]).as_py(),
             pc.max(table[last]).as_py(),
         )
+
+
+def _sum(table: pa.Table, name: str) -> int:
+    return int(pc.sum(table[name]).as_py()) if name in table.column_names else 0
 
 
 def split(table: pa.Table) -> Iterator[pa.Table]:

@@ -18,7 +18,6 @@ from trace_box import TC_ACT_SHOT, Box, Collected, load_foreign_program, stored_
 from smartxd import bpfsys
 from smartxd.capture.maps import PolicyMaps
 from smartxd.desired.trace import _filter as filter_of
-from smartxd.planes.trace import drops
 from smartxd.planes.trace.state import Tracer
 
 pytestmark = pytest.mark.kernel
@@ -220,9 +219,9 @@ def test_a_kill_in_the_drain_neither_loses_nor_doubles_a_drop(box: Box, tmp_path
 def test_a_program_goes_with_its_policy_and_comes_back_when_its_link_was_removed(box: Box) -> None:
     box.converge(watching("wan"))
     pin_dir = box.policy().pin_dir
-    with bpfsys.opened(pin_dir / drops.PROGRAM) as fd:
+    with bpfsys.opened(pin_dir / "dropped") as fd:
         program = bpfsys.program_id(fd)
-    (pin_dir / drops.LINK).unlink()
+    (pin_dir / "dropped-link").unlink()
     assert box.converge(watching("wan")) == []
     assert box.policy().pin_dir != pin_dir
     box.send(f.ethernet(0x9000, bytes(50)))

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +30,7 @@ from smartxd.planes.trace import bpffs
 from smartxd.planes.trace.plane import TracePlane
 from smartxd.planes.trace.state import Tracer, TraceState
 from smartxd.reconcile.plan import Ownership, Plan, Problem
-from smartxd.records import DROP, FLOW, LOSS, PACKET
+from smartxd.records import DROP, FLOW, LOSS, PACKET, TCP
 
 CLONE_NEWNET = 0x40000000
 BPF_PROG_LOAD = 5
@@ -46,14 +46,21 @@ class Collected:
     loss_tables: list[pa.Table] = field(default_factory=list)
     packet_tables: list[pa.Table] = field(default_factory=list)
     drop_tables: list[pa.Table] = field(default_factory=list)
+    connection_tables: list[pa.Table] = field(default_factory=list)
 
     def committed(self, incarnation: str) -> int | None:
         return self.generations.get(incarnation)
 
     def append(
-        self, incarnation: str, generation: int, flows: pa.Table, losses: pa.Table, drops: pa.Table
+        self,
+        incarnation: str,
+        generation: int,
+        flows: pa.Table,
+        losses: pa.Table,
+        told: Mapping[str, pa.Table],
     ) -> None:
-        self.drop_tables.append(drops)
+        self.drop_tables.append(told["drops"])
+        self.connection_tables.append(told["tcp"])
         self.flow_tables.append(flows)
         self.loss_tables.append(losses)
         self.generations[incarnation] = generation
@@ -69,6 +76,10 @@ class Collected:
     @property
     def drops(self) -> list[dict[str, Any]]:
         return pa.concat_tables([DROP.empty_table(), *self.drop_tables]).to_pylist()
+
+    @property
+    def connections(self) -> list[dict[str, Any]]:
+        return pa.concat_tables([TCP.empty_table(), *self.connection_tables]).to_pylist()
 
     @property
     def flows(self) -> list[dict[str, Any]]:

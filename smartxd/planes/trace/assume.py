@@ -21,7 +21,7 @@ def assumed(state: TraceState, interfaces: Mapping[str, Interface]) -> TraceObse
             incarnation=FINGERPRINT,
             pin_dir=Path(tracer.owner.name),
             flow_entries=tracer.flow_entries,
-            drops_max=tracer.drops_max,
+            probes=tracer.probes,
             attachments=wanted(tracer, interfaces),
         )
         for tracer in state.tracers

@@ -3,7 +3,7 @@
 What runs where is written down in the policy's folder of bpffs, so that it is known without any other file:
 a TCX link is pinned as ``tcx:IFINDEX:DIRECTION``; bpffs holds no regular files, so for a clsact filter there
 is an empty folder ``clsact:IFINDEX:DIRECTION``, and ``qdisc:IFINDEX`` where the clsact qdisc is ours too.
-What is watched for drops is in a map of the policy (drops.py).
+What is watched by programs on tracepoints is in maps of the policy (probes.py).
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from pathlib import Path
 
 from smartxd import bpfsys
 from smartxd.errors import PlaneError
-from smartxd.planes.trace import clsact, drops
+from smartxd.planes.trace import clsact, probes
+from smartxd.planes.trace.probes import Probe
 from smartxd.planes.trace.program import DIRECTIONS
-from smartxd.planes.trace.state import DROPPED, Attachment
+from smartxd.planes.trace.state import Attachment
 
 
 class Hook(StrEnum):
@@ -39,8 +40,8 @@ def best_hook(pin_dir: Path) -> Hook:
 def attach(pin_dir: Path, place: Attachment, hook: Hook) -> None:
     """Run the program at ``place``; PlaneError ``WaitingForInterface`` or ``AttachRefused``."""
     detach(pin_dir, place.ifindex, place.direction)
-    if place.direction == DROPPED:
-        _watch(pin_dir, place)
+    if probe := probes.BY_POINT.get(place.direction):
+        _watch(pin_dir, probe, place)
     elif hook is Hook.TCX:
         _attach_tcx(pin_dir, place)
     else:
@@ -49,8 +50,8 @@ def attach(pin_dir: Path, place: Attachment, hook: Hook) -> None:
 
 def detach(pin_dir: Path, ifindex: int, direction: str) -> None:
     """Run the program there no more, nor keep a trace of it; when it returns, no packet enters it."""
-    if direction == DROPPED:
-        drops.unwatch(pin_dir, ifindex)
+    if probe := probes.BY_POINT.get(direction):
+        probes.unwatch(pin_dir, probe, ifindex)
         return
     link = pin_dir / f"{Hook.TCX}:{ifindex}:{direction}"
     with suppress(FileNotFoundError):
@@ -67,7 +68,7 @@ def detach_all(pin_dir: Path) -> None:
     """``detach`` everywhere."""
     for _, ifindex, direction in _marks(pin_dir):
         detach(pin_dir, ifindex, direction)
-    drops.end(pin_dir)
+    probes.end(pin_dir)
 
 
 def attachments(pin_dir: Path, names: Mapping[int, str]) -> Mapping[Attachment, bool]:
@@ -80,8 +81,12 @@ def attachments(pin_dir: Path, names: Mapping[int, str]) -> Mapping[Attachment, 
         for hook, ifindex, direction in _marks(pin_dir)
         if ifindex in names
     }
-    watched = drops.watched(pin_dir) & names.keys()
-    return passing | {Attachment(names[ifindex], DROPPED, ifindex): True for ifindex in watched}
+    watched = {
+        Attachment(names[ifindex], probe.point, ifindex): True
+        for probe in probes.PROBES
+        for ifindex in probes.watched(pin_dir, probe) & names.keys()
+    }
+    return passing | watched
 
 
 def remove_stale(pin_dir: Path, keep: frozenset[Attachment]) -> None:
@@ -90,7 +95,8 @@ def remove_stale(pin_dir: Path, keep: frozenset[Attachment]) -> None:
     for _, ifindex, direction in _marks(pin_dir):
         if (ifindex, direction) not in kept:
             detach(pin_dir, ifindex, direction)
-    drops.keep(pin_dir, frozenset(ifindex for ifindex, direction in kept if direction == DROPPED))
+    for probe in probes.PROBES:
+        probes.keep(pin_dir, probe, frozenset(ifindex for ifindex, point in kept if point == probe.point))
 
 
 def _marks(pin_dir: Path) -> list[tuple[Hook, int, str]]:
@@ -117,9 +123,9 @@ def _runs(pin_dir: Path, hook: Hook, ifindex: int, direction: str) -> bool:
         raise
 
 
-def _watch(pin_dir: Path, place: Attachment) -> None:
+def _watch(pin_dir: Path, probe: Probe, place: Attachment) -> None:
     try:
-        drops.watch(pin_dir, place.ifindex)
+        probes.watch(pin_dir, probe, place.ifindex)
     except OSError as err:
         raise _refused(place, err) from err
 

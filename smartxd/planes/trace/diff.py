@@ -17,12 +17,14 @@ from smartxd.planes.trace import selection
 from smartxd.planes.trace.state import (
     DROPPED,
     INTERFACES_MAX,
+    TCP,
     Attachment,
     Interface,
     PinnedPolicy,
     TraceObserved,
     Tracer,
     TraceState,
+    unavailable,
 )
 from smartxd.reconcile.plan import Action, Change, Ownership, Plan, Problem, Verb
 
@@ -59,15 +61,21 @@ def fingerprint(tracer: Tracer, sources: str) -> str:
 
 def fits(policy: PinnedPolicy, tracer: Tracer, sources: str) -> bool:
     """Whether a build can serve the tracer as it is; where it is attached does not matter."""
-    return (policy.fingerprint, policy.flow_entries, policy.drops_max) == (
+    return (policy.fingerprint, policy.flow_entries, policy.probes) == (
         *(fingerprint(tracer, sources), tracer.flow_entries),
-        tracer.drops_max,
+        tracer.probes,
     )
 
 
 def feasible(tracer: Tracer, observed: TraceObserved) -> Tracer:
     """The tracer as far as this kernel can do what it asks."""
-    return replace(tracer, drops_max=None) if observed.drops_refused else tracer
+    return _with_probes(
+        tracer, {name: most for name, most in tracer.probes.items() if name not in observed.refused}
+    )
+
+
+def _with_probes(tracer: Tracer, probes: Mapping[str, int]) -> Tracer:
+    return replace(tracer, drops_max=probes.get("drops"), tcp_max=probes.get("tcp"))
 
 
 def plan(desired: TraceState, observed: TraceObserved, owned: Ownership) -> Plan:
@@ -122,7 +130,7 @@ def _rebuilt(policy: PinnedPolicy, tracer: Tracer, sources: str) -> tuple[Change
     length, now = len(sources), fingerprint(tracer, sources)
     pairs = (
         ("flows_max", policy.flow_entries, tracer.flow_entries),
-        ("drops_max", policy.drops_max, tracer.drops_max),
+        *((f"{name}_max", policy.probes.get(name), tracer.probes.get(name)) for name in ("drops", "tcp")),
         ("program", policy.fingerprint[:length], sources),
         ("selection", policy.fingerprint[length:], now[length:]),
     )
@@ -146,9 +154,10 @@ def _problems(tracer: Tracer, observed: TraceObserved) -> list[Problem]:
         elif not interfaces[name].ethernet:
             message = f"interface {name} carries no Ethernet frames: it cannot be traced"
             found.append(Problem(owner, "NotEthernet", message))
-    if tracer.drops_max is not None and observed.drops_refused:
-        message = f"drops are not recorded: {observed.drops_refused}"
-        found.append(Problem(owner, "DropsUnavailable", message))
+    for name in tracer.probes:
+        if name in observed.refused:
+            message = f"{name}: not recorded: {observed.refused[name]}"
+            found.append(Problem(owner, unavailable(name), message))
     left_out = watched(tracer, interfaces)[INTERFACES_MAX:]
     if left_out:
         message = (
@@ -173,10 +182,10 @@ def _names(places: frozenset[Attachment]) -> tuple[str, ...]:
 
 def _as_tracer(owner: ObjectRef, policy: PinnedPolicy) -> Tracer:
     places = policy.attachments
-    empty = Tracer(owner, (), (), policy.flow_entries)
-    return replace(
-        empty,
+    tracer = Tracer(
+        owner,
         interfaces=tuple(sorted({p.interface for p in places})),
-        directions=tuple(sorted({p.direction for p in places} - {DROPPED})),
-        drops_max=policy.drops_max,
+        directions=tuple(sorted({p.direction for p in places} - {DROPPED, TCP})),
+        flows_max=policy.flow_entries,
     )
+    return _with_probes(tracer, policy.probes)

@@ -1,55 +1,86 @@
-"""What bpf/drops.c has to be told of the running kernel: where its structs have which fields, by BTF."""
+"""What C files of probes have to be told of the running kernel: where its structs have fields, by BTF."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
+from types import MappingProxyType
 
 from smartxd.btf import NoType, Types
 from smartxd.errors import PlaneError
+from smartxd.planes.trace.probes import CONNECTIONS, DROPS, Probe
+from smartxd.planes.trace.state import unavailable
 
-FIELDS = {
-    "sk_buff": (
-        *("dev", "_skb_refdst", "skb_iif", "head", "data", "tail", "end", "len"),
-        *("mac_header", "network_header", "protocol", "vlan_proto", "vlan_tci"),
-    ),
-    "skb_shared_info": ("gso_size", "gso_segs"),
-    "net_device": ("ifindex", "nd_net.net"),
-    "dst_entry": ("dev",),
-    "sock": ("__sk_common.skc_net.net",),
-    "net": ("ns.inum",),
-}
+_INTERFACE = {"net_device": ("ifindex", "nd_net.net"), "dst_entry": ("dev",), "net": ("ns.inum",)}
+_COMMON = "__sk_common"
+FIELDS: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        DROPS.name: {
+            "sk_buff": (
+                *("dev", "_skb_refdst", "skb_iif", "head", "data", "tail", "end", "len"),
+                *("mac_header", "network_header", "protocol", "vlan_proto", "vlan_tci"),
+            ),
+            "skb_shared_info": ("gso_size", "gso_segs"),
+            "sock": (f"{_COMMON}.skc_net.net",),
+            **_INTERFACE,
+        },
+        CONNECTIONS.name: {
+            "sock": (
+                *(f"{_COMMON}.{name}" for name in ("skc_net.net", "skc_family", "skc_state", "skc_num")),
+                *(f"{_COMMON}.{name}" for name in ("skc_daddr", "skc_rcv_saddr", "skc_dport")),
+                *(f"{_COMMON}.skc_bound_dev_if", "sk_protocol", "sk_dst_cache"),
+            ),
+            "inet_sock": ("inet_sport",),
+            "tcp_sock": ("srtt_us",),
+            "sk_buff": ("dev", "head", "network_header", "transport_header", "cb"),
+            "tcp_skb_cb": ("tcp_gso_segs",),
+            **_INTERFACE,
+        },
+    }
+)
+OPTIONAL = {"sock": (f"{_COMMON}.skc_v6_daddr", f"{_COMMON}.skc_v6_rcv_saddr", "sk_rx_dst_ifindex")}
+"""Fields that some kernels lack; the C files do without."""
 REASONS = "skb_drop_reason"
 TRACEPOINT = "btf_trace_kfree_skb"
 NO_DROPS = ("SKB_NOT_DROPPED_YET", "SKB_CONSUMED")
 _WITH_REASON, _WITH_RECEIVER = 4, 5
 """Arguments of the tracepoint's type, of which the first is not the program's."""
+_WITHOUT_REASON = "the kernel does not say why it drops a packet (Linux 5.17 does)"
 
 
 @cache
-def refusal() -> str:
-    """Why this kernel cannot say what it drops, empty where it seems to; this costs little."""
+def refusals() -> Mapping[str, str]:
+    """Why this kernel cannot tell what a probe asks, by its name; empty where it seems to."""
     try:
         types = Types.of_kernel()
     except (OSError, ValueError) as err:
-        return f"the kernel does not tell the layout of its structures (BTF): {err}"
-    if not types.has_name(REASONS):
-        return "the kernel does not say why it drops a packet (Linux 5.17 does)"
-    return ""
+        message = f"the kernel does not tell the layout of its structures (BTF): {err}"
+        return dict.fromkeys(FIELDS, message)
+    return {} if types.has_name(REASONS) else {DROPS.name: _WITHOUT_REASON}
 
 
-def flags() -> tuple[str, ...]:
-    """The -D of all of it; PlaneError ``DropsUnavailable`` where the kernel has other fields."""
+def flags(probe: Probe) -> tuple[str, ...]:
+    """The -D of all of it; PlaneError ``DropsUnavailable`` or the like where the kernel has other fields."""
     try:
-        return tuple(_flags(Types.of_kernel()))
+        types = Types.of_kernel()
+        return (*_fields(types, FIELDS[probe.name]), *(_drop_flags(types) if probe == DROPS else ()))
     except (OSError, ValueError, NoType) as err:
-        raise PlaneError("DropsUnavailable", f"drops cannot be told on this kernel: {err}") from err
+        raise PlaneError(unavailable(probe.name), f"{probe.name}: not on this kernel: {err}") from err
 
 
-def _flags(types: Types) -> Iterator[str]:
-    for name, paths in FIELDS.items():
+def _fields(types: Types, fields: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    for name, paths in fields.items():
         for path in paths:
             yield f"-D{_macro(name, path)}={types.place(name, path).offset}"
+    for name, paths in OPTIONAL.items():
+        for path in paths:
+            try:
+                yield f"-D{_macro(name, path)}={types.place(name, path).offset}"
+            except NoType:
+                continue
+
+
+def _drop_flags(types: Types) -> Iterator[str]:
     yield from _tag_flags(types)
     reasons = types.enum(REASONS)
     for name in NO_DROPS:

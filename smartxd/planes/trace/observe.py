@@ -25,7 +25,7 @@ def observe(bpffs_dir: Path) -> TraceObserved:
     except OSError as err:
         raise bpffs.refused(bpffs_dir, err) from err
     fingerprint = sources.fingerprint(sources.directory())
-    return TraceObserved(fingerprint, policies, found, fields.refusal())
+    return TraceObserved(fingerprint, policies, found, fields.refusals())
 
 
 def interfaces() -> dict[str, Interface]:

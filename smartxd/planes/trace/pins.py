@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from smartxd import bpfsys
-from smartxd.planes.trace import attach, drops
+from smartxd.planes.trace import attach, probes
 from smartxd.planes.trace.program import PARTIAL, PINS
 from smartxd.planes.trace.state import PinnedPolicy
 
@@ -83,11 +83,11 @@ def _name(folder: Path) -> str:
 def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
     name, (_, fingerprint, incarnation) = _name(folder), folder.name.split(":")
     try:
-        if not all((folder / pin).exists() for pin in PINS) or not drops.whole(folder):
+        if not all((folder / pin).exists() for pin in PINS) or not probes.whole(folder):
             fingerprint = ""
         with bpfsys.opened(folder / "flows0") as fd:
             entries = bpfsys.map_info(fd).max_entries
-        drops_max = drops.entries(folder)
+        found = probes.entries(folder)
         places, retired = attach.attachments(folder, names), (folder / RETIRED).exists()
     except FileNotFoundError:
         if not folder.exists():
@@ -95,4 +95,4 @@ def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
         return PinnedPolicy(name, "", incarnation, folder, 0, retired=(folder / RETIRED).exists())
     running = frozenset(place for place, runs in places.items() if runs)
     ended = frozenset(places) - running
-    return PinnedPolicy(name, fingerprint, incarnation, folder, entries, drops_max, running, ended, retired)
+    return PinnedPolicy(name, fingerprint, incarnation, folder, entries, found, running, ended, retired)

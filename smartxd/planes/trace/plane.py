@@ -102,7 +102,7 @@ class TracePlane:
         request = program.Request(
             *(folder, str(pin_dir), tracer.flow_entries, LEDGER_MAX, text),
             one_in=tracer.one_in,
-            drops_max=tracer.drops_max,
+            probes=dict(tracer.probes),
         )
         program.build(request)
         return pin_dir

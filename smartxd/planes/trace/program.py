@@ -17,13 +17,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from smartxd import bpfsys
 from smartxd.errors import PlaneError
-from smartxd.planes.trace import drops, fields
+from smartxd.planes.trace import fields
+from smartxd.planes.trace.probes import PROBES, Probe
 from smartxd.planes.trace.state import WATCHED_MAX
 
 TIMEOUT_S = 180
@@ -52,8 +53,8 @@ class Request:
     """What bpf/select.h includes: planes/trace/selection.py."""
     one_in: int = 1
     """The sampling interval to start with."""
-    drops_max: int | None = None
-    """None: no program is built that counts drops."""
+    probes: dict[str, int] = field(default_factory=dict)
+    """Which programs on tracepoints to build too, by name, and the entries of their maps."""
 
 
 def build(request: Request) -> None:
@@ -125,13 +126,10 @@ def compile_and_pin(request: Request) -> None:
         flows = _module(bpf_class, request, "flows.c", flags)
         pins = {name: _function(flows, name, bpf_class.SCHED_CLS) for name in DIRECTIONS}
         pins |= {name: flows[name].map_fd for name in MAPS}
-        if request.drops_max is not None:
-            flags += [f"-DDROPS_MAX={request.drops_max}", f"-DWATCHED_MAX={WATCHED_MAX}", *fields.flags()]
-            # By what BCC knows of this process, it has the flows' ledger and generation.
-            module = _module(bpf_class, request, "drops.c", flags)
-            pins[drops.PROGRAM] = _function(module, drops.PROGRAM, bpf_class.RAW_TRACEPOINT)
-            pins |= {name: module[name].map_fd for name in drops.MAPS}
-            pins[drops.LINK] = bpfsys.link_raw_tracepoint(pins[drops.PROGRAM], drops.TRACEPOINT)
+        # By what BCC knows of this process, probes have the flows' ledger and generation.
+        for probe in PROBES:
+            if probe.name in request.probes:
+                pins |= _probe(bpf_class, request, probe, flags)
     for parity in (0, 1):
         bpfsys.update(pins["sampling"], struct.pack("=I", parity), struct.pack("=I", request.one_in))
     _pin(pins, Path(request.pin_dir))
@@ -158,6 +156,17 @@ def _module(bpf_class: Any, request: Request, source: str, flags: list[str]) -> 
         return bpf_class(src_file=str(Path(request.sources) / source), cflags=flags)
     except Exception as err:
         raise _refused(err) from err
+
+
+def _probe(bpf_class: Any, request: Request, probe: Probe, flags: list[str]) -> dict[str, int]:
+    """A probe's C file, built, and its programs linked: what is to be pinned of it."""
+    most = [f"-D{probe.name.upper()}_MAX={request.probes[probe.name]}", f"-DWATCHED_MAX={WATCHED_MAX}"]
+    module = _module(bpf_class, request, f"{probe.name}.c", [*flags, *most, *fields.flags(probe)])
+    pins = {name: _function(module, name, bpf_class.RAW_TRACEPOINT) for name in probe.programs}
+    pins |= {pin: module[table].map_fd for pin, table in probe.tables.items()}
+    for link, name in probe.links.items():
+        pins[link] = bpfsys.link_raw_tracepoint(pins[name], probe.programs[name])
+    return pins
 
 
 def _function(module: Any, name: str, kind: int) -> int:

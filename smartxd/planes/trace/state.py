@@ -14,10 +14,19 @@ INTERFACES_MAX = 128
 """Interfaces of one policy; the ledger of a policy has room for four times as many."""
 
 WATCHED_MAX = 4 * INTERFACES_MAX
-LEDGER_MAX = 3 * WATCHED_MAX
+LEDGER_MAX = 4 * WATCHED_MAX
 
 DROPPED = "dropped"
 """Where packets are seen beside the directions: at the place in the kernel where they end."""
+
+TCP = "tcp"
+"""Where connections of the box itself are seen: by what the kernel's TCP tells of them."""
+
+
+def unavailable(name: str) -> str:
+    """The reason of a condition: this kernel cannot tell what programs on its tracepoints ask."""
+    return f"{name.capitalize()}Unavailable"
+
 
 RING_BYTES = 32 << 20
 """Of a policy's packets that wait to be stored; a power of two, which the kernel takes at once."""
@@ -55,6 +64,8 @@ class Tracer:
     """Bytes kept of each packet, at most 256. None: packets are not recorded."""
     drops_max: int | None = None
     """Flows of dropped packets between two drains; None: drops are not recorded."""
+    tcp_max: int | None = None
+    """Connections between two drains; None: what becomes of TCP connections is not recorded."""
 
     @property
     def id(self) -> str:
@@ -70,8 +81,14 @@ class Tracer:
     def points(self) -> tuple[str, ...]:
         """Where the packets of an interface are seen."""
         passing = self.flows_max is not None or self.snap_length is not None
-        dropped = (DROPPED,) if self.drops_max is not None else ()
-        return (*(self.directions if passing else ()), *dropped)
+        told = (DROPPED, self.drops_max), (TCP, self.tcp_max)
+        return (*(self.directions if passing else ()), *(p for p, most in told if most is not None))
+
+    @property
+    def probes(self) -> Mapping[str, int]:
+        """The entries of the maps of programs on tracepoints, by name, of those that it needs."""
+        entries = {"drops": self.drops_max, "tcp": self.tcp_max}
+        return {name: most for name, most in entries.items() if most is not None}
 
     @property
     def one_in(self) -> int:
@@ -105,7 +122,7 @@ class Attachment:
 
     interface: str
     direction: str
-    """``DROPPED`` where it is told of what the kernel drops."""
+    """``DROPPED`` or ``TCP`` where it is told of something by the kernel."""
     ifindex: int
 
 
@@ -119,8 +136,8 @@ class PinnedPolicy:
     incarnation: str
     pin_dir: Path
     flow_entries: int
-    drops_max: int | None = None
-    """None of a build without drops."""
+    probes: Mapping[str, int] = field(default_factory=dict)
+    """As of a tracer."""
     attachments: frozenset[Attachment] = frozenset()
     """Those that run; links of interfaces that are gone are not among them."""
     ended: frozenset[Attachment] = frozenset()
@@ -137,8 +154,8 @@ class TraceObserved:
     policies: tuple[PinnedPolicy, ...] = ()
     """Sorted by name, the newest build first."""
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
-    drops_refused: str = ""
-    """Why this kernel cannot say what it drops; empty where it can."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Why this kernel cannot tell what programs on its tracepoints ask, by name, of those that it cannot."""
 
     def live(self, name: str) -> tuple[PinnedPolicy, ...]:
         """The builds of a policy that are not retired: one, or more after a crash in the middle."""
