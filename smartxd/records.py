@@ -82,7 +82,7 @@ SYNCED: dict[str, pa.Schema] = {"flows": FLOW, "losses": LOSS}
 STREAMS: dict[str, pa.Schema] = {**SYNCED, "packets": PACKET}
 """The streams of a box. Packets stay on it (docs/decisions/0013)."""
 
-TIMES = {"flows": ("first_ns", "last_ns"), "losses": ("at_ns", "at_ns"), "packets": ("time_ns", "time_ns")}
+SPANS = {"flows": ("first_ns", "last_ns"), "losses": ("at_ns", "at_ns"), "packets": ("time_ns", "time_ns")}
 """The columns of a stream's first and last time; a row is of its last."""
 
 ADDED = {"sampled_one_in": 1}

@@ -143,8 +143,10 @@ BRIDGE    ADDRESSES     PORT   STATE       MACS
 br-koren  10.10.0.1/24  vx100  forwarding     3
 
 tracers
-POLICY  INTERFACE  DIR  STATE     SAMPLE  PACKETS/S  FLOWS  RECORDS  PACKETS  BYTES  FILTERED  UNSAMPLED  LOST  RING FULL
-koren   vx100      out  attached  1/10            5      3        2       18   1532         4          2     7          5
+POLICY  INTERFACE  DIR  STATE     SAMPLE  PACKETS/S  FLOWS  RECORDS  PACKETS  BYTES  FILTERED  \
+UNSAMPLED  LOST  RING FULL
+koren   vx100      out  attached  1/10            5      3        2       18   1532         4  \
+        2     7          5
 
 sync
 STREAM  CAPTURED  RECEIVED  PENDING  TOMBSTONED  QUARANTINED
