@@ -97,7 +97,7 @@ SYNCED: dict[str, pa.Schema] = {"flows": FLOW, "losses": LOSS}
 STREAMS: dict[str, pa.Schema] = {**SYNCED, "packets": PACKET, "drops": DROP}
 """The streams of a box. Packets stay on it (docs/decisions/0013), and what it dropped."""
 
-TIMES = {
+SPANS = {
     **dict.fromkeys(("flows", "drops"), ("first_ns", "last_ns")),
     "losses": ("at_ns", "at_ns"),
     "packets": ("time_ns", "time_ns"),
