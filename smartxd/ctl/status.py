@@ -42,6 +42,7 @@ examples:
 """
 
 TIMEOUT_S = 10.0
+_WAYS = {"ingress": "in", "egress": "out"}
 
 
 def add_parser(verbs: Any) -> None:
@@ -190,7 +191,7 @@ def _show_capture(capture: CaptureReport, now: datetime) -> None:
                 *(
                     t.policy,
                     t.interface,
-                    "in" if t.direction == "ingress" else "out",
+                    _WAYS.get(t.direction, t.direction),
                     "attached" if t.attached else "DETACHED",
                     f"1/{t.sampled_one_in}" if t.sampled_one_in > 1 else None,
                 ),
