@@ -119,13 +119,13 @@ class PinnedPolicy:
     incarnation: str
     pin_dir: Path
     flow_entries: int
-    drops_max: int | None = None
-    """None of a build without drops."""
     attachments: frozenset[Attachment] = frozenset()
     """Those that run; links of interfaces that are gone are not among them."""
     ended: frozenset[Attachment] = frozenset()
     """Those that somebody has ended, on interfaces that are there."""
     retired: bool = False
+    drops_max: int | None = None
+    """None of a build without drops."""
 
 
 @dataclass(frozen=True, slots=True)
