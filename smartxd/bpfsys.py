@@ -54,6 +54,13 @@ class MapType(IntEnum):
     RINGBUF = 27
 
 
+class ProgramType(IntEnum):
+    """The types of programs that are made here, or asked for."""
+
+    CLASSIFIER = 3
+    RAW_TRACEPOINT = 17
+
+
 _TCX_ATTACH_TYPE = {"ingress": 46, "egress": 47}
 _BPF_F_BEFORE = 1 << 3
 _LINK_TYPE_TCX = 11
@@ -251,19 +258,19 @@ def has_helper(number: int) -> bool:
     return True
 
 
-def load_idle_program() -> int:
-    """A descriptor of a new program for tc that does nothing: to ask what the kernel can do."""
-    return _load((0xB7, 0, 0, 0))  # r0 = 0; exit
+def load_idle_program(kind: ProgramType = ProgramType.CLASSIFIER) -> int:
+    """A descriptor of a new program that does nothing: to ask what the kernel can do."""
+    return _load((0xB7, 0, 0, 0), kind)  # r0 = 0; exit
 
 
-def _load(first: tuple[int, int, int, int]) -> int:
-    """A program for tc of this instruction and an exit."""
+def _load(first: tuple[int, int, int, int], kind: ProgramType = ProgramType.CLASSIFIER) -> int:
+    """A program of this instruction and an exit."""
     code = ctypes.create_string_buffer(struct.pack("=BBhiBBhi", *first, 0x95, 0, 0, 0))
     license = ctypes.create_string_buffer(b"Apache-2.0")
-    sched_cls, instructions = 3, 2
+    instructions = 2
     return _bpf(
         _Command.PROG_LOAD,
-        _attr("IIQQ", sched_cls, instructions, ctypes.addressof(code), ctypes.addressof(license)),
+        _attr("IIQQ", kind, instructions, ctypes.addressof(code), ctypes.addressof(license)),
     )
 
 

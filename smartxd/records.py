@@ -121,7 +121,7 @@ SYNCED: dict[str, pa.Schema] = {"flows": FLOW, "losses": LOSS}
 STREAMS: dict[str, pa.Schema] = {**SYNCED, "packets": PACKET, "drops": DROP, "tcp": TCP}
 """The streams of a box. Packets stay on it (docs/decisions/0013), and what was told of drops and TCP."""
 
-TIMES = {
+SPANS = {
     **dict.fromkeys(("flows", "drops", "tcp"), ("first_ns", "last_ns")),
     "losses": ("at_ns", "at_ns"),
     "packets": ("time_ns", "time_ns"),

@@ -24,6 +24,8 @@ class Needs:
     interfaces: frozenset[str] = frozenset()
     """Links by name that smartxd makes, or traces."""
     traced: frozenset[str] = frozenset()
+    told: frozenset[str] = frozenset()
+    """What tracers are to record that the kernel's tracepoints tell: ``drops``, ``tcp``."""
     forwards6: bool = False
     frr: bool = False
     daemons: tuple[str, ...] = ()
@@ -50,6 +52,7 @@ def needs(desired: Desired) -> Needs:
         links=frozenset(kinds),
         interfaces=frozenset(link.name for link in links) | traced,
         traced=traced,
+        told=frozenset[str]().union(*(tracer.probes for tracer in desired.trace.tracers)),
         forwards6=any(f.family == "ipv6" for f in desired.kernel.forwarding)
         or any(not isinstance(link, Vxlan) and link.forwarding6 for link in links),
         frr=bool(desired.frr.parts),
@@ -64,4 +67,5 @@ def needs(desired: Desired) -> Needs:
 def _memory_bytes(tracer: Tracer) -> int:
     """Of the maps that grow with what is traced."""
     ring = 0 if tracer.snap_length is None else RING_BYTES
-    return 2 * tracer.flow_entries * _FLOW_BYTES + ring
+    entries = tracer.flow_entries + sum(tracer.probes.values())
+    return 2 * entries * _FLOW_BYTES + ring

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from smartxd.records import ADDED, TIMES
+from smartxd.records import ADDED, SPANS
 
 MAX_ROWS = 65_536
 """Bound on the rows of a batch, and with it on a request to the centre."""
@@ -41,7 +41,7 @@ class Sums:
     @classmethod
     def of(cls, stream: str, table: pa.Table) -> Sums:
         """The sums of a table that is not empty."""
-        first, last = TIMES[stream]
+        first, last = SPANS[stream]
         return cls(
             table.num_rows,
             _sum(table, "packets"),

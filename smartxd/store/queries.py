@@ -1,4 +1,4 @@
-"""Flows out of the segments of a store, from any process: by SQL in each file, merged by SQL."""
+"""Rows out of the segments of a store, from any process: by SQL in each file, merged by SQL."""
 
 from __future__ import annotations
 
@@ -10,19 +10,27 @@ from pathlib import Path
 import pyarrow as pa
 
 from smartxd.errors import StoreError
-from smartxd.records import FLOW
+from smartxd.records import FLOW, SPANS, STREAMS
 from smartxd.store.flowfilter import FlowFilter
 from smartxd.store.index import Index, is_store
-from smartxd.store.segments import SegmentMerge, SegmentReader
+from smartxd.store.segments import SegmentMerge, SegmentReader, StoredBatch
 from smartxd.store.view import Segment
 
 MEASURES = ("packets", "skbs", "bytes", "tcp_flags", "first_ns", "last_ns")
-KEYS = tuple(name for name in FLOW.names if name not in MEASURES)
-FLOW_KEY = tuple(name for name in KEYS if name not in {"policy", "commit_id", "sampled_one_in"})
-"""What tells one flow from another on a box."""
+ADDED_UP = ("flows", "drops")
+"""The streams whose rows can be added up."""
+KEYS = {
+    stream: tuple(
+        name
+        for name in STREAMS[stream].names
+        if name not in {*MEASURES, "policy", "commit_id", "sampled_one_in"}
+    )
+    for stream in ADDED_UP
+}
+"""What tells one flow from another on a box, and one drop."""
 
 TIMES = {"minute": "%Y-%m-%dT%H:%M:00Z", "hour": "%Y-%m-%dT%H:00:00Z", "day": "%Y-%m-%d"}
-"""Times (UTC) by which flows can be added up."""
+"""Times (UTC) by which rows can be added up."""
 
 ORDERS = ("bytes", "packets", "skbs", "last_ns")
 """What can come first."""
@@ -33,56 +41,73 @@ _SUMS = {
     "last_ns": "max(last_ns)",
 }
 _NS = 1_000_000_000
-_FLOWS = ", ".join(f'"{name}"' for name in FLOW.names)
 
 
-def _group(name: str) -> tuple[str, pa.Field]:
+def _group(schema: pa.Schema, name: str) -> tuple[str, pa.Field]:
     """What a column to add up by is in SQL, and in the result."""
     if form := TIMES.get(name):
         return f"strftime('{form}', last_ns / {_NS}, 'unixepoch')", pa.field(name, pa.string())
     if name == "port":
         return "min(src_port, dst_port)", pa.field(name, FLOW.field("src_port").type)
-    return f'"{name}"', FLOW.field(name)
+    return f'"{name}"', schema.field(name)
 
 
-GROUPS = {name: _group(name) for name in (*KEYS, "port", *TIMES)}
-"""Columns by which flows can be added up; ``port`` is the lower one of a flow, mostly the service's."""
+def _groups(schema: pa.Schema) -> dict[str, tuple[str, pa.Field]]:
+    keys = (name for name in schema.names if name not in MEASURES)
+    return {name: _group(schema, name) for name in (*keys, "port", *TIMES)}
+
+
+GROUPS = {stream: _groups(STREAMS[stream]) for stream in ADDED_UP}
+"""Columns by which the rows of a stream can be added up; ``port`` is the lower one, mostly the service's."""
 
 Warn = Callable[[StoreError], None]
 """Told of each file that cannot be read: the rest is given without it."""
 
 
-def newest(directory: Path, wanted: FlowFilter, limit: int, warn: Warn) -> pa.Table:
-    """The newest flow rows as they were captured."""
-    order = "ORDER BY last_ns DESC LIMIT ?"
-    with SegmentMerge(FLOW.names) as merge:
+def newest(directory: Path, wanted: FlowFilter, limit: int, warn: Warn, *, stream: str = "flows") -> pa.Table:
+    """The newest rows of a stream as they were captured."""
+    schema, names = STREAMS[stream], _names(stream)
+    order = f"ORDER BY {SPANS[stream][1]} DESC LIMIT ?"
+    with SegmentMerge(schema.names) as merge:
         for path in _segments(directory, wanted):
             with _left_out(path, warn), merge.attached(path):
-                where, args = wanted.where(merge.find, merge.SCHEMA)
-                rows = merge.source("flows", merge.SCHEMA)
-                merge.add(f"SELECT {_FLOWS} FROM {rows} WHERE {where} {order}", [*args, limit])
-        return merge.table(f"SELECT {_FLOWS} FROM merged {order}", [limit], FLOW, limit)
+                where, args = wanted.where(stream, merge.find, merge.SCHEMA)
+                rows = merge.source(stream, merge.SCHEMA)
+                merge.add(f"SELECT {names} FROM {rows} WHERE {where} {order}", [*args, limit])
+        return merge.table(f"SELECT {names} FROM merged {order}", [limit], schema, limit)
+
+
+def _names(stream: str) -> str:
+    return ", ".join(f'"{name}"' for name in STREAMS[stream].names)
 
 
 def top(
-    directory: Path, wanted: FlowFilter, by: Sequence[str], limit: int, warn: Warn, *, order: str = "bytes"
+    directory: Path,
+    wanted: FlowFilter,
+    by: Sequence[str],
+    limit: int,
+    warn: Warn,
+    *,
+    order: str = "bytes",
+    stream: str = "flows",
 ) -> pa.Table:
-    """Flows added up by some of ``GROUPS``, each named once, the most of ``order`` first.
+    """Rows added up by some of the stream's ``GROUPS``, each named once, the most of ``order`` first.
 
     Columns: those of ``by``, packets, skbs, bytes, first_ns, last_ns. A time among ``by`` orders those rows.
     """
-    schema = pa.schema([*(GROUPS[name][1] for name in by), *(FLOW.field(name) for name in _SUMS)])
+    columns = GROUPS[stream]
+    schema = pa.schema([*(columns[name][1] for name in by), *(FLOW.field(name) for name in _SUMS)])
     names = ", ".join(f'"{name}"' for name in by)
-    groups = ", ".join(f'{GROUPS[name][0]} AS "{name}"' for name in by)
+    groups = ", ".join(f'{columns[name][0]} AS "{name}"' for name in by)
     numbers = ", ".join(str(n + 1) for n in range(len(by)))
     sums = ", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())
     times = "".join(f'"{name}", ' for name in by if name in TIMES)
     with SegmentMerge(schema.names) as merge:
         for path in _segments(directory, wanted):
             with _left_out(path, warn), merge.attached(path):
-                where, args = wanted.where(merge.find, merge.SCHEMA)
+                where, args = wanted.where(stream, merge.find, merge.SCHEMA)
                 # No limit within a segment: what is small in each can be large in all.
-                grouped = f"FROM {merge.source('flows', merge.SCHEMA)} WHERE {where} GROUP BY {numbers}"
+                grouped = f"FROM {merge.source(stream, merge.SCHEMA)} WHERE {where} GROUP BY {numbers}"
                 merge.add(f"SELECT {groups}, {sums} {grouped}", args)
         largest = (
             f"SELECT {names}, {sums} FROM merged GROUP BY {numbers} "
@@ -92,20 +117,21 @@ def top(
         return merge.table(sql, [limit], schema, limit)
 
 
-def scan(directory: Path, wanted: FlowFilter, warn: Warn) -> Iterator[pa.Table]:
-    """The flow rows as they were captured, in that order, at most a batch at a time."""
+def scan(directory: Path, wanted: FlowFilter, warn: Warn, *, stream: str = "flows") -> Iterator[pa.Table]:
+    """The rows of a stream as they were captured, in that order, at most a batch at a time."""
     for path in _segments(directory, wanted):
         with _left_out(path, warn), SegmentReader(path) as reader:
-            for batch in reader.batches("flows", 0):
+            for batch in reader.batches(stream, 0):
                 if wanted.since_ns <= batch.sums.t_max_ns and batch.sums.t_min_ns < wanted.until_ns:
-                    yield from _rows(reader, wanted, batch.first_row, batch.last_row)
+                    yield from _rows(reader, wanted, batch)
 
 
-def _rows(reader: SegmentReader, wanted: FlowFilter, first: int, last: int) -> Iterator[pa.Table]:
-    where, args = wanted.where(reader.find)
-    rows = reader.source("flows")
-    sql = f"SELECT {_FLOWS} FROM {rows} WHERE rowid BETWEEN ? AND ? AND {where} ORDER BY rowid"
-    table = reader.table(sql, [first, last, *args], FLOW, last - first + 1)
+def _rows(reader: SegmentReader, wanted: FlowFilter, batch: StoredBatch) -> Iterator[pa.Table]:
+    stream, first, last = batch.stream, batch.first_row, batch.last_row
+    where, args = wanted.where(stream, reader.find)
+    rows = reader.source(stream)
+    sql = f"SELECT {_names(stream)} FROM {rows} WHERE rowid BETWEEN ? AND ? AND {where} ORDER BY rowid"
+    table = reader.table(sql, [first, last, *args], STREAMS[stream], last - first + 1)
     if table.num_rows:
         yield table
 
@@ -141,16 +167,16 @@ class Tail:
                 for batch in reader.batches("flows", 0):
                     if batch.last_row > self._row:
                         self._row = batch.last_row
-                        yield from _rows(reader, self.wanted, batch.first_row, batch.last_row)
+                        yield from _rows(reader, self.wanted, batch)
                 self._damaged.remove(segment.name)
 
 
-def span_ns(directory: Path) -> tuple[int, int] | None:
-    """The times of the first and the last packet of all flows that are there; None without any."""
+def span_ns(directory: Path, *, stream: str = "flows") -> tuple[int, int] | None:
+    """The times of the first and the last packet of all rows that are there; None without any."""
     spans: list[tuple[int, int]] = []
     for path in _segments(directory, FlowFilter()):
         with suppress(StoreError), SegmentReader(path) as reader:
-            spans += [(b.sums.t_min_ns, b.sums.t_max_ns) for b in reader.batches("flows", 0)]
+            spans += [(b.sums.t_min_ns, b.sums.t_max_ns) for b in reader.batches(stream, 0)]
     return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
 
 

@@ -253,8 +253,6 @@ def test_network_manager_and_ifstate_are_told_where_they_have_our_links(
         ),
         ({}, Needs(), "btf", "warning"),
         ({"sys/kernel/btf/vmlinux": ""}, Needs(), "btf", "ok"),
-        ({}, Needs(), "tracefs", "warning"),
-        ({"sys/kernel/debug/tracing/events/x": ""}, Needs(), "tracefs", "ok"),
     ],
 )
 def test_settings_are_judged_by_what_the_specs_need(

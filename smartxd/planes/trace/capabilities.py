@@ -9,11 +9,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from smartxd import bpfsys
 from smartxd.errors import PlaneError
-from smartxd.planes.trace import clsact, sources
+from smartxd.planes.trace import clsact, fields, sources
+from smartxd.planes.trace.probes import CONNECTIONS, DROPS, Probe
 from smartxd.planes.trace.program import DIRECTIONS, assemble_headers
 
 _TIMEOUT_S = 30
@@ -115,4 +117,18 @@ def _batch() -> None:
         os.close(fd)
 
 
-_TRIALS = {"bpf": _program, "tcx": _tcx, "ring buffer": _ring, "batch map operations": _batch}
+def _told(probe: Probe) -> None:
+    if refused := fields.refusals().get(probe.name):
+        raise OSError(0, refused)
+    program = bpfsys.load_idle_program(bpfsys.ProgramType.RAW_TRACEPOINT)
+    try:
+        for tracepoint in probe.programs.values():
+            os.close(bpfsys.link_raw_tracepoint(program, tracepoint))
+    finally:
+        os.close(program)
+
+
+_TRIALS: Mapping[str, Callable[[], None]] = {
+    **{"bpf": _program, "tcx": _tcx, "ring buffer": _ring, "batch map operations": _batch},
+    **{"drop reasons": partial(_told, DROPS), "TCP tracepoints": partial(_told, CONNECTIONS)},
+}

@@ -32,6 +32,9 @@ PLANE = "trace"
 KIND = "TracePolicy"
 """The kind of object that policies are made for; a folder's name gives its name only."""
 
+_TOLD = {"drops": "drops", "tcp": "TCP connections"}
+"""What programs on tracepoints record, by their name."""
+
 
 def watched(tracer: Tracer, interfaces: Mapping[str, Interface]) -> tuple[str, ...]:
     """The interfaces that are there and that the tracer means, those it names first, then the oldest."""
@@ -130,7 +133,7 @@ def _rebuilt(policy: PinnedPolicy, tracer: Tracer, sources: str) -> tuple[Change
     length, now = len(sources), fingerprint(tracer, sources)
     pairs = (
         ("flows_max", policy.flow_entries, tracer.flow_entries),
-        *((f"{name}_max", policy.probes.get(name), tracer.probes.get(name)) for name in ("drops", "tcp")),
+        *((f"{name}_max", policy.probes.get(name), tracer.probes.get(name)) for name in _TOLD),
         ("program", policy.fingerprint[:length], sources),
         ("selection", policy.fingerprint[length:], now[length:]),
     )
@@ -156,7 +159,7 @@ def _problems(tracer: Tracer, observed: TraceObserved) -> list[Problem]:
             found.append(Problem(owner, "NotEthernet", message))
     for name in tracer.probes:
         if name in observed.refused:
-            message = f"{name}: not recorded: {observed.refused[name]}"
+            message = f"{_TOLD[name]} are not recorded: {observed.refused[name]}"
             found.append(Problem(owner, unavailable(name), message))
     left_out = watched(tracer, interfaces)[INTERFACES_MAX:]
     if left_out:

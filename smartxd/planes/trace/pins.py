@@ -95,4 +95,4 @@ def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
         return PinnedPolicy(name, "", incarnation, folder, 0, retired=(folder / RETIRED).exists())
     running = frozenset(place for place, runs in places.items() if runs)
     ended = frozenset(places) - running
-    return PinnedPolicy(name, fingerprint, incarnation, folder, entries, found, running, ended, retired)
+    return PinnedPolicy(name, fingerprint, incarnation, folder, entries, running, ended, retired, found)

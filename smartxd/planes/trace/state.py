@@ -136,13 +136,13 @@ class PinnedPolicy:
     incarnation: str
     pin_dir: Path
     flow_entries: int
-    probes: Mapping[str, int] = field(default_factory=dict)
-    """As of a tracer."""
     attachments: frozenset[Attachment] = frozenset()
     """Those that run; links of interfaces that are gone are not among them."""
     ended: frozenset[Attachment] = frozenset()
     """Those that somebody has ended, on interfaces that are there."""
     retired: bool = False
+    probes: Mapping[str, int] = field(default_factory=dict)
+    """As of a tracer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ NOT_YET = Rule(
 _FIELDS: dict[str, tuple[str, ...]] = {
     "TracePolicy": (
         *("activeTimeout", "idleTimeout"),
-        *("snapLength", "budget", "retention", "privacy"),
+        *("budget", "retention", "privacy"),
     ),
 }
 """Fields by kind that may only have their defaults; ``*`` stands for each item of a list."""
@@ -42,16 +42,6 @@ def nothing_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
             for field in fields:
                 for path in _given(obj.spec, tuple(field.split("."))):
                     yield obj.finding(NOT_YET, path, "this release does not do it yet")
-
-
-def no_value_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
-    """Each field of which a plane knows some values has one of those."""
-    for policy in fleet.policies.values():
-        for i, mode in enumerate(policy.spec.modes):
-            if mode != "flows":
-                yield policy.finding(
-                    NOT_YET, ("modes", i), f"this release does not do {mode} yet, only flows"
-                )
 
 
 def _given(model: SpecModel, path: Path, above: Path = ()) -> Iterator[Path]:
@@ -82,8 +72,5 @@ def _field(model: type[SpecModel], name: str) -> tuple[str, object]:
 
 
 RULES: tuple[Rule, ...] = (NOT_YET,)
-CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
-    nothing_is_asked_too_early,
-    no_value_is_asked_too_early,
-)
+CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (nothing_is_asked_too_early,)
 WHOLE_CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = ()

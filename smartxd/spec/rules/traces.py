@@ -51,7 +51,8 @@ OPTION = Rule(
     "SX605",
     "trace-option",
     "An option of a mode stands with its mode.",
-    "`flowsMax`, `activeTimeout` and `idleTimeout` are of the mode flows, `snapLength` is of packets."
+    "`flowsMax` is of the modes flows, drops and tcp, `activeTimeout` and `idleTimeout` are of flows,"
+    " `snapLength` is of packets."
     " Without the mode they do nothing, and mostly the mode was forgotten.",
     severity=Severity.WARNING,
 )
@@ -68,6 +69,14 @@ TOO_MANY = Rule(
     f"A policy watches at most {INTERFACES_MAX} interfaces of a box.",
     "The ledger of a policy, which accounts for every packet, has room for so many. Make several policies"
     " of it.",
+)
+
+TCP_FILTER = Rule(
+    "SX608",
+    "trace-tcp-filter",
+    "A policy of the mode tcp has no filter.",
+    "The mode tcp records what the kernel tells of connections, not packets, so that no pcap filter can judge"
+    " it: the policy would record some packets, and all connections. Make a policy of its own for tcp.",
 )
 
 
@@ -138,19 +147,29 @@ def names_of_smartxd_are_there(fleet: Fleet) -> Iterator[Finding]:
 
 
 _OF_MODE = {
-    "flows_max": ("flowsMax", "flows"),
-    "active_timeout": ("activeTimeout", "flows"),
-    "idle_timeout": ("idleTimeout", "flows"),
-    "snap_length": ("snapLength", "packets"),
+    "flows_max": ("flowsMax", ("flows", "drops", "tcp")),
+    "active_timeout": ("activeTimeout", ("flows",)),
+    "idle_timeout": ("idleTimeout", ("flows",)),
+    "snap_length": ("snapLength", ("packets",)),
 }
+
+
+def connections_are_not_filtered(fleet: Fleet) -> Iterator[Finding]:
+    """No policy has a filter and the mode tcp."""
+    for policy in fleet.policies.values():
+        if "tcp" in policy.spec.modes:
+            for field, text in (("filter", policy.spec.filter), ("innerFilter", policy.spec.inner_filter)):
+                if text is not None:
+                    message = "is of packets, and the mode tcp records connections"
+                    yield policy.finding(TCP_FILTER, (field,), message)
 
 
 def options_have_their_mode(fleet: Fleet) -> Iterator[Finding]:
     """An option that is given is of a mode that is given."""
     for policy in fleet.policies.values():
-        for attribute, (field, mode) in _OF_MODE.items():
-            if attribute in policy.spec.model_fields_set and mode not in policy.spec.modes:
-                message = f"{field} is of the mode {mode}, which is not one of modes"
+        for attribute, (field, modes) in _OF_MODE.items():
+            if attribute in policy.spec.model_fields_set and set(modes).isdisjoint(policy.spec.modes):
+                message = f"{field} is of the mode {' or '.join(modes)}, which is not one of modes"
                 yield policy.finding(OPTION, (field,), message)
 
 
@@ -197,9 +216,10 @@ def _watched(fleet: Fleet, policy: Object[TracePolicySpec], box: str) -> set[str
     return names
 
 
-RULES: tuple[Rule, ...] = (FILTER, UNCHECKED, NOWHERE, NO_INTERFACE, OPTION, TWICE, TOO_MANY)
+RULES: tuple[Rule, ...] = (FILTER, UNCHECKED, NOWHERE, NO_INTERFACE, OPTION, TWICE, TOO_MANY, TCP_FILTER)
 CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     filters_compile,
+    connections_are_not_filtered,
     options_have_their_mode,
     points_are_named_once,
     interfaces_are_bounded,
