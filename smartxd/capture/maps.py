@@ -139,6 +139,12 @@ class PolicyMaps:
         self._read(f"plain{generation & 1}", PLAIN_KEY, FLOW_VALUE, self.flows_max, remove=True)
         self._read(f"flows{generation & 1}", FLOW_KEY, FLOW_VALUE, self.flows_max, remove=True)
 
+    @property
+    def missed_drops(self) -> int:
+        """Drops, of any interface, at which the program could not be run: it was running, and interrupted."""
+        program = self._fds.get("dropped")
+        return 0 if program is None else bpfsys.missed_runs(program)
+
     def empty_drops(self, generation: int) -> None:
         """Remove the drops of an idle generation."""
         self._read_drops(generation, remove=True)
@@ -154,8 +160,8 @@ class PolicyMaps:
     def _open_drops(self, pin_dir: Path) -> int:
         """The entries of the maps of drops, 0 where the policy has none."""
         try:
-            for bit in (0, 1):
-                self._fds[f"drops{bit}"] = bpfsys.open_pin(pin_dir / f"drops{bit}")
+            for name in ("drops0", "drops1", "dropped"):
+                self._fds[name] = bpfsys.open_pin(pin_dir / name)
         except FileNotFoundError:
             return 0
         return self._check("drops0", DROP_KEY, FLOW_VALUE)

@@ -45,6 +45,8 @@ class _Traced:
     records: RowCounts = field(default_factory=RowCounts)
     """Rows of packets since the last report."""
     packets: dict[Place, int] = field(default_factory=dict)
+    missed: int = 0
+    """Drops at which the program could not be run, as far as that was said."""
     at_s: float | None = None
     """When ``packets`` was true, by the monotonic clock; None before the first time."""
 
@@ -86,6 +88,7 @@ class Tracing:
                 traced = self._opened(policy)
                 if traced is not None:
                     reports += self._drain(traced)
+                    self._failing.pop(policy.incarnation, None)
         self._failing = {
             i: m for i, m in self._failing.items() if i in {p.incarnation for p in manifest.policies}
         }
@@ -115,8 +118,6 @@ class Tracing:
             raise
         except (OSError, SmartxError) as err:
             self._fails(policy, err.line if isinstance(err, SmartxError) else str(err))
-        else:
-            self._failing.pop(policy.incarnation, None)
 
     def _drain_ring(self, traced: _Traced) -> bool:
         """Store the packets that wait; whether there were any."""
@@ -149,6 +150,7 @@ class Tracing:
         drain = Drain(traced.maps, self._store, self._grace, names=self._names)
         traced.flows = drain.run(policy)
         self._drain_ring(traced)
+        self._say_missed(traced)
         if not policy.retired:
             return _report(traced)
         # Nothing runs any more: when nothing new has come, that was the last of it.
@@ -158,6 +160,15 @@ class Tracing:
         self._forget(policy.incarnation)
         bpfsys.remove_pins(policy.pin_dir)
         return ()
+
+    def _say_missed(self, traced: _Traced) -> None:
+        missed = traced.maps.missed_drops
+        if missed > traced.missed:
+            traced.missed = missed
+            self._warn(
+                f"policy {traced.policy.name}: {missed} packets, of any interface of this machine, were dropped"
+                " and not told by the kernel: in an interrupt, while it told of another one"
+            )
 
     def _forget(self, incarnation: str) -> None:
         traced = self._open.pop(incarnation, None)

@@ -50,6 +50,7 @@ def _flags(types: Types) -> Iterator[str]:
     for name, paths in FIELDS.items():
         for path in paths:
             yield f"-D{_macro(name, path)}={types.place(name, path).offset}"
+    yield f"-DSK_BUFF_SIZE={types.size('sk_buff')}"
     yield from _tag_flags(types)
     reasons = types.enum(REASONS)
     for name in NO_DROPS:
