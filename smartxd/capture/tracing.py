@@ -166,8 +166,8 @@ class Tracing:
         if missed > traced.missed:
             traced.missed = missed
             self._warn(
-                f"policy {traced.policy.name}: {missed} packets, of any interface of this machine, were dropped"
-                " and not told by the kernel: in an interrupt, while it told of another one"
+                f"policy {traced.policy.name}: of {missed} dropped packets, of whatever interface, the kernel"
+                " said nothing: they were dropped in an interrupt, while it told of another one"
             )
 
     def _forget(self, incarnation: str) -> None:
