@@ -25,6 +25,12 @@ BPF_TABLE("hash", struct drop_key, struct flow_value, drops0, DROPS_MAX);
 BPF_TABLE("hash", struct drop_key, struct flow_value, drops1, DROPS_MAX);
 BPF_TABLE("percpu_array", u32, struct copy, copies, 1);
 
+struct skb {
+	u8 bytes[SK_BUFF_SIZE] __attribute__((aligned(8)));
+};
+
+BPF_TABLE("percpu_array", u32, struct skb, skbs, 1);
+
 /* What of an skb says where its packet is. */
 struct position {
 	u64 head;
@@ -55,39 +61,34 @@ static __always_inline bool find_interface(u64 skb, u64 receiver, struct watched
 	return pointer && READ(&pointer, pointer, DST_ENTRY_DEV) && interface_of(pointer, key);
 }
 
-static __always_inline bool find_tag(u64 skb, struct position *p)
+/* A field of the skb that was copied whole, which costs little more than to read one of its fields. */
+#define FIELD(type, skb, at) (*(type *)((skb)->bytes + (at)))
+
+static __always_inline bool has_tag(struct skb *skb)
 {
 #ifdef SK_BUFF_VLAN_ALL
-	u32 all = 0;
-
-	p->has_tag = READ(&all, skb, SK_BUFF_VLAN_ALL) && all;
+	return FIELD(u32, skb, SK_BUFF_VLAN_ALL);
 #else
-	u8 bits = 0;
-
-	p->has_tag = READ(&bits, skb, SK_BUFF_VLAN_PRESENT) && bits >> SK_BUFF_VLAN_PRESENT_BIT & 1;
+	return FIELD(u8, skb, SK_BUFF_VLAN_PRESENT) >> SK_BUFF_VLAN_PRESENT_BIT & 1;
 #endif
-	if (!p->has_tag)
-		return true;
-	if (!READ(&p->tag[0], skb, SK_BUFF_VLAN_PROTO) || !READ(&p->tag[1], skb, SK_BUFF_VLAN_TCI))
-		return false;
-	p->tag[1] = be16(p->tag[1]);
-	return true;
 }
 
-static __always_inline bool find_position(u64 skb, struct position *p)
+static __always_inline bool find_position(u64 at, struct skb *skb, struct position *p)
 {
-	u16 mac = 0, network = 0;
-	u64 data = 0;
-
-	if (!READ(&p->head, skb, SK_BUFF_HEAD) || !READ(&data, skb, SK_BUFF_DATA) ||
-	    !READ(&p->tail, skb, SK_BUFF_TAIL) || !READ(&p->end, skb, SK_BUFF_END) ||
-	    !READ(&p->len, skb, SK_BUFF_LEN) || !READ(&mac, skb, SK_BUFF_MAC_HEADER) ||
-	    !READ(&network, skb, SK_BUFF_NETWORK_HEADER) || !READ(&p->protocol, skb, SK_BUFF_PROTOCOL))
+	if (bpf_probe_read_kernel(skb->bytes, SK_BUFF_SIZE, (void *)at))
 		return false;
-	p->data = data - p->head;
-	p->mac = mac;
-	p->network = network;
-	return find_tag(skb, p);
+	p->head = FIELD(u64, skb, SK_BUFF_HEAD);
+	p->data = FIELD(u64, skb, SK_BUFF_DATA) - p->head;
+	p->tail = FIELD(u32, skb, SK_BUFF_TAIL);
+	p->end = FIELD(u32, skb, SK_BUFF_END);
+	p->len = FIELD(u32, skb, SK_BUFF_LEN);
+	p->mac = FIELD(u16, skb, SK_BUFF_MAC_HEADER);
+	p->network = FIELD(u16, skb, SK_BUFF_NETWORK_HEADER);
+	p->protocol = FIELD(u16, skb, SK_BUFF_PROTOCOL);
+	p->has_tag = has_tag(skb);
+	p->tag[0] = FIELD(u16, skb, SK_BUFF_VLAN_PROTO);
+	p->tag[1] = be16(FIELD(u16, skb, SK_BUFF_VLAN_TCI));
+	return true;
 }
 
 /*
@@ -248,6 +249,7 @@ int dropped(struct bpf_raw_tracepoint_args *ctx)
 	struct watched_key interface = {};
 	struct position p = {};
 	struct copy *copy;
+	struct skb *raw;
 
 #ifdef HAS_RECEIVER
 	receiver = ctx->args[3];
@@ -257,7 +259,8 @@ int dropped(struct bpf_raw_tracepoint_args *ctx)
 	if (!find_interface(skb, receiver, &interface) || !watched.lookup(&interface))
 		return 0;
 	copy = copies.lookup(&zero);
-	if (copy && find_position(skb, &p) && find_segments(copy, &p) && take_copy(copy, &p))
+	raw = skbs.lookup(&zero);
+	if (copy && raw && find_position(skb, raw, &p) && find_segments(copy, &p) && take_copy(copy, &p))
 		count(copy, interface.ifindex, reason, location);
 	return 0;
 }

@@ -234,6 +234,11 @@ def program_id(fd: int) -> int:
     return int(id)
 
 
+def missed_runs(fd: int) -> int:
+    """How often the kernel left a tracing program out, as it was running on that CPU already (Linux 5.12)."""
+    return int(struct.unpack_from("=Q", _info(fd, 224), 208)[0])
+
+
 def program_name(program: int) -> str:
     """The name of the program of this number, empty where it has none; FileNotFoundError when it is gone."""
     fd = _bpf(_Command.PROG_GET_FD_BY_ID, _attr("I", program))

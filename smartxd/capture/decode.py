@@ -118,8 +118,8 @@ def decode_packets(records: Records, words: Words, starts: Starts, origin: Origi
 
 def _gathered(words: Words, starts: Starts, count: int) -> Words:
     """So many words from each start on, a row for each."""
-    gathered: Words = words[starts[:, None] + np.arange(count)]
-    return gathered
+    gathered: Words = np.lib.stride_tricks.sliding_window_view(words, count)[starts] if count else words[:0]
+    return gathered.reshape(len(starts), count)
 
 
 def _data(words: Words, starts: Starts, lengths: npt.NDArray[np.uint16]) -> pa.Array:
@@ -197,9 +197,9 @@ def _common(ifindexes: npt.NDArray[Any], directions: npt.NDArray[Any], origin: O
 def _interfaces(
     ifindexes: npt.NDArray[Any], origin: Origin, absent: npt.NDArray[np.bool_] | None = None
 ) -> pa.Array:
-    unique, places = np.unique(ifindexes, return_inverse=True)
-    names = [origin.interfaces.get(int(i), f"if{i}") for i in unique]
-    return _choose(names, places.astype("i4"), absent)
+    found = pa.array(ifindexes).dictionary_encode()
+    names = [origin.interfaces.get(i, f"if{i}") for i in found.dictionary.to_pylist()]
+    return _choose(names, found.indices.to_numpy(), absent)
 
 
 def _named(numbers: npt.NDArray[Any], names: Mapping[int, str]) -> pa.Array:
@@ -210,6 +210,8 @@ def _named(numbers: npt.NDArray[Any], names: Mapping[int, str]) -> pa.Array:
 def _choose(
     words: list[str], places: npt.NDArray[Any], absent: npt.NDArray[np.bool_] | None = None
 ) -> pa.Array:
+    if not words:
+        return pa.nulls(len(places), pa.string())
     indices = pa.array(places, pa.int32(), mask=absent)
     return pa.DictionaryArray.from_arrays(indices, pa.array(words, pa.string())).dictionary_decode()
 
@@ -222,11 +224,12 @@ def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8]) -> pa.Arr
     """Text of each address, null where there is none; each distinct one is written once."""
     words: list[str] = []
     places = np.zeros(len(raw), "i4")
-    # Bytes of one width (S16) compare without their trailing zeros, by which no two of them differ.
-    for bit, family, word in ((HAS_IP4, socket.AF_INET, "u4"), (HAS_IP6, socket.AF_INET6, "S16")):
-        rows, size = np.flatnonzero(has & bit), np.dtype(word).itemsize
-        packed = np.ascontiguousarray(raw[rows, :size]).view(word).ravel()
-        _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
-        places[rows] = inverse + len(words)
-        words += [socket.inet_ntop(family, raw[row, :size].tobytes()) for row in rows[first]]
+    for bit, family, size in ((HAS_IP4, socket.AF_INET, 4), (HAS_IP6, socket.AF_INET6, 16)):
+        rows = np.flatnonzero(has & bit)
+        if not len(rows):
+            continue
+        packed = pa.py_buffer(np.ascontiguousarray(raw[rows, :size]))
+        found = pa.Array.from_buffers(pa.binary(size), len(rows), [None, packed]).dictionary_encode()
+        places[rows] = found.indices.to_numpy() + len(words)
+        words += [socket.inet_ntop(family, address) for address in found.dictionary.to_pylist()]
     return _choose(words, places, has & (HAS_IP4 | HAS_IP6) == 0)

@@ -21,8 +21,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from smartxd.capture.decode import (
     Origin,
@@ -88,9 +88,9 @@ def _origin(policy: TracedPolicy, sampled_one_in: int = 1) -> Origin:
 
 
 def _rows(keys: Records) -> RowCounts:
-    places, rows = np.unique(keys[["ifindex", "direction"]], return_counts=True)
-    found = zip(places.tolist(), rows.tolist(), strict=True)
-    return RowCounts({(ifindex, DIRECTIONS[direction]): n for (ifindex, direction), n in found})
+    places = keys["ifindex"].astype("u8") << 2 | keys["direction"]
+    found = pc.value_counts(pa.array(places)).to_pylist()
+    return RowCounts({(one["values"] >> 2, DIRECTIONS[one["values"] & 3]): one["counts"] for one in found})
 
 
 def _connection_rows(keys: Records) -> RowCounts:

@@ -35,10 +35,21 @@ class Told:
     name: str
     key: np.dtype[Any]
     value: np.dtype[np.void]
+    programs: tuple[str, ...]
+    """Without those that are not told of each event anyway."""
 
 
-DROPS = Told("drops", DROP_KEY, FLOW_VALUE)
-CONNECTIONS = Told("tcp", CONNECTION_KEY, CONNECTION_VALUE)
+DROPS = Told("drops", DROP_KEY, FLOW_VALUE, ("dropped",))
+CONNECTIONS = Told(
+    *("tcp", CONNECTION_KEY, CONNECTION_VALUE),
+    (
+        "tcp_retransmit_skb",
+        "tcp_retransmit_synack",
+        "tcp_send_reset",
+        "tcp_receive_reset",
+        "inet_sock_set_state",
+    ),
+)
 TOLD = (DROPS, CONNECTIONS)
 
 _SETS = ("plain", "flows", "slots", "ledger")
@@ -155,6 +166,11 @@ class PolicyMaps:
         self._read(f"plain{generation & 1}", PLAIN_KEY, FLOW_VALUE, self.flows_max, remove=True)
         self._read(f"flows{generation & 1}", FLOW_KEY, FLOW_VALUE, self.flows_max, remove=True)
 
+    def missed(self, told: Told) -> int:
+        """Events, of any interface, at which a program could not be run: it was running, and interrupted."""
+        programs = (self._fds.get(name) for name in told.programs)
+        return sum(bpfsys.missed_runs(program) for program in programs if program is not None)
+
     def empty_told(self, generation: int) -> None:
         """Remove what the kernel told in an idle generation."""
         for told in TOLD:
@@ -171,8 +187,8 @@ class PolicyMaps:
     def _open_told(self, pin_dir: Path, told: Told) -> int:
         """The entries of the maps, 0 where the policy does not ask."""
         try:
-            for bit in (0, 1):
-                self._fds[f"{told.name}{bit}"] = bpfsys.open_pin(pin_dir / f"{told.name}{bit}")
+            for name in (f"{told.name}0", f"{told.name}1", *told.programs):
+                self._fds[name] = bpfsys.open_pin(pin_dir / name)
         except FileNotFoundError:
             return 0
         return self._check(f"{told.name}0", told.key, told.value)

@@ -13,12 +13,14 @@ from smartxd import bpfsys
 from smartxd.capture.drain import Drain, PacketDrain, RowCounts, Store
 from smartxd.capture.kernelnames import KernelNames
 from smartxd.capture.layout import DIRECTIONS
-from smartxd.capture.maps import GracePeriod, OtherRelease, PolicyMaps
+from smartxd.capture.maps import CONNECTIONS, DROPS, GracePeriod, OtherRelease, PolicyMaps
 from smartxd.capture.ring import Ring
 from smartxd.errors import SmartxError
 from smartxd.manifest import Manifest, TracedPolicy
 from smartxd.report import TracerReport
 from smartxd.store.captures import StoreLost
+
+_MISSED = {DROPS: "dropped packets", CONNECTIONS: "events of TCP"}
 
 Place = tuple[str, str]
 """An interface by name, and a direction."""
@@ -45,6 +47,8 @@ class _Traced:
     records: RowCounts = field(default_factory=RowCounts)
     """Rows of packets since the last report."""
     packets: dict[Place, int] = field(default_factory=dict)
+    missed: dict[str, int] = field(default_factory=dict)
+    """Events at which a program could not be run, by what it counts, as far as that was said."""
     at_s: float | None = None
     """When ``packets`` was true, by the monotonic clock; None before the first time."""
 
@@ -86,6 +90,7 @@ class Tracing:
                 traced = self._opened(policy)
                 if traced is not None:
                     reports += self._drain(traced)
+                    self._failing.pop(policy.incarnation, None)
         self._failing = {
             i: m for i, m in self._failing.items() if i in {p.incarnation for p in manifest.policies}
         }
@@ -115,8 +120,6 @@ class Tracing:
             raise
         except (OSError, SmartxError) as err:
             self._fails(policy, err.line if isinstance(err, SmartxError) else str(err))
-        else:
-            self._failing.pop(policy.incarnation, None)
 
     def _drain_ring(self, traced: _Traced) -> bool:
         """Store the packets that wait; whether there were any."""
@@ -149,6 +152,7 @@ class Tracing:
         drain = Drain(traced.maps, self._store, self._grace, names=self._names)
         traced.flows = drain.run(policy)
         self._drain_ring(traced)
+        self._say_missed(traced)
         if not policy.retired:
             return _report(traced)
         # Nothing runs any more: when nothing new has come, that was the last of it.
@@ -158,6 +162,16 @@ class Tracing:
         self._forget(policy.incarnation)
         bpfsys.remove_pins(policy.pin_dir)
         return ()
+
+    def _say_missed(self, traced: _Traced) -> None:
+        for told, word in _MISSED.items():
+            missed = traced.maps.missed(told)
+            if missed > traced.missed.get(told.name, 0):
+                traced.missed[told.name] = missed
+                self._warn(
+                    f"policy {traced.policy.name}: of {missed} {word}, of whatever interface, the kernel"
+                    " said nothing: they came in an interrupt, while it told of another one"
+                )
 
     def _forget(self, incarnation: str) -> None:
         traced = self._open.pop(incarnation, None)

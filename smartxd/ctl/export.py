@@ -53,8 +53,8 @@ examples:
     ),
     "pcapng": (
         "packets, where a policy records them: for Wireshark",
-        """As many bytes as the policy keeps of each, with interfaces, directions and nanoseconds. Where packets
-came faster than they were stored, the next one says how many are missing.
+        """As many bytes as the policy keeps of each, with interfaces, directions and nanoseconds. Where
+packets came faster than they were stored, the next one says how many are missing.
 
 examples:
   smartxctl export pcapng packets.pcapng --last 1h

@@ -18,6 +18,7 @@ import ctypes, json, os, sys, tempfile
 from pathlib import Path
 from smartxd.planes.trace import program
 from smartxd.planes.trace.fields import flags as fields_of_kernel
+from smartxd.planes.trace.probes import PROBES
 folder, tree = Path(sys.argv[1]), sys.argv[2]
 program.assemble_headers(folder, Path(tree))
 os.environ["BCC_KERNEL_SOURCE"] = tree
@@ -25,8 +26,11 @@ import bcc
 flags = ["-D__LINUX_BPF_H__", "-DFLOWS_MAX=8", "-DLEDGER_MAX=8", "-DPAGE_SIZE=4096", "-DCPUS=2",
          "-DSNAP=256", f"-I{folder}"]
 module = bcc.BPF(src_file=str(folder / "flows.c"), cflags=flags)
-flags += ["-DDROPS_MAX=8", "-DWATCHED_MAX=8", *fields_of_kernel()]
-drops = bcc.BPF(src_file=str(folder / "drops.c"), cflags=flags)
+flags += ["-DDROPS_MAX=8", "-DTCP_MAX=8", "-DWATCHED_MAX=8"]
+drops, tcp = (
+    bcc.BPF(src_file=str(folder / f"{probe.name}.c"), cflags=[*flags, *fields_of_kernel(probe)])
+    for probe in PROBES
+)
 
 def fields(kind, base=0, prefix=""):
     found = {}
@@ -51,6 +55,8 @@ print(json.dumps({
     "LEDGER_ENTRY": all_of(getattr(percpu, "_type_", percpu)),
     "TOTAL_VALUE": all_of(module["totals"].Leaf),
     "DROP_KEY": all_of(drops["drops0"].Key),
+    "CONNECTION_KEY": all_of(tcp["tcp0"].Key),
+    "CONNECTION_VALUE": all_of(tcp["tcp0"].Leaf),
     "PACKET": all_of(dict(module["scratch"].Leaf._type_._fields_)["record"]),
 }))
 """

@@ -37,8 +37,10 @@ ROWS = [
 def box(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = tmp_path_factory.mktemp("box")
     with CaptureStore(state / "captures", CaptureConfig()) as store:
-        store.append("maps", 1, flow_rows(0, 0), loss_rows(0), drop_rows(*ROWS[:2]))
-        store.append("maps", 2, flow_rows(0, 0), loss_rows(0), drop_rows(*ROWS[2:], {"packets": 9}))
+        store.append("maps", 1, flow_rows(0, 0), loss_rows(0), {"drops": drop_rows(*ROWS[:2])})
+        store.append(
+            "maps", 2, flow_rows(0, 0), loss_rows(0), {"drops": drop_rows(*ROWS[2:], {"packets": 9})}
+        )
     path = state / "smartxd.toml"
     path.write_text(f'box = "here"\nstate_dir = "{state}"\n[source]\nurl = "{state}"\n')
     return path

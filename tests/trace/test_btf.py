@@ -10,6 +10,7 @@ import pytest
 from smartxd.btf import NoType, Types
 from smartxd.errors import PlaneError
 from smartxd.planes.trace import fields
+from smartxd.planes.trace.probes import DROPS
 
 INT, POINTER, STRUCT, UNION, ENUM, TYPEDEF, CONST, PROTOTYPE = 1, 2, 4, 5, 6, 8, 10, 13
 BITS = 1 << 31
@@ -80,7 +81,7 @@ def test_what_a_kernel_has_not_is_named(old_kernel: Types, monkeypatch: pytest.M
         old_kernel.place("net_device", "ifindex")
     monkeypatch.setattr(Types, "of_kernel", lambda: old_kernel)
     with pytest.raises(PlaneError, match="_skb_refdst") as caught:
-        fields.flags()
+        fields.flags(DROPS)
     assert caught.value.reason == "DropsUnavailable"
 
 

@@ -81,6 +81,7 @@ def _fields(types: Types, fields: Mapping[str, tuple[str, ...]]) -> Iterator[str
 
 
 def _drop_flags(types: Types) -> Iterator[str]:
+    yield f"-DSK_BUFF_SIZE={types.size('sk_buff')}"
     yield from _tag_flags(types)
     reasons = types.enum(REASONS)
     for name in NO_DROPS:
