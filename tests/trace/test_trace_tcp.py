@@ -17,7 +17,7 @@ import pytest
 from trace_box import TC_ACT_SHOT, Box, Collected, load_foreign_program, stored_flows, tracer
 
 from smartxd import bpfsys
-from smartxd.capture.maps import CONNECTIONS, PolicyMaps
+from smartxd.capture.maps import CONNECTIONS, GracePeriod, PolicyMaps
 from smartxd.planes.trace.state import Tracer
 
 pytestmark = pytest.mark.kernel
@@ -27,6 +27,8 @@ FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], 
 CLOSED_PORT = 9
 TCPI_RTT, TCPI_TOTAL_RETRANS = 68, 100
 """Where ``struct tcp_info`` has them."""
+GRACE_PERIODS_MAX = 500
+"""Within some of these a program is gone that nothing holds any more."""
 RESET = struct.pack("=ii", 1, 0)
 """SO_LINGER: close at once, by a reset."""
 
@@ -52,10 +54,12 @@ def far(near: Box, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     other = Box(tmp_path_factory.mktemp("far"))
     try:
         other.run("ip link del wan")
+        other.run("ip link set lo up")
         near.run(f"ip link set peer netns {other.name}")
         for box, link, own in ((near, "wan", NEAR), (other, "peer", FAR)):
             with box.inside():
-                Path(f"/proc/sys/net/ipv6/conf/{link}/disable_ipv6").write_text("0")
+                for name in ("lo", link):
+                    Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("0")
             box.run(f"ip link set {link} up")
             box.run(f"ip addr add {own[socket.AF_INET]}/24 dev {link}")
             box.run(f"ip addr add {own[socket.AF_INET6]}/64 dev {link} nodad")
@@ -94,7 +98,7 @@ def told_of(rows: list[dict[str, Any]], ours: tuple[Any, ...], theirs: tuple[Any
         for r in rows
         if (r["local_ip"], r["local_port"], r["remote_ip"], r["remote_port"]) == (*ours[:2], *theirs[:2])
     ]
-    assert (row["policy"], row["commit_id"], row["interface"]) == ("wan", "c1", "wan")
+    assert (row["policy"], row["commit_id"]) == ("wan", "c1")
     assert row["first_ns"] <= row["last_ns"]
     return row
 
@@ -132,8 +136,8 @@ def test_states_are_told_in_their_order_and_the_round_trip_time_is_that_of_the_s
     names = ours.getsockname(), ours.getpeername()
     (row,) = drained(near)
     assert row == told_of([row], *names)
-    assert (row["state"], row["states"]) == ("ESTABLISHED", "SYN_RECV,ESTABLISHED")
-    assert row["state_changes"] == 1
+    assert (row["interface"], row["state"], row["state_changes"]) == ("wan", "ESTABLISHED", 1)
+    assert row["states"] == "SYN_RECV,ESTABLISHED"
     # An acknowledgement that is put off makes a round trip of 40 ms, far above what else takes its time here.
     theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
     for _ in range(6):
@@ -176,7 +180,7 @@ def test_a_connection_that_the_box_makes_is_told_and_others_are_not(
     (row,) = drained(near)
     assert row == told_of([row], *names)
     assert row["states"] == "SYN_SENT,ESTABLISHED,CLOSE_WAIT,LAST_ACK,CLOSE"
-    assert row["srtt_last_us"] > 0
+    assert (row["interface"], row["srtt_last_us"] > 0) == ("wan", True)
 
 
 @FAMILIES
@@ -197,17 +201,16 @@ def test_resets_are_told_each_way_also_where_nobody_listens(
     with far.inside(), socket.socket(family) as refused:
         refused.bind((FAR[family], 0))
         asking = refused.getsockname()
-        for _ in range(3):
-            assert refused.connect_ex((NEAR[family], CLOSED_PORT)) != 0
+        assert refused.connect_ex((NEAR[family], CLOSED_PORT)) != 0
     rows = drained(near)
-    assert len(rows) == 3
+    assert [row["interface"] for row in rows] == ["wan"] * 3
     resets = [("resets_sent", "resets_received"), ("resets_received", "resets_sent")]
     for ends_, (some, none) in zip(names, resets, strict=True):
         row = told_of(rows, *ends_)
         assert (row[some], row[none], row["state"]) == (1, 0, "CLOSE")
     row = told_of(rows, (NEAR[family], CLOSED_PORT), asking)
-    assert (row["resets_sent"], row["events"], row["state"], row["srtt_last_us"]) == (3, 3, None, None)
-    assert sum(row["resets_sent"] for row in rows) == counted(near, "OutRsts") - sent == 4
+    assert (row["resets_sent"], row["events"], row["state"], row["srtt_last_us"]) == (1, 1, None, None)
+    assert sum(row["resets_sent"] for row in rows) == counted(near, "OutRsts") - sent == 2
 
 
 def test_segments_sent_again_are_those_that_the_socket_and_the_kernel_count(ends: tuple[Box, Box]) -> None:
@@ -238,8 +241,9 @@ def test_segments_sent_again_are_those_that_the_socket_and_the_kernel_count(ends
             row = told_of(rows, *ends_)
             assert row["retransmits"] == total >= 3
             assert row["states"] == "ESTABLISHED,CLOSE"
-        row = told_of(rows, listening.getsockname(), asking.getsockname())
-        assert row["retransmits"] >= 1  # of its SYN-ACK
+        answer = told_of(rows, listening.getsockname(), asking.getsockname())
+        assert answer["retransmits"] >= 1  # of its SYN-ACK
+        assert {row["interface"] for row in rows if row != answer} == {"wan"}
         assert sum(row["retransmits"] for row in rows) == counted(near, "RetransSegs") - before
 
 
@@ -279,8 +283,8 @@ def test_a_kill_in_the_drain_neither_loses_nor_doubles_an_event(
         refuse(far, 50)
         assert drain(point) == 9
     assert drain("") == 0
-    sums = stored_flows(tmp_path / "captures", "select count(*), sum(events), sum(resets_sent) from tcp")
-    assert sums == [(200, 200, 200)]
+    sums = stored_flows(tmp_path / "captures", "select sum(events), sum(resets_sent) from tcp")
+    assert sums == [(200, 200)]
 
 
 def test_what_did_not_fit_is_a_loss_and_the_programs_go_with_the_policy(ends: tuple[Box, Box]) -> None:
@@ -300,7 +304,13 @@ def test_what_did_not_fit_is_a_loss_and_the_programs_go_with_the_policy(ends: tu
     maps.close()
     with bpfsys.opened(near.policy().pin_dir / "tcp_probe") as fd:
         program = bpfsys.program_id(fd)
+    grace = GracePeriod()
     near.converge()
     with near.inside():
         near.plane.remove_all()
+    for _ in range(GRACE_PERIODS_MAX):
+        if not bpfsys.is_loaded(program):
+            break
+        grace.wait()
+    grace.close()
     assert not bpfsys.is_loaded(program)
