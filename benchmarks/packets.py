@@ -93,7 +93,7 @@ class _Road:
             namespace.delete(name)
 
     def flood(self, per_s: float | None = None) -> tuple[int, float, float]:
-        """Send for SECONDS, at most so many datagrams in a second; how many, in what time, by how much of it."""
+        """Send for SECONDS, at most so many in a second; how many, in what time, by how much of it."""
 
         def opened() -> socket.socket:
             return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
