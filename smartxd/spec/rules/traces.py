@@ -51,9 +51,9 @@ OPTION = Rule(
     "SX605",
     "trace-option",
     "An option of a mode stands with its mode.",
-    "`flowsMax` is of the modes flows, drops and tcp, `activeTimeout` and `idleTimeout` are of flows,"
-    " `snapLength` is of packets."
-    " Without the mode they do nothing, and mostly the mode was forgotten.",
+    "`activeTimeout` and `idleTimeout` are of the mode flows, `flowsMax` is of flows, drops and tcp,"
+    " `snapLength` of packets; drops and tcp are not sampled, and have no direction. Without the mode they do"
+    " nothing, and mostly the mode was forgotten.",
     severity=Severity.WARNING,
 )
 TWICE = Rule(
@@ -146,11 +146,13 @@ def names_of_smartxd_are_there(fleet: Fleet) -> Iterator[Finding]:
             yield policy.finding(NO_INTERFACE, ("interfaces", i, "name"), message)
 
 
-_OF_MODE = {
+_OF_MODES = {
     "flows_max": ("flowsMax", ("flows", "drops", "tcp")),
     "active_timeout": ("activeTimeout", ("flows",)),
     "idle_timeout": ("idleTimeout", ("flows",)),
     "snap_length": ("snapLength", ("packets",)),
+    "directions": ("directions", ("flows", "packets")),
+    "sampling": ("sampling", ("flows", "packets")),
 }
 
 
@@ -167,8 +169,8 @@ def connections_are_not_filtered(fleet: Fleet) -> Iterator[Finding]:
 def options_have_their_mode(fleet: Fleet) -> Iterator[Finding]:
     """An option that is given is of a mode that is given."""
     for policy in fleet.policies.values():
-        for attribute, (field, modes) in _OF_MODE.items():
-            if attribute in policy.spec.model_fields_set and set(modes).isdisjoint(policy.spec.modes):
+        for attribute, (field, modes) in _OF_MODES.items():
+            if attribute in policy.spec.model_fields_set and not set(modes) & set(policy.spec.modes):
                 message = f"{field} is of the mode {' or '.join(modes)}, which is not one of modes"
                 yield policy.finding(OPTION, (field,), message)
 
