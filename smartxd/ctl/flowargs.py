@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 
 from smartxd.protocols import ETHERTYPES, IP
@@ -31,18 +31,29 @@ def add_fields(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "which", "All must hold. Addresses, ports and protocols may be outside or inside a tunnel."
     )
-    group.add_argument("--interface", metavar="NAME", help="seen on this interface")
-    group.add_argument("--policy", metavar="NAME", help="recorded by this TracePolicy")
-    for end in ("src", "dst"):
-        text = "from" if end == "src" else "to"
-        group.add_argument(
-            f"--{end}", type=_network, metavar="ADDRESS", help=f"{text} an address or a prefix"
-        )
+    _add_ends(group, {"src": "from", "dst": "to"})
     group.add_argument(
         "--protocol", type=_protocol, metavar="NAME", help="tcp, udp, icmp, arp, … or a number"
     )
-    group.add_argument("--port", type=_number("port", 65535), metavar="N", help="of either end")
     group.add_argument("--vni", type=_number("VNI", 2**24 - 1), metavar="N", help="in this VXLAN segment")
+
+
+def add_connection_fields(parser: argparse.ArgumentParser) -> None:
+    """The same of what TCP connections have."""
+    group = parser.add_argument_group("which", "All must hold.")
+    _add_ends(group, {"local": "with the box's own end at", "remote": "with the other end at"})
+    group.add_argument("--state", type=str.upper, metavar="NAME", help="that changed to this state last")
+    parser.set_defaults(protocol=None, vni=None)
+
+
+def _add_ends(group: argparse._ArgumentGroup, ends: Mapping[str, str]) -> None:
+    """What all rows have; ``ends`` are the options of the two ends, and what their help says first."""
+    group.add_argument("--interface", metavar="NAME", help="seen on this interface")
+    group.add_argument("--policy", metavar="NAME", help="recorded by this TracePolicy")
+    for dest, (name, text) in zip(("src", "dst"), ends.items(), strict=True):
+        help_ = f"{text} an address or a prefix"
+        group.add_argument(f"--{name}", dest=dest, type=_network, metavar="ADDRESS", help=help_)
+    group.add_argument("--port", type=_number("port", 65535), metavar="N", help="of either end")
 
 
 def wanted(args: argparse.Namespace) -> FlowFilter:
@@ -61,6 +72,7 @@ def wanted(args: argparse.Namespace) -> FlowFilter:
         dst=args.dst,
         reason=getattr(args, "reason", None),
         function=getattr(args, "function", None),
+        state=getattr(args, "state", None),
     )
 
 

@@ -20,10 +20,23 @@ from smartxd.store.queries import GROUPS, KEYS, ORDERS, TIMES, newest, span_ns, 
 from smartxd.store.view import Counts
 from smartxd.tables import print_data, print_table
 
+_OF_PACKETS = {"src": "src_ip", "dst": "dst_ip"}
+_ALIASES = {
+    **{"flows": _OF_PACKETS, "drops": _OF_PACKETS},
+    "tcp": {"local": "local_ip", "remote": "remote_ip"},
+}
+_SHOWN = {
+    **dict.fromkeys(("flows", "drops"), ("packets", "bytes")),
+    "tcp": ("retransmits", "resets_sent", "resets_received", "srtt_min_us", "srtt_max_us"),
+}
+"""Sums that people see beside the columns of --by."""
+
 
 def by_help(stream: str) -> str:
     """The columns of a stream for ``--by``, as a help shows them."""
-    return fill(", ".join(("src", "dst", *GROUPS[stream])), 100, initial_indent="  ", subsequent_indent="  ")
+    return fill(
+        ", ".join((*_ALIASES[stream], *GROUPS[stream])), 100, initial_indent="  ", subsequent_indent="  "
+    )
 
 
 EXAMPLES = f"""columns:
@@ -55,7 +68,6 @@ examples:
   smartxctl flows --totals                            all that was captured, and where it is now
 """
 
-_ALIASES = {"src": "src_ip", "dst": "dst_ip"}
 _NS = 1_000_000_000
 _TOP = 20
 _TIMES_MAX = 10_000
@@ -79,7 +91,10 @@ def add_sums(parser: argparse.ArgumentParser, stream: str, order: str) -> Any:
     text = f"how many rows ({_TOP}; with a time in --by {_TIMES_MAX})"
     parser.add_argument("--top", "--limit", type=limit, metavar="N", help=text)
     parser.add_argument(
-        "--order", choices=ORDERS, default=order, help="what comes first: the most of this (%(default)s)"
+        "--order",
+        choices=ORDERS[stream],
+        default=order,
+        help="what comes first: the most of this (%(default)s)",
     )
     what = parser.add_mutually_exclusive_group()
     columns = _columns(stream)
@@ -115,7 +130,7 @@ def show(
     if args.output != "table":
         print_data(rows, args.output)
     elif rows and args.by:
-        names = (*by, "packets", "bytes")
+        names = (*by, *_SHOWN[stream])
         print_table([c.upper() for c in names], [[_cell(row, c) for c in names] for row in rows])
     elif rows:
         print_table(columns, [cells(row) for row in rows])
@@ -136,15 +151,15 @@ def carried_cells(row: dict[str, Any]) -> tuple[object, ...]:
     """What it was: protocol, ends and inner packet."""
     inner = None
     if row["vni"] is not None:
-        ends = [_end(row[f"inner_{side}_ip"], row[f"inner_{side}_port"]) or "?" for side in ("src", "dst")]
+        ends = [end(row[f"inner_{side}_ip"], row[f"inner_{side}_port"]) or "?" for side in ("src", "dst")]
         carried = "-" if row["inner_protocol"] is None else protocols.ip_name(row["inner_protocol"])
         inner = f"vni {row['vni']} {carried} {ends[0]} > {ends[1]}"
     return (
         protocols.ether_name(row["ethertype"])
         if row["protocol"] is None
         else protocols.ip_name(row["protocol"]),
-        _end(row["src_ip"], row["src_port"]),
-        _end(row["dst_ip"], row["dst_port"]),
+        end(row["src_ip"], row["src_port"]),
+        end(row["dst_ip"], row["dst_port"]),
         inner,
     )
 
@@ -163,7 +178,8 @@ def _cell(row: dict[str, Any], column: str) -> object:
     return protocols.ether_name(value) if column == "ethertype" else value
 
 
-def _end(address: str | None, port: int | None) -> str | None:
+def end(address: str | None, port: int | None) -> str | None:
+    """An address, and its port where there is one."""
     if address is None or port is None:
         return address
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -173,10 +189,10 @@ def nothing(directory: Path, stream: str, asked: argparse.Namespace) -> str:
     """In words, that nothing was found of a stream, and what there is instead."""
     since, until = _day(asked.since), _day(asked.until)
     when = f"since {since}" if asked.until == LAST_NS else f"from {since} to {until}"
-    span = span_ns(directory, stream=stream)
+    span, word = span_ns(directory, stream=stream), "connections" if stream == "tcp" else stream
     if span is None:
-        return f"no {stream} are stored yet: smartxctl status shows the tracers"
-    return f"no {stream} match {when}; those that are stored are from {_day(span[0])} to {_day(span[1])}"
+        return f"no {word} are stored yet: smartxctl status shows the tracers"
+    return f"no {word} match {when}; those that are stored are from {_day(span[0])} to {_day(span[1])}"
 
 
 def _day(at_ns: int) -> str:
@@ -246,7 +262,7 @@ def limit(text: str) -> int:
 
 def _columns(stream: str) -> Callable[[str], tuple[str, ...]]:
     def parse(text: str) -> tuple[str, ...]:
-        names = tuple(dict.fromkeys(_ALIASES.get(name, name) for name in text.split(",")))
+        names = tuple(dict.fromkeys(_ALIASES[stream].get(name, name) for name in text.split(",")))
         for name in names:
             if name not in GROUPS[stream]:
                 raise argparse.ArgumentTypeError(f"no column {name!r}; there are {', '.join(GROUPS[stream])}")

@@ -50,6 +50,8 @@ class FlowFilter:
     """Of a drop; what is not one has none."""
     function: str | None = None
     """In which the kernel dropped it."""
+    state: str | None = None
+    """To which a connection changed last."""
 
     def where(self, stream: str, find: Find, schema: str = "") -> tuple[str, list[object]]:
         """The condition on a stream of a segment, and its arguments; it first skips batches of other times.
@@ -60,33 +62,33 @@ class FlowFilter:
         # Rows are in the order of time, but for a clock that jumps: their own time decides.
         terms = [_ROWS.format(at, f"stream = '{stream}'", SPANS[stream][1])]
         args: list[object] = [self.since_ns, self.until_ns, self.since_ns, self.until_ns]
-        for columns, value in self._values():
+        for columns, value in self._values(stream):
             if value is not None:
                 terms.append(f"({' OR '.join(f'{column} = ?' for column in columns)})")
                 args += [value] * len(columns)
         for column, network in (("src_ip", self.src), ("dst_ip", self.dst)):
             if network is not None:
-                inside = json.dumps(
-                    _inside(network, column, find, f"{at}{stream} WHERE {terms[0]}", args[:4])
-                )
-                terms.append(" OR ".join(f"{c} IN (SELECT value FROM json_each(?))" for c in _both(column)))
+                columns = _where(stream, column)
+                rows = f"{at}{stream} WHERE {terms[0]}"
+                inside = json.dumps(_inside(network, columns, find, rows, args[:4]))
+                terms.append(" OR ".join(f"{c} IN (SELECT value FROM json_each(?))" for c in columns))
                 terms[-1] = f"({terms[-1]})"
-                args += [inside, inside]
+                args += [inside] * len(columns)
         return " AND ".join(terms), args
 
     def chosen(self, packets: pa.Table) -> pa.Table:
         """The rows of a table of packets that are asked for, as ``where`` would choose them."""
         time_ns = packets["time_ns"]
         terms = [pc.greater_equal(time_ns, self.since_ns), pc.less(time_ns, self.until_ns)]
-        for columns, value in self._values():
+        for columns, value in self._values("packets"):
             if value is not None:
                 terms.append(_any(pc.equal(packets[column], value) for column in columns))
         for column, network in (("src_ip", self.src), ("dst_ip", self.dst)):
             if network is not None:
-                terms.append(_any(_is_in(packets[c], network) for c in _both(column)))
+                terms.append(_any(_is_in(packets[c], network) for c in _where("packets", column)))
         return packets.filter(reduce(pc.and_, terms))
 
-    def _values(self) -> tuple[tuple[Sequence[str], object], ...]:
+    def _values(self, stream: str) -> tuple[tuple[Sequence[str], object], ...]:
         return (
             (("interface",), self.interface),
             (("policy",), self.policy),
@@ -94,8 +96,9 @@ class FlowFilter:
             (("ethertype",), self.ethertype),
             (("reason",), self.reason),
             ((_FUNCTION,), self.function),
-            (_both("protocol"), self.protocol),
-            ((*_both("src_port"), *_both("dst_port")), self.port),
+            (("state",), self.state),
+            (_where(stream, "protocol"), self.protocol),
+            ((*_where(stream, "src_port"), *_where(stream, "dst_port")), self.port),
         )
 
 
@@ -109,11 +112,20 @@ def _is_in(addresses: pa.ChunkedArray, network: Network) -> pa.ChunkedArray:
     return pc.is_in(addresses, pa.array([a for a in distinct if ip_address(a) in network], pa.string()))
 
 
-def _both(column: str) -> tuple[str, str]:
-    return column, f"inner_{column}"
+_OF_CONNECTIONS = {
+    **{"src_ip": "local_ip", "dst_ip": "remote_ip"},
+    **{"src_port": "local_port", "dst_port": "remote_port"},
+}
 
 
-def _inside(network: Network, column: str, find: Find, rows: str, args: Sequence[object]) -> list[str]:
+def _where(stream: str, column: str) -> tuple[str, ...]:
+    """Where a stream has what flows have in a column: outside and inside a tunnel."""
+    return (_OF_CONNECTIONS.get(column, column),) if stream == "tcp" else (column, f"inner_{column}")
+
+
+def _inside(
+    network: Network, columns: Sequence[str], find: Find, rows: str, args: Sequence[object]
+) -> list[str]:
     """The addresses of a network, as those of a segment's ``rows`` write them that have one.
 
     Text does not sort as addresses do, so each one that is there is compared, once; a single address is not
@@ -123,6 +135,6 @@ def _inside(network: Network, column: str, find: Find, rows: str, args: Sequence
         address = network.network_address
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         return [socket.inet_ntop(family, address.packed)]
-    selects = (f"SELECT {c} FROM {rows} AND {c} IS NOT NULL" for c in _both(column))
-    found = (str(text) for (text,) in find(" UNION ".join(selects), (*args, *args)))
+    selects = (f"SELECT {c} FROM {rows} AND {c} IS NOT NULL" for c in columns)
+    found = (str(text) for (text,) in find(" UNION ".join(selects), [*args] * len(columns)))
     return [text for text in found if (":" in text) == (network.version == 6) and ip_address(text) in network]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,48 +16,77 @@ from smartxd.store.index import Index, is_store
 from smartxd.store.segments import SegmentMerge, SegmentReader, StoredBatch
 from smartxd.store.view import Segment
 
-MEASURES = ("packets", "skbs", "bytes", "tcp_flags", "first_ns", "last_ns")
-ADDED_UP = ("flows", "drops")
-"""The streams whose rows can be added up."""
-KEYS = {
-    stream: tuple(
-        name
-        for name in STREAMS[stream].names
-        if name not in {*MEASURES, "policy", "commit_id", "sampled_one_in"}
-    )
-    for stream in ADDED_UP
+
+def _latest(name: str) -> str:
+    """The value that is not null of the last row; text in SQL, as times of 20 digits sort."""
+    return f"substr(max(printf('%020d', last_ns) || {name}), 21)"
+
+
+def _sums(*names: str) -> dict[str, str]:
+    return {name: f"sum({name})" for name in names}
+
+
+_SPAN = {"first_ns": "min(first_ns)", "last_ns": "max(last_ns)"}
+_AMOUNTS = {**_sums("packets", "skbs", "bytes"), **_SPAN}
+SUMS: Mapping[str, Mapping[str, str]] = {
+    "flows": _AMOUNTS,
+    "drops": _AMOUNTS,
+    "tcp": {
+        "state": _latest("state"),
+        **_sums("state_changes", "retransmits", "resets_sent", "resets_received"),
+        "srtt_last_us": f"CAST({_latest('srtt_last_us')} AS INTEGER)",
+        "srtt_min_us": "min(srtt_min_us)",
+        "srtt_max_us": "max(srtt_max_us)",
+        **_sums("events"),
+        **_SPAN,
+    },
 }
-"""What tells one flow from another on a box, and one drop."""
+"""Of each stream whose rows can be added up, the columns that are, in SQL: of rows, and of such sums."""
+
+MEASURES = {
+    stream: frozenset({*sums, "states" if stream == "tcp" else "tcp_flags"}) for stream, sums in SUMS.items()
+}
+"""Columns that say how much or what there was, not of what; the sums, and what has none."""
+
+
+def _columns(stream: str) -> tuple[str, ...]:
+    return tuple(name for name in STREAMS[stream].names if name not in MEASURES[stream])
+
+
+KEYS = {
+    stream: tuple(name for name in _columns(stream) if name not in {"policy", "commit_id", "sampled_one_in"})
+    for stream in SUMS
+}
+"""What tells one flow from another on a box, one drop, one connection."""
 
 TIMES = {"minute": "%Y-%m-%dT%H:%M:00Z", "hour": "%Y-%m-%dT%H:00:00Z", "day": "%Y-%m-%d"}
 """Times (UTC) by which rows can be added up."""
 
-ORDERS = ("bytes", "packets", "skbs", "last_ns")
+ORDERS = {
+    **dict.fromkeys(("flows", "drops"), ("bytes", "packets", "skbs", "last_ns")),
+    "tcp": (
+        *("retransmits", "resets_sent", "resets_received", "state_changes"),
+        *("srtt_last_us", "srtt_max_us", "events", "last_ns"),
+    ),
+}
 """What can come first."""
 
-_SUMS = {
-    **{name: f"sum({name})" for name in ("packets", "skbs", "bytes")},
-    "first_ns": "min(first_ns)",
-    "last_ns": "max(last_ns)",
-}
+_PORTS = {**dict.fromkeys(("flows", "drops"), ("src_port", "dst_port")), "tcp": ("local_port", "remote_port")}
 _NS = 1_000_000_000
 
 
-def _group(schema: pa.Schema, name: str) -> tuple[str, pa.Field]:
+def _group(stream: str, name: str) -> tuple[str, pa.Field]:
     """What a column to add up by is in SQL, and in the result."""
     if form := TIMES.get(name):
         return f"strftime('{form}', last_ns / {_NS}, 'unixepoch')", pa.field(name, pa.string())
     if name == "port":
-        return "min(src_port, dst_port)", pa.field(name, FLOW.field("src_port").type)
-    return f'"{name}"', schema.field(name)
+        return f"min({', '.join(_PORTS[stream])})", pa.field(name, FLOW.field("src_port").type)
+    return f'"{name}"', STREAMS[stream].field(name)
 
 
-def _groups(schema: pa.Schema) -> dict[str, tuple[str, pa.Field]]:
-    keys = (name for name in schema.names if name not in MEASURES)
-    return {name: _group(schema, name) for name in (*keys, "port", *TIMES)}
-
-
-GROUPS = {stream: _groups(STREAMS[stream]) for stream in ADDED_UP}
+GROUPS = {
+    stream: {name: _group(stream, name) for name in (*_columns(stream), "port", *TIMES)} for stream in SUMS
+}
 """Columns by which the rows of a stream can be added up; ``port`` is the lower one, mostly the service's."""
 
 Warn = Callable[[StoreError], None]
@@ -65,7 +94,7 @@ Warn = Callable[[StoreError], None]
 
 
 def newest(directory: Path, wanted: FlowFilter, limit: int, warn: Warn, *, stream: str = "flows") -> pa.Table:
-    """The newest rows of flows or drops as they were captured."""
+    """The newest rows of a stream that has ``SUMS``, as they were captured."""
     schema, names, order = STREAMS[stream], _names(stream), "ORDER BY last_ns DESC LIMIT ?"
     with SegmentMerge(schema.names) as merge:
         for path in segments(directory, wanted):
@@ -92,14 +121,14 @@ def top(
 ) -> pa.Table:
     """Rows added up by some of the stream's ``GROUPS``, each named once, the most of ``order`` first.
 
-    Columns: those of ``by``, packets, skbs, bytes, first_ns, last_ns. A time among ``by`` orders those rows.
+    Columns: those of ``by``, and the ``SUMS`` of the stream. A time among ``by`` orders those rows.
     """
-    columns = GROUPS[stream]
-    schema = pa.schema([*(columns[name][1] for name in by), *(FLOW.field(name) for name in _SUMS)])
+    columns, added = GROUPS[stream], SUMS[stream]
+    schema = pa.schema([*(columns[name][1] for name in by), *(STREAMS[stream].field(name) for name in added)])
     names = ", ".join(f'"{name}"' for name in by)
     groups = ", ".join(f'{columns[name][0]} AS "{name}"' for name in by)
     numbers = ", ".join(str(n + 1) for n in range(len(by)))
-    sums = ", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())
+    sums = ", ".join(f"{sql} AS {name}" for name, sql in added.items())
     times = "".join(f'"{name}", ' for name in by if name in TIMES)
     with SegmentMerge(schema.names) as merge:
         for path in segments(directory, wanted):

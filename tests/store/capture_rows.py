@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from smartxd.config import CaptureConfig
-from smartxd.records import DROP, FLOW, LOSS, PACKET
+from smartxd.records import DROP, FLOW, LOSS, PACKET, TCP
 from smartxd.store.batch import checksum
 
 OLDER = FLOW.remove(FLOW.get_field_index("sampled_one_in"))
@@ -64,6 +64,17 @@ def drop_rows(*rows: dict[str, object]) -> pa.Table:
         **{"tcp_flags": 0, "first_ns": 10**18, "last_ns": 10**18},
     }
     return pa.Table.from_pylist([usual | row for row in rows], schema=DROP)
+
+
+def connection_rows(*rows: dict[str, object]) -> pa.Table:
+    """Connections that say this; else each is one of a client, of which it is told that it is there."""
+    usual = {
+        **{"policy": "wan", "commit_id": "c0ffee", "interface": "eth1"},
+        **{"local_ip": "192.0.2.1", "local_port": 443, "remote_ip": "10.0.0.1", "remote_port": 40000},
+        **dict.fromkeys(("state_changes", "retransmits", "resets_sent", "resets_received"), 0),
+        **{"events": 1, "first_ns": 10**18, "last_ns": 10**18},
+    }
+    return pa.Table.from_pylist([usual | row for row in rows], schema=TCP)
 
 
 def loss_rows(count: int) -> pa.Table:
