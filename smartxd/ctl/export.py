@@ -1,4 +1,4 @@
-"""``smartxctl export``: flows and packets as files that other programs read."""
+"""``smartxctl export``: flows, drops and packets as files that other programs read."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ examples:
 _FORMATS = {
     "parquet": (
         "columns, compressed: for pandas, DuckDB, ClickHouse",
-        """The columns are those of docs/flows.md; smartx.box in the file's metadata names the box.
+        """The columns are those of docs/flows.md, of drops those of docs/drops.md; smartx.box in the file's
+metadata names the box.
 
 examples:
   smartxctl export parquet flows.parquet --last 1d
+  smartxctl export parquet drops.parquet --last 1d --drops
   smartxctl export parquet dns.parquet --last 1h --protocol udp --port 53
 """,
     ),
     "csv": (
         "text with a line per flow: for spreadsheets and scripts",
-        """The columns are those of docs/flows.md; what a flow has not is empty, times are nanoseconds since
-1970.
+        """The columns are those of docs/flows.md, of drops those of docs/drops.md; what a row has not is
+empty, times are nanoseconds since 1970.
 
 examples:
   smartxctl export csv flows.csv --last 1h
@@ -73,6 +75,9 @@ examples:
 }
 
 
+_OF_DROPS = ("parquet", "csv")
+
+
 def add_parser(verbs: Any) -> None:
     """Add the verb, and a verb of it for each format."""
     parser = add_verb(verbs, "export", "write what the tracers have recorded for other programs", EXAMPLES)
@@ -83,6 +88,10 @@ def add_parser(verbs: Any) -> None:
         add_config(one)
         flowargs.add_times(one)
         flowargs.add_fields(one)
+        if name in _OF_DROPS:
+            one.add_argument(
+                "--drops", action="store_true", help="what the kernel dropped, in place of flows"
+            )
         one.set_defaults(run=run)
 
 
@@ -90,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the file; 1 when a damaged segment is not in it."""
     settings, wanted = config.load(args.config), flowargs.wanted(args)
     left_out: list[StoreError] = []
-    stream, scan, form = _form(args.format, settings.captures_dir, wanted)
+    stream, scan, form = _form(args, settings.captures_dir, wanted)
     rows = 0
     with _target(args.file) as file, form(file, settings.box) as writer:
         for table in scan(settings.captures_dir, wanted, left_out.append):
@@ -104,14 +113,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _form(
-    name: str, directory: Path, wanted: FlowFilter
+    args: argparse.Namespace, directory: Path, wanted: FlowFilter
 ) -> tuple[str, Callable[..., Any], Callable[..., Any]]:
-    """Of a format what it is of, what reads that, and what opens a writer on a file and a box's name."""
-    from smartxd.export.files import FORMATS, pcapng  # noqa: PLC0415 (slow to import: only where it writes)
+    """What is written, what reads that, and what opens a writer on a file and a box's name."""
+    from smartxd.export.files import FORMATS, TABLES, pcapng  # noqa: PLC0415 (slow: only where it writes)
+    from smartxd.records import DROP  # noqa: PLC0415
     from smartxd.store import packets, queries  # noqa: PLC0415
 
-    if name in FORMATS:
-        return "flows", queries.scan, FORMATS[name]
+    if getattr(args, "drops", False):
+        return "drops", partial(queries.scan, stream="drops"), partial(TABLES[args.format], schema=DROP)
+    if args.format in FORMATS:
+        return "flows", queries.scan, FORMATS[args.format]
     # A loss is of an interface, not of one address.
     place = FlowFilter(wanted.since_ns, wanted.until_ns, wanted.interface, wanted.policy)
     tables = queries.scan(directory, place, warn, stream="losses")

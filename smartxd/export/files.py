@@ -1,4 +1,4 @@
-"""Flows as Parquet, CSV and IPFIX, packets as pcapng: a writer each, which holds no more than a table."""
+"""Flows as Parquet, CSV and IPFIX, drops as the first two, packets as pcapng: a table at a time."""
 
 from __future__ import annotations
 
@@ -25,17 +25,21 @@ class Writer(Protocol):
 
 
 @contextmanager
-def parquet(to: BinaryIO, box: str) -> Iterator[Writer]:
-    """The columns of ``records.FLOW``, compressed; the box is in the file's metadata."""
-    schema = FLOW.with_metadata({"smartx.box": box})
-    with pq.ParquetWriter(to, schema, compression="zstd") as writer:
+def parquet(to: BinaryIO, box: str, schema: pa.Schema = FLOW) -> Iterator[Writer]:
+    """The columns of a schema of ``records``, compressed; the box is in the file's metadata."""
+    named = schema.with_metadata({"smartx.box": box})
+    with pq.ParquetWriter(to, named, compression="zstd") as writer:
         yield _Arrow(writer)
 
 
 @contextmanager
-def csv(to: BinaryIO, box: str) -> Iterator[Writer]:  # noqa: ARG001 (a CSV file has no place for it)
-    """The columns of ``records.FLOW`` under their names; what is null is empty."""
-    with pa_csv.CSVWriter(to, FLOW) as writer:
+def csv(
+    to: BinaryIO,
+    box: str,  # noqa: ARG001 (a CSV file has no place for it)
+    schema: pa.Schema = FLOW,
+) -> Iterator[Writer]:
+    """The columns of a schema of ``records`` under their names; what is null is empty."""
+    with pa_csv.CSVWriter(to, schema) as writer:
         yield _Arrow(writer)
 
 
@@ -56,7 +60,10 @@ def pcapng(to: BinaryIO, box: str, losses: Iterable[dict[str, Any]] = ()) -> Ite
     to.writelines(blocks.end())
 
 
-FORMATS = {"parquet": parquet, "csv": csv, "ipfix": ipfix}
+TABLES = {"parquet": parquet, "csv": csv}
+"""Of rows of any schema."""
+
+FORMATS = {**TABLES, "ipfix": ipfix}
 """Of flows."""
 
 

@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from capture_rows import drop_rows, flow_rows, loss_rows
 
@@ -74,4 +75,12 @@ def test_drops_are_added_up_and_chosen_by_what_they_have_more_than_flows(box: Pa
     assert [r["packets"] for r in drops(box, capsys, "--function", "udp_rcv", "--by", "location")] == [4, 3]
     assert drops(box, capsys, "--function", "udp") == []
     assert [r["packets"] for r in drops(box, capsys, "--src", "10.9.0.0/16")] == [20, 1]
-    assert len(drops(box, capsys, "--newest", "--since", "1970-01-01T00:00:00Z")) == 5
+    whole = "--since", "1970-01-01T00:00:00Z"
+    assert len(drops(box, capsys, "--newest", *whole)) == 5
+
+
+def test_drops_are_exported_as_they_were_captured(box: Path, tmp_path: Path) -> None:
+    file = tmp_path / "drops.parquet"
+    since = ("--since", "1970-01-01T00:00:00Z", "--drops")
+    assert main(["export", "parquet", str(file), "--config", str(box), *since]) == 0
+    assert pq.read_table(file).equals(drop_rows(*ROWS, {"packets": 9}))

@@ -182,3 +182,16 @@ def test_sampling_chooses_the_same_packets_in_both_modes(box: Box) -> None:
     assert {row["sampled_one_in"] for row in store.packets} == {5}
     assert {row["src_port"] for row in store.packets} == {row["src_port"] for row in store.flows}
     assert len(store.packets) + ledger(box)["sampled_out_packets"] == 1000
+
+
+def test_a_policy_that_goes_is_drained_of_its_last_packets(box: Box) -> None:
+    box.converge(tracer("wan", snap_length=0))
+    pin_dir = box.policy().pin_dir
+    box.send(*(udp(n) for n in range(50)))
+    box.converge()
+    store = Collected()
+    tracing = Tracing(store, pytest.fail)
+    tracing.drain(box.manifest)
+    tracing.close()
+    assert len(store.packets) == 50
+    assert not pin_dir.exists()
