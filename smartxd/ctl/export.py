@@ -1,4 +1,4 @@
-"""``smartxctl export``: flows, drops and packets as files that other programs read."""
+"""``smartxctl export``: flows, drops, TCP connections and packets as files that other programs read."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ examples:
 _FORMATS = {
     "parquet": (
         "columns, compressed: for pandas, DuckDB, ClickHouse",
-        """The columns are those of docs/flows.md, of drops those of docs/drops.md; smartx.box in the file's
-metadata names the box.
+        """The columns are those of docs/flows.md, docs/drops.md or docs/tcp.md; smartx.box in the file's
+metadata names the box. --src and --dst are the own and the other end of a TCP connection.
 
 examples:
   smartxctl export parquet flows.parquet --last 1d
-  smartxctl export parquet drops.parquet --last 1d --drops
+  smartxctl export parquet drops.parquet --last 1d --stream drops
   smartxctl export parquet dns.parquet --last 1h --protocol udp --port 53
 """,
     ),
     "csv": (
         "text with a line per flow: for spreadsheets and scripts",
-        """The columns are those of docs/flows.md, of drops those of docs/drops.md; what a row has not is
-empty, times are nanoseconds since 1970.
+        """The columns are those of docs/flows.md, docs/drops.md or docs/tcp.md; what a row has not is empty,
+times are nanoseconds since 1970. --src and --dst are the own and the other end of a TCP connection.
 
 examples:
   smartxctl export csv flows.csv --last 1h
@@ -75,7 +75,7 @@ examples:
 }
 
 
-_OF_DROPS = ("parquet", "csv")
+_OF_STREAMS = ("parquet", "csv")
 
 
 def add_parser(verbs: Any) -> None:
@@ -88,10 +88,9 @@ def add_parser(verbs: Any) -> None:
         add_config(one)
         flowargs.add_times(one)
         flowargs.add_fields(one)
-        if name in _OF_DROPS:
-            one.add_argument(
-                "--drops", action="store_true", help="what the kernel dropped, in place of flows"
-            )
+        if name in _OF_STREAMS:
+            help_ = "which rows (%(default)s): flows, what the kernel dropped, TCP connections"
+            one.add_argument("--stream", choices=("flows", "drops", "tcp"), default="flows", help=help_)
         one.set_defaults(run=run)
 
 
@@ -117,11 +116,12 @@ def _form(
 ) -> tuple[str, Callable[..., Any], Callable[..., Any]]:
     """What is written, what reads that, and what opens a writer on a file and a box's name."""
     from smartxd.export.files import FORMATS, TABLES, pcapng  # noqa: PLC0415 (slow: only where it writes)
-    from smartxd.records import DROP  # noqa: PLC0415
+    from smartxd.records import STREAMS  # noqa: PLC0415
     from smartxd.store import packets, queries  # noqa: PLC0415
 
-    if getattr(args, "drops", False):
-        return "drops", partial(queries.scan, stream="drops"), partial(TABLES[args.format], schema=DROP)
+    if args.format in _OF_STREAMS:
+        form = partial(TABLES[args.format], schema=STREAMS[args.stream])
+        return args.stream, partial(queries.scan, stream=args.stream), form
     if args.format in FORMATS:
         return "flows", queries.scan, FORMATS[args.format]
     # A loss is of an interface, not of one address.

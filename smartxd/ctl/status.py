@@ -24,7 +24,8 @@ EXAMPLES = """columns:
   FLOWS          rows of flows that the last drain interval recorded
   RECORDS        packets that it recorded one by one, where the policy does
   SAMPLE         the sampling interval: one packet in so many is recorded
-  DIR            in, out, or dropped by the kernel; FLOWS, PACKETS and LOST are then of what was dropped
+  DIR            in, out, or dropped by the kernel; FLOWS, PACKETS and LOST are then of what was dropped;
+                 of tcp, connections on the box itself, and PACKETS, FLOWS and LOST their events and rows
   PACKETS        all that were seen, be they recorded, filtered, not in the sample, or lost
   FILTERED       packets that the policy's filters did not let through
   UNSAMPLED      packets that were not in the sample

@@ -1,4 +1,4 @@
-"""Flows as Parquet, CSV and IPFIX, drops as the first two, packets as pcapng: a table at a time."""
+"""Flows as Parquet, CSV and IPFIX, drops and connections as the first two, packets as pcapng."""
 
 from __future__ import annotations
 

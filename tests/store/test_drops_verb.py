@@ -81,6 +81,6 @@ def test_drops_are_added_up_and_chosen_by_what_they_have_more_than_flows(box: Pa
 
 def test_drops_are_exported_as_they_were_captured(box: Path, tmp_path: Path) -> None:
     file = tmp_path / "drops.parquet"
-    since = ("--since", "1970-01-01T00:00:00Z", "--drops")
+    since = ("--since", "1970-01-01T00:00:00Z", "--stream", "drops")
     assert main(["export", "parquet", str(file), "--config", str(box), *since]) == 0
     assert pq.read_table(file).equals(drop_rows(*ROWS, {"packets": 9}))

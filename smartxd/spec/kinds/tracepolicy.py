@@ -116,7 +116,9 @@ class TracePolicySpec(SpecModel):
         min_length=1, max_length=128, description="what is watched on each of them"
     )
     directions: tuple[Direction, ...] = Field(
-        default=("ingress", "egress"), min_length=1, description="seen from the box; drops are told of both"
+        default=("ingress", "egress"),
+        min_length=1,
+        description="seen from the box; drops and tcp are told of both",
     )
     filter: Filter | None = Field(
         default=None, description="only packets that match, in the syntax of pcap-filter(7)"
@@ -125,7 +127,9 @@ class TracePolicySpec(SpecModel):
         default=None, description="only packets whose inner frame in a VXLAN tunnel matches"
     )
     modes: tuple[Mode, ...] = Field(
-        default=("flows",), min_length=1, description="what is recorded: flows, packets, drops, tcp"
+        default=("flows",),
+        min_length=1,
+        description="what is recorded: flows, packets, drops, tcp; tcp has no filter",
     )
     flows_max: Whole = Field(
         default=65536,
@@ -145,7 +149,7 @@ class TracePolicySpec(SpecModel):
     )
     sampling: Sampling = Field(
         default=NoSampling(mode="none"),
-        description="which of the packets that match are recorded; drops are not sampled",
+        description="which of the packets that match are recorded; drops and tcp are not sampled",
     )
     budget: Budget | None = Field(default=None, description="what it may cost a box; unbounded if not given")
     retention: Retention | None = Field(default=None, description="how long a box keeps what was captured")
