@@ -83,3 +83,5 @@ def test_modes_say_what_is_recorded_and_the_snap_length_how_much() -> None:
     drops = tracer("{name: lan0}", "modes: [drops]\n  flowsMax: 512")
     assert (drops.flows_max, drops.snap_length, drops.drops_max) == (None, None, 512)
     assert (drops.points, tracer("{name: lan0}").drops_max) == (("dropped",), None)
+    told = tracer("{name: lan0}", "modes: [drops, tcp]\n  flowsMax: 512")
+    assert (told.points, told.probes) == (("dropped", "tcp"), {"drops": 512, "tcp": 512})

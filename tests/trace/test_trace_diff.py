@@ -147,6 +147,17 @@ def test_drops_that_this_kernel_cannot_tell_are_a_problem_and_nothing_else() -> 
     assert (action.verb, action.changes) == (Verb.RECREATE, (Change("drops_max", None, 64),))
 
 
+def test_one_thing_that_this_kernel_cannot_tell_leaves_the_other() -> None:
+    told = replace(WAN, drops_max=64, tcp_max=32)
+    made = _plan(told, observed=replace(OBSERVED, refused={"tcp": "no BTF here"}))
+    assert [(p.reason, p.message) for p in made.problems] == [
+        ("TcpUnavailable", "TCP connections are not recorded: no BTF here")
+    ]
+    (action,) = made.actions
+    assert action.changes == (Change("drops_max", None, 64),)
+    assert wanted(replace(told, drops_max=None), OBSERVED.interfaces) >= {Attachment("wan", "tcp", 2)}
+
+
 def test_a_tracer_of_drops_alone_is_attached_to_nothing_else() -> None:
     drops = replace(WAN, flows_max=None, drops_max=64)
     assert wanted(drops, OBSERVED.interfaces) == {Attachment("wan", "dropped", 2)}
