@@ -183,6 +183,23 @@ def test_a_connection_that_the_box_makes_is_told_and_others_are_not(
     assert (row["interface"], row["srtt_last_us"] > 0) == ("wan", True)
 
 
+def test_ipv4_through_a_socket_of_ipv6_is_told_as_ipv4(ends: tuple[Box, Box]) -> None:
+    near, far = ends
+    with (
+        near.inside(),
+        socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listening,
+    ):
+        with far.inside():
+            theirs = socket.create_connection((NEAR[socket.AF_INET], listening.getsockname()[1]))
+        ours = listening.accept()[0]
+    names = theirs.getpeername(), theirs.getsockname()
+    assert ours.getpeername()[0] == f"::ffff:{names[1][0]}"
+    row = told_of(drained(near), *names)
+    assert (row["interface"], row["state"]) == ("wan", "ESTABLISHED")
+    theirs.close()
+    ours.close()
+
+
 @FAMILIES
 def test_resets_are_told_each_way_also_where_nobody_listens(
     ends: tuple[Box, Box], family: socket.AddressFamily

@@ -33,6 +33,8 @@ class Probe:
     """``Attachment.direction``: that an interface is watched."""
     programs: Mapping[str, str]
     """Tracepoints by program."""
+    unplaced: bool = False
+    """Whether what the kernel does not say the interface of counts too, as long as any is watched."""
 
     @property
     def tables(self) -> Mapping[str, str]:
@@ -60,7 +62,7 @@ _TCP = (
     *("inet_sock_set_state", "tcp_probe"),
 )
 DROPS = Probe("drops", DROPPED, MappingProxyType({"dropped": "kfree_skb"}))
-CONNECTIONS = Probe("tcp", TCP, MappingProxyType({name: name for name in _TCP}))
+CONNECTIONS = Probe("tcp", TCP, MappingProxyType({name: name for name in _TCP}), unplaced=True)
 PROBES = (DROPS, CONNECTIONS)
 BY_POINT: Mapping[str, Probe] = MappingProxyType({probe.point: probe for probe in PROBES})
 
@@ -82,7 +84,7 @@ def entries(pin_dir: Path) -> Mapping[str, int]:
 def watch(pin_dir: Path, probe: Probe, ifindex: int) -> None:
     """Count what is of an interface of this network namespace."""
     with bpfsys.opened(pin_dir / probe.watched) as fd:
-        for each in (ifindex, _ANY):
+        for each in (ifindex, *_unplaced(probe)):
             bpfsys.update(fd, _KEY.pack(_namespace(), each), _VALUE.pack(0))
 
 
@@ -102,7 +104,7 @@ def watched(pin_dir: Path, probe: Probe) -> frozenset[int]:
 
 def keep(pin_dir: Path, probe: Probe, ifindexes: frozenset[int]) -> None:
     """Watch nothing but these."""
-    kept = {(_namespace(), ifindex) for ifindex in (*ifindexes, _ANY)} if ifindexes else set()
+    kept = {(_namespace(), ifindex) for ifindex in (*ifindexes, *_unplaced(probe))} if ifindexes else set()
     with suppress(FileNotFoundError), bpfsys.opened(pin_dir / probe.watched) as fd:
         for key in _watched(pin_dir, probe) - kept:
             bpfsys.delete(fd, _KEY.pack(*key))
@@ -116,6 +118,10 @@ def end(pin_dir: Path) -> None:
             # The link ends with the descriptor: the pin's reference is dropped some time later.
             with suppress(FileNotFoundError), bpfsys.opened(pin_dir / link):
                 (pin_dir / link).unlink()
+
+
+def _unplaced(probe: Probe) -> tuple[int, ...]:
+    return (_ANY,) if probe.unplaced else ()
 
 
 def _watched(pin_dir: Path, probe: Probe) -> frozenset[tuple[int, int]]:
