@@ -6,7 +6,6 @@ import json
 import signal
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from smartxd.planes.frr.plane import FRRPlane
 from smartxd.planes.frr.saved import Saved
 from smartxd.planes.frr.state import FRRState, Neighbor
 from smartxd.reconcile.plan import Disruption
-from tests.frr.conftest import Book, Instance
+from tests.frr.conftest import Book, Instance, until
 from tests.frr.frr_states import LAN, WAN, changed
 from tests.frr.frr_states import speaker as state_of
 
@@ -58,13 +57,6 @@ def session(owner: ObjectRef, address: str, remote_as: int) -> Neighbor:
 
 ONE = speaker(1, session(WAN, "192.0.2.2", 65002), session(LAN, "198.51.100.2", 65002))
 TWO = speaker(2, session(WAN, "192.0.2.1", 65001), session(LAN, "198.51.100.1", 65001))
-
-
-def until(what: Callable[[], bool], timeout_s: float = 40) -> None:
-    end = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.1)
 
 
 def done(book: Book, state: FRRState) -> None:

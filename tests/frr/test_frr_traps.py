@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,7 @@ from smartxd.planes.frr.state import (
     Set,
 )
 from smartxd.reconcile.planned import report
-from tests.frr.conftest import Book, Instance
+from tests.frr.conftest import Book, Instance, until
 from tests.frr.frr_reload import Reload
 from tests.frr.frr_states import IPV4, LAN, SECTION, WAN, beside, changed, speaker
 
@@ -220,13 +220,6 @@ def heard(box: Instance) -> int:
     messages = stats(box, "192.0.2.1")["messageStats"]
     assert isinstance(messages, dict)
     return int(messages["updatesRecv"])
-
-
-def until(what: Callable[[], bool], timeout_s: float = 40) -> None:
-    end = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.1)
 
 
 def test_8_a_changed_policy_leaks_nothing_on_its_way(
