@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import tempfile
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -270,6 +271,43 @@ def test_a_hung_bgpd_is_told_in_time(lone: Instance) -> None:
     assert time.monotonic() - began < 10
     lone.kill("bgpd", signal.SIGCONT, wait=False)
     assert "router bgp" not in lone.running()
+
+
+def test_a_bgpd_that_is_busy_for_seconds_is_waited_for(
+    lone: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what is to be written nor a look at what runs says that it is down."""
+    plane = FRRPlane(lone.config)
+    book = Book(plane)
+    observed = plane.observe()
+    plan = plane.plan(ONE, observed, book.ownership)
+    monkeypatch.setattr(shell, "OBSERVE_TIMEOUT_S", 1.0)
+    for work in (lambda: list(plane.apply(plan, observed)), plane.observe):
+        lone.kill("bgpd", signal.SIGSTOP, wait=False)
+        waker = threading.Timer(3.0, lone.kill, ("bgpd", signal.SIGCONT), {"wait": False})
+        waker.start()
+        try:
+            work()
+        finally:
+            waker.join(10)
+    assert "neighbor 192.0.2.2 description" in (lone.etc / "frr.conf").read_text()
+
+
+def test_a_daemon_too_busy_to_say_what_runs_is_not_taken_for_unchanged(
+    lone: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = Book(FRRPlane(lone.config))
+    done(book, ONE)
+    words = shell.Vtysh.words
+    monkeypatch.setattr(
+        shell.Vtysh, "words", lambda self: {k: v for k, v in words(self).items() if k != "bgpd"}
+    )
+    done(book, ONE)
+    lone.configure("router bgp 65001\n no neighbor 192.0.2.2\nexit\n")
+    assert [action.id for action in book.plan(ONE).actions] == ["neighbor 192.0.2.2"]
+    lone.kill("bgpd")
+    with pytest.raises(PlaneError, match="bgpd does not answer"):
+        book.plan(ONE)
 
 
 def test_a_dead_staticd_does_not_lose_its_routes(lone: Instance) -> None:

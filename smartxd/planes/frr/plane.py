@@ -78,11 +78,14 @@ class FRRPlane:
     def _look(self) -> tuple[Configuration, frozenset[str]]:
         """The running configuration and who answered: read anew where anything of it may have changed.
 
-        While the daemons say the same as before, what vtysh makes of it is the same too.
+        While the daemons say the same as before, what vtysh makes of it is the same too; one that is too busy
+        to say it may have changed.
         """
         words = self._vtysh.words()
         if self._seen is not None and self._seen[0] == words:
-            return self._seen[1]
+            busy = self._seen[1][1].intersection(self._vtysh.started()) - words.keys()
+            if not busy:
+                return self._seen[1]
         found = self._vtysh.observe()
         self._seen = words, found
         return found
