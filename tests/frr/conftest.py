@@ -147,7 +147,8 @@ class Book:
         self.owned = frozenset({o for o in self.owned if o.id not in {m.id for m in made}} | made)
         results = list(self.plane.apply(plan, observed))
         wanted = {o.id for o in desired.objects()}
-        left = {a.id for a in self.plan(desired).actions}
+        rest = self.plan(desired)
+        left = {a.id for a in rest.actions} | rest.held
         self.owned = frozenset(o for o in self.owned if o.id in wanted | left)
         return results
 

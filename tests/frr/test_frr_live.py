@@ -21,7 +21,7 @@ from smartxd.planes.frr.plane import FRRPlane
 from smartxd.planes.frr.saved import Saved
 from smartxd.planes.frr.state import FRRState, Neighbor
 from smartxd.reconcile.plan import Disruption
-from tests.frr.conftest import Book, Instance, until
+from tests.frr.conftest import DAEMONS, Book, Instance, until
 from tests.frr.frr_states import LAN, WAN, changed
 from tests.frr.frr_states import speaker as state_of
 
@@ -332,6 +332,28 @@ def test_a_dead_staticd_does_not_lose_its_routes(lone: Instance) -> None:
     now = (lone.etc / "frr.conf").read_text()
     assert "neighbor 192.0.2.2 description smartxd:BGPPeer/wan" in now
     assert "ip route 203.0.113.0/24 blackhole" in now
+
+
+def test_a_session_that_is_gone_and_could_not_be_saved_does_not_come_back_for_good(lone: Instance) -> None:
+    """FRR brings it back when it starts anew, and smartxd still knows that it is its own."""
+    book = Book(FRRPlane(lone.config))
+    done(book, ONE)
+    lone.kill("staticd")
+    fewer = changed(ONE, ONE.neighbors[1])
+    assert {r.problem.reason for r in book.converge(fewer) if r.problem} == {"FRRNotSaved"}
+    assert "neighbor 192.0.2.2" not in lone.running()
+    assert "neighbor 192.0.2.2" in (lone.etc / "frr.conf").read_text()
+    for daemon in ("zebra", "bgpd"):
+        lone.kill(daemon)
+    for daemon in DAEMONS:
+        lone.start_daemon(daemon)
+    lone.vtysh_boot()
+    assert "neighbor 192.0.2.2" in lone.running()
+    again = Book(FRRPlane(lone.config), book.owned)
+    done(again, fewer)
+    for text in (lone.running(), (lone.etc / "frr.conf").read_text()):
+        assert "neighbor 192.0.2.2" not in text
+    assert "neighbor 192.0.2.2" not in {o.id for o in again.owned}
 
 
 def test_a_lost_inventory_is_regained_and_nothing_is_written(lone: Instance) -> None:
