@@ -209,6 +209,10 @@ class TracerReport(_Frozen):
     sampled_one_in: Count = 1
     """The sampling interval now."""
     lost_packets: Count
+    truncated_skbs: Count = 0
+    """Of those to be recorded: ended before their headers did, or before they say."""
+    malformed_skbs: Count = 0
+    """Of those to be recorded: say of themselves what cannot be."""
     packets_per_s: Rate
     """Over the last drain interval."""
     flows: Count

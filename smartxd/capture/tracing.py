@@ -27,6 +27,8 @@ class _Counted:
     filtered_packets: int = 0
     sampled_out_packets: int = 0
     lost_packets: int = 0
+    truncated_skbs: int = 0
+    malformed_skbs: int = 0
     flows: int = 0
 
 
@@ -147,6 +149,8 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
         place.filtered_packets += int(value["sum"]["filtered_packets"])
         place.sampled_out_packets += int(value["sum"]["sampled_out_packets"])
         place.lost_packets += int(value["sum"]["overflow_packets"])
+        place.truncated_skbs += int(value["sum"]["truncated_skbs"])
+        place.malformed_skbs += int(value["sum"]["malformed_skbs"])
     for (ifindex, direction), flows in traced.flows.items():
         if ifindex in names:
             counted.setdefault((names[ifindex], direction), _Counted()).flows += flows
@@ -166,6 +170,8 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
             sampled_out_packets=c.sampled_out_packets,
             sampled_one_in=one_in,
             lost_packets=c.lost_packets,
+            truncated_skbs=c.truncated_skbs,
+            malformed_skbs=c.malformed_skbs,
             packets_per_s=max(0, c.packets - traced.packets.get(place, 0)) / elapsed_s if elapsed_s else 0.0,
             flows=c.flows,
         )

@@ -194,7 +194,7 @@ def _show_capture(capture: CaptureReport, now: datetime) -> None:
         "tracers",
         (
             *("POLICY", "INTERFACE", "DIR", "STATE", "SAMPLE", "PACKETS/S", "FLOWS", "PACKETS", "BYTES"),
-            *("FILTERED", "UNSAMPLED", "LOST"),
+            *("FILTERED", "UNSAMPLED", "LOST", "TRUNCATED", "MALFORMED"),
         ),
         (
             (
@@ -207,6 +207,7 @@ def _show_capture(capture: CaptureReport, now: datetime) -> None:
                 ),
                 *(f"{t.packets_per_s:.0f}", t.flows, t.packets, t.bytes),
                 *(t.filtered_packets or None, t.sampled_out_packets or None, t.lost_packets),
+                *(t.truncated_skbs or None, t.malformed_skbs or None),
             )
             for t in capture.tracers
         ),
