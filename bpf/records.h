@@ -83,8 +83,8 @@ struct ledger_value {
 	u64 ring_full_packets; /* the ring had no room */
 	u64 ring_full_skbs;
 	u64 ring_full_bytes;
-	u64 truncated_skbs; /* of those not filtered: ends before its headers do, or before it says */
-	u64 malformed_skbs; /* of those not filtered: says of itself what cannot be */
+	u64 truncated_skbs; /* of those to be recorded: ends before its headers do, or before it says */
+	u64 malformed_skbs; /* of those to be recorded: says of itself what cannot be */
 };
 
 /* When a CPU last asked for the time, and what it was told. */

@@ -32,6 +32,8 @@ class _Counted:
     sampled_out_packets: int = 0
     lost_packets: int = 0
     ring_full_packets: int = 0
+    truncated_skbs: int = 0
+    malformed_skbs: int = 0
     flows: int = 0
     records: int = 0
 
@@ -210,6 +212,8 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
         place.sampled_out_packets += int(value["sum"]["sampled_out_packets"])
         place.lost_packets += int(value["sum"]["overflow_packets"])
         place.ring_full_packets += int(value["sum"]["ring_full_packets"])
+        place.truncated_skbs += int(value["sum"]["truncated_skbs"])
+        place.malformed_skbs += int(value["sum"]["malformed_skbs"])
     for what in ("flows", "records"):
         for (ifindex, direction), rows in getattr(traced, what).items():
             if ifindex in names:
@@ -233,6 +237,8 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
             sampled_one_in=one_in,
             lost_packets=c.lost_packets,
             ring_full_packets=c.ring_full_packets,
+            truncated_skbs=c.truncated_skbs,
+            malformed_skbs=c.malformed_skbs,
             packets_per_s=max(0, c.packets - traced.packets.get(place, 0)) / elapsed_s if elapsed_s else 0.0,
             flows=c.flows,
             records=c.records,

@@ -88,7 +88,8 @@ def test_it_drains_reports_and_drains_a_last_time_when_it_is_stopped(capture: Ca
     box = capture.box
     box.converge(tracer("wan", directions=("ingress", "egress")))
     capture.start()
-    box.send(*[FRAME] * 7)
+    truncated, malformed = FRAME[:-2], FRAME[:14] + b"\x44" + FRAME[15:]
+    box.send(*[FRAME] * 4, truncated, *[malformed] * 2)
     report = capture.wait_for_packets(7)
     egress, ingress = report.tracers
     assert ingress == TracerReport(
@@ -97,8 +98,10 @@ def test_it_drains_reports_and_drains_a_last_time_when_it_is_stopped(capture: Ca
         direction="ingress",
         attached=True,
         packets=7,
-        bytes=7 * len(FRAME),
+        bytes=7 * len(FRAME) - 2,
         lost_packets=0,
+        truncated_skbs=1,
+        malformed_skbs=2,
         packets_per_s=ingress.packets_per_s,
         flows=ingress.flows,
     )
