@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
+from smartxd.budget import Budget
 from smartxd.planes.trace.filter import Filter
 from smartxd.planes.trace.state import Sampling, Tracer, TraceState
 from smartxd.spec.envelope import Object
@@ -31,6 +32,7 @@ def _tracer(fleet: Fleet, box: str, policy: Object[TracePolicySpec]) -> Tracer:
         filter=_filter(spec.filter) if spec.filter is not None else None,
         inner_filter=_filter(spec.inner_filter) if spec.inner_filter is not None else None,
         sampling=_sampling(spec.sampling),
+        budget=_budget(spec.budget),
     )
 
 
@@ -72,3 +74,9 @@ def _sampling(spec: tracepolicy.Sampling) -> Sampling | None:
     if isinstance(spec, tracepolicy.NoSampling):
         return None
     return Sampling(spec.mode, spec.one_in, spec.seed if isinstance(spec, tracepolicy.HashSampling) else 0)
+
+
+def _budget(spec: tracepolicy.Budget | None) -> Budget | None:
+    if spec is None or (spec.cpu_percent is None and spec.records_per_second is None):
+        return None
+    return Budget(spec.cpu_percent, spec.records_per_second)

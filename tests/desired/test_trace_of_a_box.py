@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from smartxd.budget import Budget
 from smartxd.desired import desire
 from smartxd.planes.trace.state import Sampling, Tracer
 from smartxd.source import folder
@@ -68,6 +69,18 @@ def test_filters_of_both_packets_are_compiled_and_keep_their_text() -> None:
 )
 def test_sampling_is_what_the_policy_says(said: str, meant: Sampling) -> None:
     assert tracer("{name: lan0}", f"sampling: {{{said}}}").sampling == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("{cpuPercent: 2.5}", Budget(cpu_percent=2.5)),
+        ("{recordsPerSecond: 100, cpuPercent: 1}", Budget(1, 100)),
+        ("{}", None),
+    ],
+)
+def test_a_budget_is_what_the_policy_says(said: str, meant: Budget | None) -> None:
+    assert tracer("{name: lan0}", f"budget: {said}").budget == meant
 
 
 def test_without_sampling_every_packet_is_recorded() -> None:

@@ -22,6 +22,7 @@ def assumed(state: TraceState, interfaces: Mapping[str, Interface]) -> TraceObse
             pin_dir=Path(tracer.owner.name),
             flows_max=tracer.flows_max,
             attachments=wanted(tracer, interfaces),
+            budget=tracer.budget,
         )
         for tracer in state.tracers
         if not any(refusals(tracer))

@@ -93,6 +93,8 @@ def _action(tracer: Tracer, observed: TraceObserved, recorded: ObjectRef | None)
     places = wanted(tracer, observed.interfaces)
     if places != serving.attachments or len(live) > 1:
         changes += (Change("attached", _names(serving.attachments), _names(places)),)
+    if serving.budget != tracer.budget:
+        changes += (Change("budget", serving.budget, tracer.budget),)
     if recorded != tracer.owner:
         changes += (Change("inventory", recorded, tracer.owner),)
     if not changes:
@@ -104,7 +106,7 @@ def _action(tracer: Tracer, observed: TraceObserved, recorded: ObjectRef | None)
         new=tracer,
         changes=changes,
         # Interfaces come and go by themselves; a program that was ended was ended by somebody.
-        follows=len(live) == 1 and serving.ended.isdisjoint(places),
+        follows=len(live) == 1 and serving.ended.isdisjoint(places) and serving.budget == tracer.budget,
     )
 
 
@@ -165,4 +167,5 @@ def _as_tracer(owner: ObjectRef, policy: PinnedPolicy) -> Tracer:
         empty,
         interfaces=tuple(sorted({p.interface for p in places})),
         directions=tuple(sorted({p.direction for p in places})),
+        budget=policy.budget,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from smartxd.budget import Terms
 from smartxd.errors import PlaneError, StoreError
 from smartxd.manifest import Manifest, TracedInterface, TracedPolicy
 from smartxd.planes.trace import attach, bpffs, diff, observe, pins, program, selection, sources
@@ -88,6 +89,7 @@ class TracePlane:
         serving = next((p.pin_dir for p in live if diff.fits(p, tracer, observed.fingerprint)), None)
         if serving is None:
             serving = self._build(tracer, diff.fingerprint(tracer, observed.fingerprint))
+        pins.set_terms(serving, Terms(tracer.one_in, tracer.budget))
         # The old build stops before the new one runs, so that no packet is counted twice.
         for policy in live:
             if policy.pin_dir != serving:

@@ -18,7 +18,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from smartxd import bpfsys
+from smartxd import bpfsys, budget
 from smartxd.errors import PlaneError
 
 TIMEOUT_S = 180
@@ -27,9 +27,9 @@ MESSAGE_LINES = 6
 DIRECTIONS = ("ingress", "egress")
 MAPS = (
     *("plain0", "plain1", "flows0", "flows1", "slots0", "slots1", "ledger0", "ledger1"),
-    *("totals", "generation", "sampling"),
+    *("totals", "generation", "sampling", "cost"),
 )
-PINS = (*DIRECTIONS, *MAPS)
+PINS = (*DIRECTIONS, *MAPS, budget.PIN)
 PARTIAL = "new:"
 """Prefix of the folder in which a build is not complete."""
 
@@ -133,6 +133,7 @@ def compile_and_pin(request: Request) -> None:
     for parity in (0, 1):
         bpfsys.update(module["sampling"].map_fd, struct.pack("=I", parity), struct.pack("=I", request.one_in))
     fds = programs | {name: module[name].map_fd for name in MAPS}
+    fds[budget.PIN] = bpfsys.create_map(bpfsys.MapType.ARRAY, 4, budget.RECORD_BYTES, 1)
     partial = pin_dir.with_name(f"{PARTIAL}{pin_dir.name}")
     try:
         partial.mkdir(mode=0o700)

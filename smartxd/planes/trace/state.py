@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from smartxd.budget import Budget
 from smartxd.objects import ObjectRef, OwnedObject
 from smartxd.planes.trace.filter import Filter
 
@@ -44,6 +45,8 @@ class Tracer:
     """Of the frame inside a VXLAN packet."""
     sampling: Sampling | None = None
     """None: every packet."""
+    budget: Budget | None = None
+    """What it may cost; beyond it sampling is made coarser."""
 
     @property
     def id(self) -> str:
@@ -100,6 +103,7 @@ class PinnedPolicy:
     ended: frozenset[Attachment] = frozenset()
     """Those that somebody has ended, on interfaces that are there."""
     retired: bool = False
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)

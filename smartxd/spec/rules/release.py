@@ -29,7 +29,7 @@ NOT_YET = Rule(
 _FIELDS: dict[str, tuple[str, ...]] = {
     "TracePolicy": (
         *("activeTimeout", "idleTimeout"),
-        *("snapLength", "budget", "retention", "privacy"),
+        *("snapLength", "retention", "privacy"),
     ),
 }
 """Fields by kind that may only have their defaults; ``*`` stands for each item of a list."""
