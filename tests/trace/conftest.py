@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from capture_process import Capture
 from trace_box import Box
 
 from smartxd.planes.trace.attach import Hook
@@ -23,3 +25,13 @@ def hooked_box(box: Box, request: pytest.FixtureRequest) -> Box:
     """The box once for each way of attaching."""
     box.plane.hook = request.param
     return box
+
+
+@pytest.fixture
+def capture(box: Box, tmp_path: Path) -> Iterator[Capture]:
+    made = Capture(box, tmp_path)
+    try:
+        yield made
+    finally:
+        while made.running:
+            made.stop(signal.SIGKILL)
