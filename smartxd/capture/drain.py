@@ -21,6 +21,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from smartxd.capture.conceal import Conceal
 from smartxd.capture.decode import Origin, decode_flows, decode_losses
 from smartxd.capture.layout import DIRECTIONS
 from smartxd.capture.maps import GracePeriod, PolicyMaps
@@ -56,12 +57,17 @@ class Drain:
         maps: PolicyMaps,
         store: Store,
         grace: GracePeriod,
+        conceal: Conceal | None = None,
         reached: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``reached`` is told each point at which a crash could strike, so that tests can let it."""
+        """``conceal`` says what is stored for an address, if not itself.
+
+        ``reached`` is told each point at which a crash could strike, so that tests can let it.
+        """
         self._maps = maps
         self._store = store
         self._grace = grace
+        self._conceal = conceal
         self._reached = reached
 
     def run(self, policy: TracedPolicy, one_in: int | None = None) -> FlowCounts:
@@ -99,6 +105,7 @@ class Drain:
                 _names(policy),
                 now_ns - time.monotonic_ns(),
                 maps.sampled_one_in(generation),
+                self._conceal,
             )
             found = maps.flows(generation)
             self._reached("read")

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from smartxd import bpfsys, budget
-from smartxd.budget import Terms
+from smartxd import bpfsys, terms
 from smartxd.capture.decode import Records
 from smartxd.capture.layout import (
     COST,
@@ -26,6 +25,7 @@ from smartxd.capture.layout import (
     widen,
 )
 from smartxd.errors import StoreError
+from smartxd.terms import Terms
 
 _SETS = ("plain", "flows", "slots", "ledger")
 """The maps of which there are two."""
@@ -58,7 +58,7 @@ class PolicyMaps:
         self._fds: dict[str, int] = {}
         self._cpus = bpfsys.possible_cpus()
         try:
-            for name in (*_NAMES, budget.PIN):
+            for name in (*_NAMES, terms.PIN):
                 self._fds[name] = bpfsys.open_pin(pin_dir / name)
             self.flows_max = self._check("flows0", FLOW_KEY, FLOW_VALUE)
             self._check("plain0", PLAIN_KEY, FLOW_VALUE)
@@ -98,7 +98,7 @@ class PolicyMaps:
 
     def terms(self) -> Terms:
         """What the policy asks for."""
-        return Terms.unpacked(bpfsys.lookup(self._fds[budget.PIN], _ZERO, budget.RECORD_BYTES) or b"")
+        return Terms.unpacked(bpfsys.lookup(self._fds[terms.PIN], _ZERO, terms.RECORD_BYTES) or b"")
 
     def run_time_ns(self) -> int:
         """About how long the policy's programs have run, on all CPUs; 0 of one without a budget of CPU."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, log2
 
-from smartxd.budget import Budget, Terms
+from smartxd.terms import Budget, Terms
 
 ONE_IN_MAX = 1 << 24
 STEPS_MAX = 4

@@ -6,8 +6,10 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from smartxd import bpfsys
+from smartxd import bpfsys, secretfile
+from smartxd.capture.conceal import Conceal, concealer
 from smartxd.capture.drain import Drain, FlowCounts, Store
 from smartxd.capture.layout import DIRECTIONS
 from smartxd.capture.maps import GracePeriod, OtherRelease, PolicyMaps
@@ -46,8 +48,12 @@ class _Traced:
 class Tracing:
     """The open maps of all policies, from one round to the next."""
 
-    def __init__(self, store: Store, warn: Callable[[str], None]) -> None:
-        """``warn`` is told a line when a policy begins to fail, and again when the reason changes."""
+    def __init__(self, store: Store, warn: Callable[[str], None], secrets_dir: Path) -> None:
+        """``warn`` is told a line when a policy begins to fail, and again when the reason changes.
+
+        ``secrets_dir`` has the keys with which pseudonyms are made.
+        """
+        self._secrets_dir = secrets_dir
         self._store = store
         self._warn = warn
         self._grace = GracePeriod()
@@ -105,7 +111,8 @@ class Tracing:
 
     def _drain(self, traced: _Traced) -> tuple[TracerReport, ...]:
         policy = traced.policy
-        drain, begun_s = Drain(traced.maps, self._store, self._grace), time.thread_time()
+        drain = Drain(traced.maps, self._store, self._grace, self._concealer(traced))
+        begun_s = time.thread_time()
         traced.flows = drain.run(policy)
         if not policy.retired:
             self._keep_to_budget(traced, drain, time.thread_time() - begun_s)
@@ -116,6 +123,13 @@ class Tracing:
         self._forget(policy.incarnation)
         bpfsys.remove_pins(policy.pin_dir)
         return ()
+
+    def _concealer(self, traced: _Traced) -> Conceal | None:
+        """What to store for an address; SecretError without the key: in clear it is not stored."""
+        privacy = traced.maps.terms().privacy
+        if privacy is None:
+            return None
+        return concealer(privacy, secretfile.read(self._secrets_dir / privacy.key) if privacy.key else "")
 
     def _keep_to_budget(self, traced: _Traced, drain: Drain, drain_s: float) -> None:
         """Sample as coarsely as the budget wants it after the last drain, which took ``drain_s`` of a CPU."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from smartxd.budget import Budget
 from smartxd.planes.trace.filter import Filter
 from smartxd.planes.trace.state import Sampling, Tracer, TraceState
 from smartxd.spec.envelope import Object
@@ -13,6 +12,7 @@ from smartxd.spec.fleet import Fleet
 from smartxd.spec.kinds import tracepolicy
 from smartxd.spec.kinds.tracepolicy import TracePoint, TracePolicySpec
 from smartxd.spec.pcap import FilterError, LibpcapMissing, compiled
+from smartxd.terms import Budget, Privacy
 
 
 def lower(fleet: Fleet, box: str) -> TraceState:
@@ -33,6 +33,7 @@ def _tracer(fleet: Fleet, box: str, policy: Object[TracePolicySpec]) -> Tracer:
         inner_filter=_filter(spec.inner_filter) if spec.inner_filter is not None else None,
         sampling=_sampling(spec.sampling),
         budget=_budget(spec.budget),
+        privacy=_privacy(spec.privacy),
     )
 
 
@@ -80,3 +81,9 @@ def _budget(spec: tracepolicy.Budget | None) -> Budget | None:
     if spec is None or (spec.cpu_percent is None and spec.records_per_second is None):
         return None
     return Budget(spec.cpu_percent, spec.records_per_second)
+
+
+def _privacy(spec: tracepolicy.Privacy) -> Privacy | None:
+    if spec.addresses == "keep":
+        return None
+    return Privacy(spec.addresses, spec.ipv4_prefix, spec.ipv6_prefix, spec.key_ref or "")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartxd.budget import Budget, Terms
 from smartxd.capture.pace import CPU_COARSER_MAX, ONE_IN_MAX, Load, next_one_in
+from smartxd.terms import Budget, Terms
 
 budgets = st.builds(
     Budget,
@@ -14,15 +14,6 @@ budgets = st.builds(
     records_per_s=st.none() | st.integers(1, 10_000_000),
 ).filter(lambda budget: budget != Budget())
 intervals = st.integers(1, ONE_IN_MAX)
-
-
-@given(intervals, st.none() | budgets)
-def test_terms_are_read_as_they_were_written(one_in: int, budget: Budget | None) -> None:
-    assert Terms.unpacked(Terms(one_in, budget).packed()) == Terms(one_in, budget)
-
-
-def test_a_map_that_nothing_was_written_to_asks_for_every_packet() -> None:
-    assert Terms.unpacked(bytes(len(Terms().packed()))) == Terms(1, None)
 
 
 @given(intervals, intervals, st.floats(0, 10), st.integers(0, 1 << 40))

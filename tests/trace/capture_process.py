@@ -30,7 +30,8 @@ class Capture:
     def configure(self, interval_s: float = 0.1) -> None:
         self.config.write_text(
             f'box = "b1"\nstate_dir = "{self.state_dir}"\nrun_dir = "{self.box.manifest_path.parent}"\n'
-            f'bpffs_dir = "{self.box.bpffs_dir}"\n[source]\nurl = "/nowhere"\n'
+            f'bpffs_dir = "{self.box.bpffs_dir}"\nsecrets_dir = "{self.box.secrets_dir}"\n'
+            f'[source]\nurl = "/nowhere"\n'
             f"[capture]\ndrain_interval_s = {interval_s}\n"
         )
 

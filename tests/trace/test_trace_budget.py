@@ -8,12 +8,12 @@ import pytest
 import trace_frames as f
 from trace_box import Box, Collected, tracer
 
-from smartxd.budget import Budget
 from smartxd.capture.maps import PolicyMaps
 from smartxd.capture.tracing import Tracing
 from smartxd.manifest import Manifest
 from smartxd.planes.trace.state import Sampling, Tracer
 from smartxd.reconcile.plan import Verb
+from smartxd.terms import Budget
 
 pytestmark = pytest.mark.kernel
 UDP = f.udp(1000, 53, bytes(20))
@@ -25,7 +25,7 @@ class Traced:
 
     def __init__(self, box: Box) -> None:
         self.box, self.store, self.said = box, Collected(), list[str]()
-        self.tracing = Tracing(self.store, self.said.append)
+        self.tracing = Tracing(self.store, self.said.append, box.secrets_dir)
 
     def round(self, *frames: bytes) -> int:
         """Send, drain; the sampling interval from then on."""
@@ -53,7 +53,7 @@ def test_records_beyond_the_budget_make_sampling_coarser_and_quiet_finer(
     asked = policy(Budget(records_per_s=1), sampling)
     assert box.converge(asked) == []
     base = traced.round()
-    assert base == asked.one_in
+    assert base == asked.terms.one_in
     coarser = traced.round(*FRAMES)
     assert coarser > base
     assert "records/s of 1 records/s" in traced.said[0]
@@ -108,6 +108,6 @@ def test_a_budget_that_changes_is_told_without_a_new_build(box: Box, traced: Tra
     assert box.policy().pin_dir == pinned
     # A capture process that starts anew goes on from where the one before was.
     traced.tracing.close()
-    traced.tracing = Tracing(traced.store, traced.said.append)
+    traced.tracing = Tracing(traced.store, traced.said.append, box.secrets_dir)
     assert traced.round(*FRAMES) == coarser
     assert traced.round(*FRAMES) < coarser

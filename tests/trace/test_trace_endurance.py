@@ -77,7 +77,7 @@ def test_ten_policies_on_twenty_interfaces_reloaded_again_and_again_leak_nothing
         box.add_veth(name, f"{name}p")
     policies = {n: tracer(*names, name=f"p{n}", flows_max=64) for n in range(POLICIES)}
     store, said, builds, sent, resident = Collected(), list[str](), dict[str, set[int]](), 0, []
-    tracing = Tracing(store, said.append)
+    tracing = Tracing(store, said.append, box.secrets_dir)
     for reload, n in zip(range(RELOADS + 1), cycle(range(POLICIES)), strict=False):
         if reload:
             policies[n] = changed(policies[n], names, built=reload % 2 == 0)

@@ -101,7 +101,7 @@ def test_a_failing_store_never_costs_a_retired_policy_its_counts(box: Box) -> No
     said: list[str] = []
     for store in (Failing(), good := Collected()):
         assert retired.pin_dir.exists()
-        tracing = Tracing(store, said.append)
+        tracing = Tracing(store, said.append, box.secrets_dir)
         tracing.drain(box.manifest)
         tracing.close()
     assert not retired.pin_dir.exists()

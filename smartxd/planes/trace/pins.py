@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from smartxd import bpfsys, budget
-from smartxd.budget import Terms
+from smartxd import bpfsys, terms
 from smartxd.planes.trace import attach
 from smartxd.planes.trace.program import PARTIAL, PINS
 from smartxd.planes.trace.state import PinnedPolicy
+from smartxd.terms import Terms
 
 RETIRED = "retired"
 _BUILD = re.compile(r"([^:]+):([0-9a-f]{8,16}):([0-9a-f]{16})")
@@ -36,10 +36,10 @@ def pinned(root: Path, names: Mapping[int, str]) -> tuple[PinnedPolicy, ...]:
     return tuple(sorted(policies, key=lambda p: p.name))
 
 
-def set_terms(pin_dir: Path, terms: Terms) -> None:
-    """Tell the capture process what a policy asks for."""
-    with bpfsys.opened(pin_dir / budget.PIN) as fd:
-        bpfsys.update(fd, bytes(4), terms.packed())
+def set_terms(pin_dir: Path, asked: Terms) -> None:
+    """Tell the capture process on what terms a policy records."""
+    with bpfsys.opened(pin_dir / terms.PIN) as fd:
+        bpfsys.update(fd, bytes(4), asked.packed())
 
 
 def retire(pin_dir: Path) -> None:
@@ -94,8 +94,8 @@ def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
             fingerprint = ""
         with bpfsys.opened(folder / "flows0") as fd:
             flows_max = bpfsys.map_info(fd).max_entries
-        with bpfsys.opened(folder / budget.PIN) as fd:
-            terms = Terms.unpacked(bpfsys.lookup(fd, bytes(4), budget.RECORD_BYTES) or b"")
+        with bpfsys.opened(folder / terms.PIN) as fd:
+            found = Terms.unpacked(bpfsys.lookup(fd, bytes(4), terms.RECORD_BYTES) or b"")
         places, retired = attach.attachments(folder, names), (folder / RETIRED).exists()
     except FileNotFoundError:
         if not folder.exists():
@@ -106,5 +106,5 @@ def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
         *(name, fingerprint, incarnation, folder, flows_max, running),
         ended=frozenset(places) - running,
         retired=retired,
-        budget=terms.budget,
+        terms=found,
     )

@@ -27,5 +27,5 @@ def c_text(tracer: Tracer) -> str:
 
 def fingerprint(tracer: Tracer) -> str:
     """Eight hex digits that change with the selection."""
-    text = f"{c_text(tracer)}\n{tracer.one_in}"
+    text = f"{c_text(tracer)}\n{tracer.terms.one_in}"
     return hashlib.sha256(text.encode()).hexdigest()[:8]
