@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from smartxd.capture.conceal import Conceal
 from smartxd.capture.layout import DIRECTIONS, HAS_IP4, HAS_IP6, HAS_PORTS, HAS_VLAN, HAS_VNI
 from smartxd.records import FLOW, LOSS
 
@@ -29,6 +30,8 @@ class Origin:
     """What CLOCK_MONOTONIC lacks to the Unix epoch."""
     sampled_one_in: int = 1
     """The sampling interval that held."""
+    conceal: Conceal | None = None
+    """None: addresses are recorded as they are."""
 
 
 def decode_flows(keys: Records, values: Records, origin: Origin) -> pa.Table:
@@ -41,8 +44,8 @@ def decode_flows(keys: Records, values: Records, origin: Origin) -> pa.Table:
     for prefix, layer in (("", outer), ("inner_", inner)):
         is_ip = layer["has"] & (HAS_IP4 | HAS_IP6)
         has_ports = layer["has"] & HAS_PORTS
-        columns[f"{prefix}src_ip"] = _addresses(layer["src_ip"], layer["has"])
-        columns[f"{prefix}dst_ip"] = _addresses(layer["dst_ip"], layer["has"])
+        columns[f"{prefix}src_ip"] = _addresses(layer["src_ip"], layer["has"], origin.conceal)
+        columns[f"{prefix}dst_ip"] = _addresses(layer["dst_ip"], layer["has"], origin.conceal)
         columns[f"{prefix}protocol"] = _nullable(layer["protocol"], is_ip)
         columns[f"{prefix}src_port"] = _nullable(layer["src_port"], has_ports)
         columns[f"{prefix}dst_port"] = _nullable(layer["dst_port"], has_ports)
@@ -90,7 +93,7 @@ def _nullable(values: npt.NDArray[Any], present: npt.NDArray[Any]) -> pa.Array:
     return pa.array(values, mask=present == 0)
 
 
-def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8]) -> pa.Array:
+def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8], conceal: Conceal | None) -> pa.Array:
     """Text of each address, null where there is none; each distinct one is written once."""
     words: list[str] = []
     places = np.zeros(len(raw), "i4")
@@ -100,5 +103,6 @@ def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8]) -> pa.Arr
         packed = np.ascontiguousarray(raw[rows, :size]).view(word).ravel()
         _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
         places[rows] = inverse + len(words)
-        words += [socket.inet_ntop(family, raw[row, :size].tobytes()) for row in rows[first]]
+        found = [raw[row, :size].tobytes() for row in rows[first]]
+        words += [socket.inet_ntop(family, conceal(one) if conceal else one) for one in found]
     return _choose(words, places, has & (HAS_IP4 | HAS_IP6) == 0)

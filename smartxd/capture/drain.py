@@ -21,6 +21,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
+from smartxd.capture.conceal import Conceal
 from smartxd.capture.decode import Origin, decode_flows, decode_losses
 from smartxd.capture.layout import DIRECTIONS
 from smartxd.capture.maps import GracePeriod, PolicyMaps
@@ -56,28 +57,40 @@ class Drain:
         maps: PolicyMaps,
         store: Store,
         grace: GracePeriod,
+        conceal: Conceal | None = None,
         reached: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``reached`` is told each point at which a crash could strike, so that tests can let it."""
+        """``conceal`` says what is stored for an address, if not itself.
+
+        ``reached`` is told each point at which a crash could strike, so that tests can let it.
+        """
         self._maps = maps
         self._store = store
         self._grace = grace
+        self._conceal = conceal
         self._reached = reached
 
-    def run(self, policy: TracedPolicy) -> FlowCounts:
-        """Store all that was counted up to now; the number of flow rows. A quiet policy costs little."""
+    def run(self, policy: TracedPolicy, one_in: int | None = None) -> FlowCounts:
+        """Store all that was counted up to now; the number of flow rows. A quiet policy costs little.
+
+        From then on one skb in ``one_in`` is recorded; as before where that is not given.
+        """
         generation = self._maps.generation
         counts: FlowCounts = Counter()
         if len(self._maps.ledger(generation - 1)):
             self._grace.wait()  # the process before may have been killed between flip and wait
             counts += self._settle(policy, generation - 1)
-        if not len(self._maps.ledger(generation)):
+        before = self._maps.sampled_one_in(generation)
+        if one_in in (None, before) and not len(self._maps.ledger(generation)):
             return counts
+        self._maps.sample_one_in(generation + 1, one_in or before)
         self._reached("before flip")
         self._maps.generation = generation + 1
         self._reached("flipped")
         self._grace.wait()
         self._reached("idle")
+        if not len(self._maps.ledger(generation)):
+            return counts  # flipped for the interval alone
         return counts + self._settle(policy, generation)
 
     def _settle(self, policy: TracedPolicy, generation: int) -> FlowCounts:
@@ -92,6 +105,7 @@ class Drain:
                 _names(policy),
                 now_ns - time.monotonic_ns(),
                 maps.sampled_one_in(generation),
+                self._conceal,
             )
             found = maps.flows(generation)
             self._reached("read")

@@ -6,11 +6,14 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from smartxd import bpfsys
+from smartxd import bpfsys, secretfile
+from smartxd.capture.conceal import Conceal, concealer
 from smartxd.capture.drain import Drain, FlowCounts, Store
 from smartxd.capture.layout import DIRECTIONS
 from smartxd.capture.maps import GracePeriod, OtherRelease, PolicyMaps
+from smartxd.capture.pace import Load, next_one_in
 from smartxd.errors import SmartxError
 from smartxd.manifest import Manifest, TracedPolicy
 from smartxd.report import TracerReport
@@ -40,13 +43,19 @@ class _Traced:
     packets: dict[Place, int] = field(default_factory=dict)
     at_s: float | None = None
     """When ``packets`` was true, by the monotonic clock; None before the first time."""
+    spent: tuple[float, int] | None = None
+    """When the load was last looked at, by the monotonic clock, and the programs' run time up to then."""
 
 
 class Tracing:
     """The open maps of all policies, from one round to the next."""
 
-    def __init__(self, store: Store, warn: Callable[[str], None]) -> None:
-        """``warn`` is told a line when a policy begins to fail, and again when the reason changes."""
+    def __init__(self, store: Store, warn: Callable[[str], None], secrets_dir: Path) -> None:
+        """``warn`` is told a line when a policy begins to fail, and again when the reason changes.
+
+        ``secrets_dir`` has the keys with which pseudonyms are made.
+        """
+        self._secrets_dir = secrets_dir
         self._store = store
         self._warn = warn
         self._grace = GracePeriod()
@@ -104,9 +113,11 @@ class Tracing:
 
     def _drain(self, traced: _Traced) -> tuple[TracerReport, ...]:
         policy = traced.policy
-        drain = Drain(traced.maps, self._store, self._grace)
+        drain = Drain(traced.maps, self._store, self._grace, self._concealer(traced))
+        begun_s = time.thread_time()
         traced.flows = drain.run(policy)
         if not policy.retired:
+            self._keep_to_budget(traced, drain, time.thread_time() - begun_s)
             return _report(traced)
         # Nothing runs any more: when nothing new has come, that was the last of it.
         while drain.run(policy):
@@ -114,6 +125,30 @@ class Tracing:
         self._forget(policy.incarnation)
         bpfsys.remove_pins(policy.pin_dir)
         return ()
+
+    def _concealer(self, traced: _Traced) -> Conceal | None:
+        """What to store for an address; SecretError without the key: in clear it is not stored."""
+        privacy = traced.maps.terms().privacy
+        if privacy is None:
+            return None
+        return concealer(privacy, secretfile.read(self._secrets_dir / privacy.key) if privacy.key else "")
+
+    def _keep_to_budget(self, traced: _Traced, drain: Drain, drain_s: float) -> None:
+        """Sample as coarsely as the budget wants it after the last drain, which took ``drain_s`` of a CPU."""
+        maps, terms = traced.maps, traced.maps.terms()
+        before, traced.spent = traced.spent, (time.monotonic(), maps.run_time_ns())
+        if before is None:
+            return
+        elapsed_s, run_s = traced.spent[0] - before[0], (traced.spent[1] - before[1]) / 1e9
+        load = Load(elapsed_s, run_s + drain_s, traced.flows.total())
+        one_in = maps.sampled_one_in(maps.generation)
+        wanted = next_one_in(terms, one_in, load)
+        if wanted != one_in:
+            traced.flows += drain.run(traced.policy, wanted)
+            self._warn(
+                f"policy {traced.policy.name}: one packet in {wanted} is recorded, it was one in {one_in}: "
+                f"{load} of {terms.budget or 'no budget'}"
+            )
 
     def _forget(self, incarnation: str) -> None:
         traced = self._open.pop(incarnation, None)
@@ -155,7 +190,7 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
         if ifindex in names:
             counted.setdefault((names[ifindex], direction), _Counted()).flows += flows
     attached = {(i.name, d) for i in policy.interfaces if i.attached for d in i.directions}
-    one_in = traced.maps.sampled_one_in(traced.maps.generation)
+    one_in, asked = traced.maps.sampled_one_in(traced.maps.generation), traced.maps.terms().one_in
     now_s = time.monotonic()
     elapsed_s = now_s - traced.at_s if traced.at_s is not None else 0.0
     reports = tuple(
@@ -169,6 +204,7 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
             filtered_packets=c.filtered_packets,
             sampled_out_packets=c.sampled_out_packets,
             sampled_one_in=one_in,
+            asked_one_in=asked,
             lost_packets=c.lost_packets,
             truncated_skbs=c.truncated_skbs,
             malformed_skbs=c.malformed_skbs,

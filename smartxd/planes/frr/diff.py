@@ -20,11 +20,11 @@ from smartxd.planes.frr.needs import needs
 from smartxd.planes.frr.ownership import Ownership
 from smartxd.planes.frr.render.context import Context
 from smartxd.planes.frr.running import Configuration, redacted
-from smartxd.planes.frr.secrets import NO_SECRETS, Secrets
 from smartxd.planes.frr.state import PLANE, FRRState, Inner, Neighbor, Part, Router
 from smartxd.planes.frr.words import Path, in_speaker, read
 from smartxd.reconcile import plan as planning
 from smartxd.reconcile.plan import Action, Change, Disruption, Plan, Problem, Verb
+from smartxd.secrets import NO_SECRETS, Secrets
 
 _QUIET = frozenset(
     {"inventory", "description", "timers", "timers connect", "advertisement-interval", "graceful-restart"}

@@ -15,13 +15,13 @@ from smartxd.planes.frr.loaded import Loaded
 from smartxd.planes.frr.needs import daemons
 from smartxd.planes.frr.running import Configuration
 from smartxd.planes.frr.saved import Saved
-from smartxd.planes.frr.secrets import NO_SECRETS, Secrets
 from smartxd.planes.frr.state import PLANE, FRRState
 from smartxd.planes.frr.vault import Vault
 from smartxd.planes.frr.vtysh import Vtysh
 from smartxd.planes.frr.words import Path as Statement
 from smartxd.planes.frr.words import part_of
 from smartxd.reconcile.plan import Action, Ownership, Plan, Result
+from smartxd.secrets import NO_SECRETS, Secrets
 
 
 @dataclass(frozen=True, slots=True)

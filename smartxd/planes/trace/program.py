@@ -18,8 +18,9 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from smartxd import bpfsys
+from smartxd import bpfsys, terms
 from smartxd.errors import PlaneError
+from smartxd.terms import Terms
 
 TIMEOUT_S = 180
 """The largest filters take clang some 15 s of a CPU."""
@@ -27,9 +28,9 @@ MESSAGE_LINES = 6
 DIRECTIONS = ("ingress", "egress")
 MAPS = (
     *("plain0", "plain1", "flows0", "flows1", "slots0", "slots1", "ledger0", "ledger1"),
-    *("totals", "generation", "sampling"),
+    *("totals", "generation", "sampling", "cost"),
 )
-PINS = (*DIRECTIONS, *MAPS)
+PINS = (*DIRECTIONS, *MAPS, terms.PIN)
 PARTIAL = "new:"
 """Prefix of the folder in which a build is not complete."""
 
@@ -47,6 +48,8 @@ class Request:
     """What bpf/select.h includes: planes/trace/selection.py."""
     one_in: int = 1
     """The sampling interval to start with."""
+    terms: str = Terms().packed().hex()
+    """For the capture process: a record of smartxd/terms.py in hex."""
 
 
 def build(request: Request) -> None:
@@ -133,6 +136,8 @@ def compile_and_pin(request: Request) -> None:
     for parity in (0, 1):
         bpfsys.update(module["sampling"].map_fd, struct.pack("=I", parity), struct.pack("=I", request.one_in))
     fds = programs | {name: module[name].map_fd for name in MAPS}
+    fds[terms.PIN] = bpfsys.create_map(bpfsys.MapType.ARRAY, 4, terms.RECORD_BYTES, 1)
+    bpfsys.update(fds[terms.PIN], bytes(4), bytes.fromhex(request.terms))
     partial = pin_dir.with_name(f"{PARTIAL}{pin_dir.name}")
     try:
         partial.mkdir(mode=0o700)

@@ -9,6 +9,8 @@ from typing import Literal
 
 from smartxd.objects import ObjectRef, OwnedObject
 from smartxd.planes.trace.filter import Filter
+from smartxd.secrets import NO_SECRETS, Secrets
+from smartxd.terms import Budget, Privacy, Terms
 
 INTERFACES_MAX = 128
 """Interfaces of one policy; the ledger of a policy has room for four times as many."""
@@ -44,6 +46,9 @@ class Tracer:
     """Of the frame inside a VXLAN packet."""
     sampling: Sampling | None = None
     """None: every packet."""
+    budget: Budget | None = None
+    """What it may cost; beyond it sampling is made coarser."""
+    privacy: Privacy | None = None
 
     @property
     def id(self) -> str:
@@ -51,9 +56,9 @@ class Tracer:
         return f"policy {self.owner.name}"
 
     @property
-    def one_in(self) -> int:
-        """The sampling interval: one skb in so many."""
-        return self.sampling.one_in if self.sampling else 1
+    def terms(self) -> Terms:
+        """What the capture process is told."""
+        return Terms(self.sampling.one_in if self.sampling else 1, self.budget, self.privacy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ class PinnedPolicy:
     ended: frozenset[Attachment] = frozenset()
     """Those that somebody has ended, on interfaces that are there."""
     retired: bool = False
+    terms: Terms = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,8 @@ class TraceObserved:
     policies: tuple[PinnedPolicy, ...] = ()
     """Sorted by name, the newest build first."""
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
+    secrets: Secrets = NO_SECRETS
+    """Which can be used; what they are is not among it."""
 
     def live(self, name: str) -> tuple[PinnedPolicy, ...]:
         """The builds of a policy that are not retired: one, or more after a crash in the middle."""
