@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * Counts packets into flows at tc (TCX or clsact), on ingress and egress of any number of interfaces. It is
- * built once per trace policy, with FLOWS_MAX and LEDGER_MAX defined. It never drops or changes a packet:
+ * Counts packets into flows, and hands packets on, at tc (TCX or clsact), on ingress and egress of any number of
+ * interfaces. It is built once per trace policy, with FLOWS_MAX and LEDGER_MAX defined; its SELECTION may define
+ * WITHOUT_FLOWS, and SNAP where packets are recorded. It never drops or changes a packet:
  * each return is "next" (TC_ACT_UNSPEC, TCX_NEXT), so that programs of others decide as without it.
  *
  * Two sets of maps; bit 0 of `generation` says which one is written to. The capture process stores
@@ -16,6 +17,7 @@
 #include "select.h"
 #include "sample.h"
 #include "usual.h"
+#include "packets.h"
 
 #define NEXT (-1)
 #define LEDGER_SLOTS 512
@@ -36,6 +38,17 @@ BPF_TABLE("array", u32, u64, generation, 1);
 BPF_TABLE("array", u32, u32, sampling, 2);
 #if SAMPLING == SAMPLING_COUNT
 BPF_TABLE("percpu_array", u32, u32, since_sampled, 1);
+#endif
+
+/* Packets for the capture process, one by one; without SNAP the ring is there and nothing is written to it. */
+#ifndef RING_BYTES
+#define RING_BYTES PAGE_SIZE
+#endif
+BPF_RINGBUF_OUTPUT(packets, RING_BYTES / PAGE_SIZE);
+#ifdef SNAP
+BPF_TABLE("percpu_array", u32, struct packet, scratch, 1);
+/* A CPU that has written so much wakes the reader: before a quarter of the ring is full, and not for each record. */
+#define WAKE_BYTES ((u64)RING_BYTES / 4 / CPUS)
 #endif
 
 /*
@@ -261,9 +274,56 @@ static __always_inline bool sampled(struct __sk_buff *skb, bool odd)
 #elif SAMPLING == SAMPLING_RANDOM
 	return one_of(bpf_get_prandom_u32(), *one_in);
 #elif SAMPLING == SAMPLING_HASH
-	return one_of(packet_hash(skb, SEED), *one_in);
+	return one_of(packet_hash(skb, SEED) >> 32, *one_in);
 #endif
 	return true;
+}
+
+static __always_inline u32 sampled_one_in(bool odd)
+{
+#if SAMPLING != SAMPLING_NONE
+	u32 parity = odd, *one_in = sampling.lookup(&parity);
+
+	if (one_in)
+		return *one_in;
+#endif
+	return 1;
+}
+
+#ifdef SNAP
+/* Hand the packet to the capture process; false when the ring is full. The record's key and digest are there. */
+static __always_inline bool hand_on(struct cursor *c, bool odd, struct amount *it, struct packet *p)
+{
+	u64 size, flags = BPF_RB_NO_WAKEUP;
+
+	p->record.bytes = it->bytes;
+	p->record.packets = it->packets;
+	p->record.sampled_one_in = sampled_one_in(odd);
+	size = fill_in(c->skb, p, c->offset);
+	p->since_wake += size;
+	if (p->since_wake > WAKE_BYTES) {
+		p->since_wake = 0;
+		flags = BPF_RB_FORCE_WAKEUP;
+	}
+	return packets.ringbuf_output(p, size, flags) == 0;
+}
+#endif
+
+static __always_inline void count_flow(struct cursor *c, bool odd, struct ledger_entry *entry, struct amount *it,
+				       bool is_plain, struct plain_key *plain, struct flow_key *key)
+{
+#ifndef WITHOUT_FLOWS
+	u64 now = now_by(&entry->clock);
+	struct flow_value *flow = is_plain ? plain_of(odd, plain, now) : flow_of(odd, key, now);
+
+	if (flow) {
+		add_to_flow(flow, it, c->tcp_flags, now);
+		return;
+	}
+	entry->value.overflow_packets += it->packets;
+	entry->value.overflow_skbs += 1;
+	entry->value.overflow_bytes += it->bytes;
+#endif
 }
 
 static __always_inline int count(struct __sk_buff *skb, u8 direction)
@@ -271,11 +331,10 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 	struct cursor c = {.skb = skb, .end = skb->len};
 	bool odd, is_plain, is_sampled, is_selected = selected(skb);
 	struct ledger_entry *entry;
-	struct flow_value *flow;
-	struct plain_key plain;
-	struct flow_key key;
+	struct plain_key plain, *small = &plain;
+	struct flow_key key, *whole = &key;
 	struct amount it;
-	u64 *generation_now, now;
+	u64 *generation_now;
 	int zero = 0;
 
 	generation_now = generation.lookup(&zero);
@@ -285,10 +344,24 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 	entry = ledger_of(odd, skb->ifindex, direction);
 	if (!entry)
 		return NEXT;
+#ifdef SNAP
+	struct packet *packet = scratch.lookup(&zero);
+
+	if (!packet)
+		return NEXT;
+#endif
 	/* Only a GSO skb must be parsed to know what it was on the wire. */
 	is_sampled = is_selected && sampled(skb, odd);
+#ifdef SNAP
+	if (is_sampled)
+		packet->record.digest = digest_of(skb);
+#endif
 	if (is_sampled || skb->gso_size)
 		is_plain = identify(&c, direction, &plain, &key);
+#ifdef SNAP
+	if (is_sampled || skb->gso_size)
+		is_plain = remember(packet, &c, is_plain, &plain, &key);
+#endif
 	it = measure(skb, c.offset);
 	entry->value.seen_packets += it.packets;
 	entry->value.seen_skbs += 1;
@@ -309,15 +382,16 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 		entry->value.truncated_skbs += c.damage & TRUNCATED ? 1 : 0;
 		entry->value.malformed_skbs += c.damage & MALFORMED ? 1 : 0;
 	}
-	now = now_by(&entry->clock);
-	flow = is_plain ? plain_of(odd, &plain, now) : flow_of(odd, &key, now);
-	if (!flow) {
-		entry->value.overflow_packets += it.packets;
-		entry->value.overflow_skbs += 1;
-		entry->value.overflow_bytes += it.bytes;
-		return NEXT;
+#ifdef SNAP
+	small = &packet->plain;
+	whole = &packet->record.key;
+	if (!hand_on(&c, odd, &it, packet)) {
+		entry->value.ring_full_packets += it.packets;
+		entry->value.ring_full_skbs += 1;
+		entry->value.ring_full_bytes += it.bytes;
 	}
-	add_to_flow(flow, &it, c.tcp_flags, now);
+#endif
+	count_flow(&c, odd, entry, &it, is_plain, small, whole);
 	return NEXT;
 }
 

@@ -62,7 +62,10 @@ struct ledger_key {
 	u32 direction;
 };
 
-/* seen = filtered + sampled out + the sum over the flow maps + overflow, per generation, exactly. */
+/*
+ * seen = filtered + sampled out + the sum over the flow maps + overflow, per generation, exactly. Of a policy that
+ * records packets also: seen = filtered + sampled out + the sum over the ring + ring full.
+ */
 struct ledger_value {
 	u64 seen_packets;
 	u64 seen_skbs;
@@ -76,6 +79,9 @@ struct ledger_value {
 	u64 overflow_packets; /* the flow map was full */
 	u64 overflow_skbs;
 	u64 overflow_bytes;
+	u64 ring_full_packets; /* the ring had no room */
+	u64 ring_full_skbs;
+	u64 ring_full_bytes;
 	u64 truncated_skbs; /* of those to be recorded: ends before its headers do, or before it says */
 	u64 malformed_skbs; /* of those to be recorded: says of itself what cannot be */
 };
@@ -107,4 +113,23 @@ struct cost {
 struct total_value {
 	u64 generation;
 	struct ledger_value sum;
+};
+
+/* packet_record.clock */
+enum { CLOCK_IS_MONOTONIC = 0, CLOCK_IS_TAI = 1 };
+
+/* A packet in the ring. `captured` bytes of the frame follow, as it is on the wire: with its VLAN tag. */
+struct packet_record {
+	u64 time_ns;
+	u64 digest; /* 53 bits of the hash by which sampling chooses, of seed 0 */
+	u64 bytes; /* on the wire, from the Ethernet headers on */
+	struct flow_key key;
+	u32 length; /* bytes of the frame; of a GSO skb those of all its segments, the headers once */
+	u32 packets; /* on the wire */
+	u32 sampled_one_in; /* the interval that held */
+	u16 gso_size; /* bytes of a segment's payload; 0 of what is no GSO skb */
+	u16 captured;
+	u8 tcp_flags; /* of the innermost TCP header */
+	u8 clock;
+	u16 unused;
 };

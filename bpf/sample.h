@@ -25,11 +25,10 @@ static __always_inline u64 mix(u64 hash, u64 word)
 	return hash ^ hash >> 32;
 }
 
-static __always_inline u32 mixed(u64 hash)
+static __always_inline u64 mixed(u64 hash)
 {
 	hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccd;
-	hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53;
-	return hash >> 32;
+	return (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53;
 }
 
 /* `words` of four bytes, as far as the packet has them. */
@@ -136,7 +135,8 @@ static __always_inline u64 mix_upper(struct frame *f, struct upper *t, u64 hash)
 	return mix_payload(f, at + header, t->end, mix(hash, first));
 }
 
-static __always_inline u32 packet_hash(struct __sk_buff *skb, u32 seed)
+/* The upper bits are the better ones. */
+static __always_inline u64 packet_hash(struct __sk_buff *skb, u32 seed)
 {
 	struct frame outer, inner;
 	struct upper t = {};

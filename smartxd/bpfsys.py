@@ -235,9 +235,29 @@ def program_name(program: int) -> str:
         os.close(fd)
 
 
+KTIME_GET_TAI_NS = 208
+"""The number of ``bpf_ktime_get_tai_ns``, of Linux 6.1."""
+
+
+def has_helper(number: int) -> bool:
+    """Whether programs for tc may call this helper, one without arguments."""
+    try:
+        os.close(_load((0x85, 0, 0, number)))  # call number; exit
+    except OSError as err:
+        if err.errno not in (errno.EINVAL, errno.EACCES):
+            raise
+        return False
+    return True
+
+
 def load_idle_program() -> int:
     """A descriptor of a new program for tc that does nothing: to ask what the kernel can do."""
-    code = ctypes.create_string_buffer(struct.pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0))  # r0 = 0; exit
+    return _load((0xB7, 0, 0, 0))  # r0 = 0; exit
+
+
+def _load(first: tuple[int, int, int, int]) -> int:
+    """A program for tc of this instruction and an exit."""
+    code = ctypes.create_string_buffer(struct.pack("=BBhiBBhi", *first, 0x95, 0, 0, 0))
     license = ctypes.create_string_buffer(b"Apache-2.0")
     sched_cls, instructions = 3, 2
     return _bpf(

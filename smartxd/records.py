@@ -41,13 +41,31 @@ FLOW = pa.schema(
 )
 """One flow of one drain interval; null where the packet has no such field."""
 
+PACKET = pa.schema(
+    [
+        *(FLOW.field(name) for name in FLOW.names[: FLOW.get_field_index("packets")]),
+        pa.field("packets", pa.uint64(), nullable=False),
+        pa.field("bytes", pa.uint64(), nullable=False),
+        pa.field(
+            "length", pa.uint32(), nullable=False
+        ),  # of the frame, an aggregate (GSO) as the kernel has it
+        pa.field("gso_size", pa.uint16()),  # bytes of payload in each of its segments
+        pa.field("tcp_flags", pa.uint8(), nullable=False),
+        pa.field("sampled_one_in", pa.uint32(), nullable=False),
+        pa.field("digest", pa.int64(), nullable=False),  # the same wherever the packet is seen
+        pa.field("time_ns", pa.int64(), nullable=False),
+        pa.field("data", pa.binary(), nullable=False),  # the frame's first bytes
+    ]
+)
+"""One packet (skb) of a policy that records packets; null where the packet has no such field."""
+
 LOSS = pa.schema(
     [
         pa.field("policy", pa.string(), nullable=False),
         pa.field("commit_id", pa.string(), nullable=False),
         pa.field("interface", pa.string(), nullable=False),
         pa.field("direction", pa.string(), nullable=False),
-        pa.field("cause", pa.string(), nullable=False),  # "overflow": the flow map was full
+        pa.field("cause", pa.string(), nullable=False),  # "overflow" or "ring-full"
         pa.field("packets", pa.uint64(), nullable=False),
         pa.field("skbs", pa.uint64(), nullable=False),
         pa.field("bytes", pa.uint64(), nullable=False),
@@ -55,10 +73,17 @@ LOSS = pa.schema(
     ]
 )
 """What was to be recorded and was not, with the cause: seen = filtered + sampled out + recorded + lost, per
-policy and interface."""
+policy and interface. Of what is recorded as flows ``overflow``: the flow map was full; of what is recorded as
+packets ``ring-full``: they came faster than they were stored."""
 
-STREAMS: dict[str, pa.Schema] = {"flows": FLOW, "losses": LOSS}
-"""The streams of a box, in the order in which a batch number of a drain carries them."""
+SYNCED: dict[str, pa.Schema] = {"flows": FLOW, "losses": LOSS}
+"""The streams that are sent to the centre."""
+
+STREAMS: dict[str, pa.Schema] = {**SYNCED, "packets": PACKET}
+"""The streams of a box. Packets stay on it (docs/decisions/0013)."""
+
+SPANS = {"flows": ("first_ns", "last_ns"), "losses": ("at_ns", "at_ns"), "packets": ("time_ns", "time_ns")}
+"""The columns of a stream's first and last time; a row is of its last."""
 
 ADDED = {"sampled_one_in": 1}
 """Columns that older releases do not write, and what holds for their rows."""

@@ -211,6 +211,9 @@ class TracerReport(_Frozen):
     asked_one_in: Count = 1
     """The one that the spec asks for: to keep to the policy's budget it may be larger now."""
     lost_packets: Count
+    """Not counted into a flow, because the flow map was full."""
+    ring_full_packets: Count = 0
+    """Not recorded as packets, because they came faster than they were stored."""
     truncated_skbs: Count = 0
     """Of those to be recorded: ended before their headers did, or before they say."""
     malformed_skbs: Count = 0
@@ -219,6 +222,8 @@ class TracerReport(_Frozen):
     """Over the last drain interval."""
     flows: Count
     """Flow rows of the last drain interval."""
+    records: Count = 0
+    """Packets recorded one by one in the last drain interval."""
 
 
 class StreamReport(_Frozen):

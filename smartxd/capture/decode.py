@@ -11,11 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from smartxd.capture import layout
 from smartxd.capture.conceal import Conceal
-from smartxd.capture.layout import DIRECTIONS, HAS_IP4, HAS_IP6, HAS_PORTS, HAS_VLAN, HAS_VNI
-from smartxd.records import FLOW, LOSS
+from smartxd.capture.layout import CLOCK_IS_TAI, DIRECTIONS, HAS_IP4, HAS_IP6, HAS_PORTS, HAS_VLAN, HAS_VNI
+from smartxd.records import FLOW, LOSS, PACKET
 
 Records = npt.NDArray[np.void]
+Words = npt.NDArray[np.uint64]
+Starts = npt.NDArray[np.int64]
+
+
+_CAUSES = {"overflow": "overflow", "ring-full": "ring_full"}
+"""Causes of loss, and what the ledger calls them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +36,68 @@ class Origin:
     unix_offset_ns: int
     """What CLOCK_MONOTONIC lacks to the Unix epoch."""
     sampled_one_in: int = 1
-    """The sampling interval that held."""
+    """The sampling interval that held, of flows; a packet's record says it."""
+    tai_offset_ns: int = 0
+    """The same of CLOCK_TAI."""
     conceal: Conceal | None = None
     """None: addresses are recorded as they are."""
 
 
 def decode_flows(keys: Records, values: Records, origin: Origin) -> pa.Table:
     """Rows of ``records.FLOW``, one for each entry of a flow map, in its order."""
+    columns = _identity(keys, origin)
+    columns["packets"] = pa.array(values["skbs"] + values["more_packets"])
+    for name in ("skbs", "bytes"):
+        columns[name] = pa.array(values[name])
+    columns["sampled_one_in"] = pa.array(np.full(len(keys), origin.sampled_one_in, "u4"))
+    columns["tcp_flags"] = pa.array(values["tcp_flags"].astype("u1"))
+    for name in ("first_ns", "last_ns"):
+        columns[name] = pa.array(values[name].astype("i8") + origin.unix_offset_ns)
+    return pa.table([columns[name] for name in FLOW.names], schema=FLOW)
+
+
+def packet_records(words: Words, starts: Starts) -> Records:
+    """The records of packets, as ``layout.PACKET``, that begin at these words of a ring."""
+    return _gathered(words, starts, layout.PACKET.itemsize // 8).view(layout.PACKET).ravel()
+
+
+def decode_packets(records: Records, words: Words, starts: Starts, origin: Origin) -> pa.Table:
+    """Rows of ``records.PACKET``, one for each of the ``packet_records``; their bytes stand behind them."""
+    columns = _identity(records["key"], origin)
+    for name in ("packets", "bytes", "length", "sampled_one_in", "tcp_flags"):
+        columns[name] = pa.array(records[name]).cast(PACKET.field(name).type)
+    columns["gso_size"] = _nullable(records["gso_size"], records["gso_size"])
+    columns["digest"] = pa.array(records["digest"].astype("i8"))
+    offset_ns = np.where(records["clock"] == CLOCK_IS_TAI, origin.tai_offset_ns, origin.unix_offset_ns)
+    columns["time_ns"] = pa.array(records["time_ns"].astype("i8") + offset_ns)
+    columns["data"] = _data(words, starts + layout.PACKET.itemsize // 8, records["captured"])
+    return pa.table([columns[name] for name in PACKET.names], schema=PACKET)
+
+
+def _gathered(words: Words, starts: Starts, count: int) -> Words:
+    """So many words from each start on, a row for each."""
+    gathered: Words = words[starts[:, None] + np.arange(count)]
+    return gathered
+
+
+def _data(words: Words, starts: Starts, lengths: npt.NDArray[np.uint16]) -> pa.Array:
+    """So many bytes from each start on: those of one length together, which are then put in order."""
+    order = np.argsort(lengths, kind="stable")
+    kinds, counts = np.unique(lengths, return_counts=True)
+    parts = [
+        _gathered(words, rows, -(-length // 8)).view("u1")[:, :length].ravel()
+        for length, rows in zip(kinds.tolist(), np.split(starts[order], np.cumsum(counts)[:-1]), strict=True)
+    ]
+    ends = np.concatenate([[0], np.cumsum(lengths[order], dtype="i4")]).astype("i4")
+    data = np.concatenate(parts) if parts else np.zeros(0, "u1")
+    sorted_ = pa.BinaryArray.from_buffers(
+        pa.binary(), len(starts), [None, pa.py_buffer(ends), pa.py_buffer(data)]
+    )
+    return sorted_ if len(kinds) == 1 else sorted_.take(pa.array(np.argsort(order)))
+
+
+def _identity(keys: Records, origin: Origin) -> dict[str, pa.Array]:
+    """The columns that say what and where a flow or a packet was."""
     outer, inner = keys["outer"], keys["inner"]
     columns = _common(keys["ifindex"], keys["direction"], origin)
     columns["ethertype"] = pa.array(outer["ethertype"])
@@ -49,26 +111,22 @@ def decode_flows(keys: Records, values: Records, origin: Origin) -> pa.Table:
         columns[f"{prefix}protocol"] = _nullable(layer["protocol"], is_ip)
         columns[f"{prefix}src_port"] = _nullable(layer["src_port"], has_ports)
         columns[f"{prefix}dst_port"] = _nullable(layer["dst_port"], has_ports)
-    columns["packets"] = pa.array(values["skbs"] + values["more_packets"])
-    for name in ("skbs", "bytes"):
-        columns[name] = pa.array(values[name])
-    columns["sampled_one_in"] = pa.array(np.full(len(keys), origin.sampled_one_in, "u4"))
-    columns["tcp_flags"] = pa.array(values["tcp_flags"].astype("u1"))
-    for name in ("first_ns", "last_ns"):
-        columns[name] = pa.array(values[name].astype("i8") + origin.unix_offset_ns)
-    return pa.table([columns[name] for name in FLOW.names], schema=FLOW)
+    return columns
 
 
 def decode_losses(keys: Records, values: Records, origin: Origin, now_ns: int) -> pa.Table:
-    """Rows of ``records.LOSS``, one for each interface and direction on which the flow map was full."""
-    lost = values["overflow_skbs"] > 0
-    keys, values = keys[lost], values[lost]
-    columns = _common(keys["ifindex"], keys["direction"], origin)
-    columns["cause"] = pa.repeat("overflow", len(keys))
-    for name in ("packets", "skbs", "bytes"):
-        columns[name] = pa.array(values[f"overflow_{name}"])
-    columns["at_ns"] = pa.array(np.full(len(keys), now_ns, "i8"))
-    return pa.table([columns[name] for name in LOSS.names], schema=LOSS)
+    """Rows of ``records.LOSS``, one for each interface, direction and cause."""
+    tables = []
+    for cause, field in _CAUSES.items():
+        lost = values[f"{field}_skbs"] > 0
+        places, amounts = keys[lost], values[lost]
+        columns = _common(places["ifindex"], places["direction"], origin)
+        columns["cause"] = pa.repeat(cause, len(places))
+        for name in ("packets", "skbs", "bytes"):
+            columns[name] = pa.array(amounts[f"{field}_{name}"])
+        columns["at_ns"] = pa.array(np.full(len(places), now_ns, "i8"))
+        tables.append(pa.table([columns[name] for name in LOSS.names], schema=LOSS))
+    return pa.concat_tables(tables)
 
 
 def _common(ifindexes: npt.NDArray[Any], directions: npt.NDArray[Any], origin: Origin) -> dict[str, pa.Array]:

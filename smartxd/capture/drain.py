@@ -1,4 +1,4 @@
-"""The drain of one policy: each counted packet reaches the store exactly once, whenever it is killed.
+"""The drains of one policy: each counted packet reaches the store exactly once, whenever it is killed.
 
 The kernel holds a generation g and writes to the map of bit 0 of g; the other, idle map holds g - 1 until it
 is emptied. A generation is settled: stored in one transaction together with its number, then added to the
@@ -8,6 +8,9 @@ program writes to the old map, and settles g.
 Killed before the transaction: nothing of it is stored, the next drain reads the same map again. Killed after:
 the store says that it has this generation, and what is left to do is done. The ledger goes last, because a
 ledger that is not empty is what says that a generation is not settled.
+
+Packets have no generations: a ring says how far it was read. What it holds is stored in one transaction
+together with the position behind it, and then the ring is told. Killed in between: the store says how far.
 """
 
 from __future__ import annotations
@@ -22,10 +25,19 @@ import numpy as np
 import pyarrow as pa
 
 from smartxd.capture.conceal import Conceal
-from smartxd.capture.decode import Origin, decode_flows, decode_losses
+from smartxd.capture.decode import (
+    Origin,
+    Records,
+    decode_flows,
+    decode_losses,
+    decode_packets,
+    packet_records,
+)
 from smartxd.capture.layout import DIRECTIONS
 from smartxd.capture.maps import GracePeriod, PolicyMaps
+from smartxd.capture.ring import Ring
 from smartxd.manifest import TracedPolicy
+from smartxd.store.batch import MAX_ROWS
 
 
 class Store(Protocol):
@@ -39,9 +51,15 @@ class Store(Protocol):
         """Store a generation in one transaction."""
         ...
 
+    def append_packets(self, ring: str, position: int, packets: pa.Table) -> None:
+        """Store what a ring held up to a position, which ``committed`` then gives for its name."""
+        ...
 
-FlowCounts = Counter[tuple[int, str]]
-"""Flow rows by ifindex and direction."""
+
+NS = 1_000_000_000
+
+RowCounts = Counter[tuple[int, str]]
+"""Rows by ifindex and direction."""
 
 
 def _names(policy: TracedPolicy) -> dict[int, str]:
@@ -49,8 +67,26 @@ def _names(policy: TracedPolicy) -> dict[int, str]:
     return dict(socket.if_nameindex()) | {i.ifindex: i.name for i in policy.interfaces}
 
 
+def _origin(policy: TracedPolicy, sampled_one_in: int = 1, conceal: Conceal | None = None) -> Origin:
+    now_ns = time.time_ns()
+    tai_s = round((now_ns - time.clock_gettime_ns(time.CLOCK_TAI)) / NS)
+    return Origin(
+        *(policy.name, policy.commit_id, _names(policy)),
+        unix_offset_ns=now_ns - time.monotonic_ns(),
+        tai_offset_ns=tai_s * NS,
+        sampled_one_in=sampled_one_in,
+        conceal=conceal,
+    )
+
+
+def _rows(keys: Records) -> RowCounts:
+    places, rows = np.unique(keys[["ifindex", "direction"]], return_counts=True)
+    found = zip(places.tolist(), rows.tolist(), strict=True)
+    return RowCounts({(ifindex, DIRECTIONS[direction]): n for (ifindex, direction), n in found})
+
+
 class Drain:
-    """Drains one policy."""
+    """Drains the flows and the ledger of one policy."""
 
     def __init__(
         self,
@@ -70,13 +106,13 @@ class Drain:
         self._conceal = conceal
         self._reached = reached
 
-    def run(self, policy: TracedPolicy, one_in: int | None = None) -> FlowCounts:
+    def run(self, policy: TracedPolicy, one_in: int | None = None) -> RowCounts:
         """Store all that was counted up to now; the number of flow rows. A quiet policy costs little.
 
         From then on one skb in ``one_in`` is recorded; as before where that is not given.
         """
         generation = self._maps.generation
-        counts: FlowCounts = Counter()
+        counts: RowCounts = Counter()
         if len(self._maps.ledger(generation - 1)):
             self._grace.wait()  # the process before may have been killed between flip and wait
             counts += self._settle(policy, generation - 1)
@@ -93,28 +129,18 @@ class Drain:
             return counts  # flipped for the interval alone
         return counts + self._settle(policy, generation)
 
-    def _settle(self, policy: TracedPolicy, generation: int) -> FlowCounts:
-        maps, counts = self._maps, FlowCounts()
+    def _settle(self, policy: TracedPolicy, generation: int) -> RowCounts:
+        maps, counts = self._maps, RowCounts()
         ledger = maps.ledger(generation)
         stored = self._store.committed(policy.incarnation)
         if stored is None or stored < generation:
-            now_ns = time.time_ns()
-            origin = Origin(
-                policy.name,
-                policy.commit_id,
-                _names(policy),
-                now_ns - time.monotonic_ns(),
-                maps.sampled_one_in(generation),
-                self._conceal,
-            )
+            origin = _origin(policy, maps.sampled_one_in(generation), self._conceal)
             found = maps.flows(generation)
             self._reached("read")
             flows = decode_flows(found.keys, found.values, origin)
-            losses = decode_losses(ledger.keys, ledger.values, origin, now_ns)
+            losses = decode_losses(ledger.keys, ledger.values, origin, time.time_ns())
             self._store.append(policy.incarnation, generation, flows, losses)
-            places, rows = np.unique(found.keys[["ifindex", "direction"]], return_counts=True)
-            for (ifindex, direction), n in zip(places.tolist(), rows.tolist(), strict=True):
-                counts[ifindex, DIRECTIONS[direction]] = n
+            counts = _rows(found.keys)
         self._reached("committed")
         maps.add_to_totals(generation, ledger)
         self._reached("totalled")
@@ -122,4 +148,34 @@ class Drain:
         self._reached("flows emptied")
         maps.empty_ledger(generation)
         self._reached("settled")
+        return counts
+
+
+class PacketDrain:
+    """Drains the ring of one policy."""
+
+    def __init__(self, ring: Ring, store: Store, reached: Callable[[str], None] = lambda _: None) -> None:
+        """``reached`` as in ``Drain``."""
+        self._ring = ring
+        self._store = store
+        self._reached = reached
+
+    def run(self, policy: TracedPolicy) -> RowCounts:
+        """Store the packets that are in the ring now, a batch at a time; the number of rows."""
+        ring, name, counts = self._ring, f"{policy.incarnation}:packets", RowCounts()
+        stored = self._store.committed(name)
+        if stored is not None and stored > ring.position:
+            ring.position = stored  # the process before was killed in between
+        until = ring.produced  # what comes meanwhile is left to the next time: others wait
+        while ring.position < until:
+            taken = ring.take(until, MAX_ROWS)
+            if taken.end == ring.position:
+                break
+            records = packet_records(taken.words, taken.starts)
+            table = decode_packets(records, taken.words, taken.starts, _origin(policy))
+            self._reached("packets read")
+            self._store.append_packets(name, taken.end, table)
+            self._reached("packets committed")
+            ring.position = taken.end
+            counts += _rows(records["key"])
         return counts

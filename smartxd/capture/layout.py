@@ -67,6 +67,9 @@ LEDGER_VALUE = np.dtype(
         ("overflow_packets", "u8"),
         ("overflow_skbs", "u8"),
         ("overflow_bytes", "u8"),
+        ("ring_full_packets", "u8"),
+        ("ring_full_skbs", "u8"),
+        ("ring_full_bytes", "u8"),
         ("truncated_skbs", "u8"),
         ("malformed_skbs", "u8"),
     ]
@@ -84,6 +87,27 @@ COST = np.dtype([("runs", "u8"), ("begun_ns", "u8"), ("measured_ns", "u8")])
 
 COST_ONE_IN = 256
 """As in bpf/flows.c: the runs of which one is measured."""
+
+PACKET = np.dtype(
+    [
+        ("time_ns", "u8"),
+        ("digest", "u8"),
+        ("bytes", "u8"),
+        ("key", FLOW_KEY),
+        ("length", "u4"),
+        ("packets", "u4"),
+        ("sampled_one_in", "u4"),
+        ("gso_size", "u2"),
+        ("captured", "u2"),
+        ("tcp_flags", "u1"),
+        ("clock", "u1"),
+        ("unused", "u2"),
+    ]
+)
+"""Of a packet in the ring; as many bytes of it as were ``captured`` follow."""
+
+CLOCK_IS_TAI = 1
+"""``packet_record.clock``; the other one is CLOCK_MONOTONIC."""
 
 DIRECTIONS = ("ingress", "egress")
 """By number, as in ``enum direction``."""

@@ -35,11 +35,11 @@ def run(config: Config, stop: threading.Event) -> None:
             tracing = Tracing(store, _warn, config.secrets_dir)
         except OSError as err:
             raise DaemonError(f"BPF cannot be used: {err}", "run as root, on Linux 5.15 or newer") from err
-        with _sending(config, store, stop) as wake:
+        with _sending(config, store, stop) as wake, _readable(stop) as stopping:
             try:
                 while not stop.is_set():
                     _round(config, store, tracing, wake)
-                    stop.wait(config.capture.drain_interval_s)
+                    tracing.attend(config.capture.drain_interval_s, stopping)
                 _round(config, store, tracing, wake)
             finally:
                 tracing.close()
@@ -56,6 +56,25 @@ def _round(config: Config, store: CaptureStore, tracing: Tracing, wake: Callable
         return
     if any(report.flows for report in reports):
         wake()
+
+
+@contextmanager
+def _readable(stop: threading.Event) -> Iterator[int]:
+    """A descriptor that can be read once ``stop`` is set."""
+    fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def tell() -> None:
+        stop.wait()
+        os.eventfd_write(fd, 1)
+
+    teller = threading.Thread(target=tell, name="stop", daemon=True)
+    teller.start()
+    try:
+        yield fd
+    finally:
+        stop.set()
+        teller.join()
+        os.close(fd)
 
 
 @contextmanager

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from smartxd import bpfsys, secretfile
 from smartxd.capture.conceal import Conceal, concealer
-from smartxd.capture.drain import Drain, FlowCounts, Store
+from smartxd.capture.drain import Drain, PacketDrain, RowCounts, Store
 from smartxd.capture.layout import DIRECTIONS
 from smartxd.capture.maps import GracePeriod, OtherRelease, PolicyMaps
 from smartxd.capture.pace import Load, next_one_in
+from smartxd.capture.ring import Ring
 from smartxd.errors import SmartxError
 from smartxd.manifest import Manifest, TracedPolicy
 from smartxd.report import TracerReport
@@ -32,19 +35,30 @@ class _Counted:
     lost_packets: int = 0
     truncated_skbs: int = 0
     malformed_skbs: int = 0
+    ring_full_packets: int = 0
     flows: int = 0
+    records: int = 0
 
 
 @dataclass(slots=True)
 class _Traced:
     maps: PolicyMaps
+    ring: Ring
     policy: TracedPolicy
-    flows: FlowCounts = field(default_factory=FlowCounts)
+    flows: RowCounts = field(default_factory=RowCounts)
+    records: RowCounts = field(default_factory=RowCounts)
+    """Rows of packets since the last report."""
     packets: dict[Place, int] = field(default_factory=dict)
     at_s: float | None = None
     """When ``packets`` was true, by the monotonic clock; None before the first time."""
+    drained_s: float = 0.0
+    """Of a CPU, that its drains have taken since the load was last looked at."""
     spent: tuple[float, int] | None = None
-    """When the load was last looked at, by the monotonic clock, and the programs' run time up to then."""
+    """When that was, by the monotonic clock, and the programs' run time up to then."""
+
+    def close(self) -> None:
+        self.ring.close()
+        self.maps.close()
 
 
 class Tracing:
@@ -60,13 +74,15 @@ class Tracing:
         self._warn = warn
         self._grace = GracePeriod()
         self._open: dict[str, _Traced] = {}
+        self._epoll = select.epoll()
         self._failing: dict[str, str] = {}
 
     def close(self) -> None:
         """Let go of all maps."""
         for traced in self._open.values():
-            traced.maps.close()
+            traced.close()
         self._open.clear()
+        self._epoll.close()
         self._grace.close()
 
     def drain(self, manifest: Manifest) -> tuple[TracerReport, ...]:
@@ -77,28 +93,56 @@ class Tracing:
         for policy in manifest.policies:
             if policy.retired and not policy.pin_dir.exists():
                 continue  # done; the trace plane has not looked since
-            try:
+            with self._noted(policy):
                 traced = self._opened(policy)
-                if traced is None:
-                    continue
-                reports += self._drain(traced)
-            except StoreLost:
-                raise
-            except (OSError, SmartxError) as err:
-                self._fails(policy, err.line if isinstance(err, SmartxError) else str(err))
-            else:
-                self._failing.pop(policy.incarnation, None)
+                if traced is not None:
+                    reports += self._drain(traced)
         self._failing = {
             i: m for i, m in self._failing.items() if i in {p.incarnation for p in manifest.policies}
         }
         return tuple(reports)
+
+    def attend(self, timeout_s: float, stop_fd: int) -> None:
+        """Store packets as rings fill, until the time is up or ``stop_fd`` can be read."""
+        ends_s = time.monotonic() + timeout_s
+        self._epoll.register(stop_fd, select.EPOLLIN)
+        try:
+            while (left_s := ends_s - time.monotonic()) > 0:
+                ready = {fd for fd, _ in self._epoll.poll(left_s)}
+                if stop_fd in ready:
+                    return
+                for traced in [t for t in self._open.values() if t.ring.fd in ready]:
+                    with self._noted(traced.policy):
+                        self._drain_ring(traced)
+        finally:
+            self._epoll.unregister(stop_fd)
+
+    @contextmanager
+    def _noted(self, policy: TracedPolicy) -> Iterator[None]:
+        """What fails in one policy is warned of, once, and never stops another."""
+        try:
+            yield
+        except StoreLost:
+            raise
+        except (OSError, SmartxError) as err:
+            self._fails(policy, err.line if isinstance(err, SmartxError) else str(err))
+        else:
+            self._failing.pop(policy.incarnation, None)
+
+    def _drain_ring(self, traced: _Traced) -> bool:
+        """Store the packets that wait; whether there were any."""
+        begun_s = time.thread_time()
+        rows = PacketDrain(traced.ring, self._store).run(traced.policy)
+        traced.drained_s += time.thread_time() - begun_s
+        traced.records += rows
+        return bool(rows)
 
     def _opened(self, policy: TracedPolicy) -> _Traced | None:
         """The maps of the policy; None where there are none that could be read, now or ever."""
         traced = self._open.get(policy.incarnation)
         if traced is None:
             try:
-                traced = _Traced(PolicyMaps(policy.pin_dir), policy)
+                traced = _traced(policy)
             except (FileNotFoundError, OtherRelease) as err:
                 self._fails(
                     policy,
@@ -108,6 +152,8 @@ class Tracing:
                     bpfsys.remove_pins(policy.pin_dir)
                 return None
             self._open[policy.incarnation] = traced
+            # By edges: a ring that holds something is not news, but that the kernel says it fills.
+            self._epoll.register(traced.ring.fd, select.EPOLLIN | select.EPOLLET)
         traced.policy = policy
         return traced
 
@@ -116,11 +162,14 @@ class Tracing:
         drain = Drain(traced.maps, self._store, self._grace, self._concealer(traced))
         begun_s = time.thread_time()
         traced.flows = drain.run(policy)
+        traced.drained_s += time.thread_time() - begun_s
+        self._drain_ring(traced)
         if not policy.retired:
-            self._keep_to_budget(traced, drain, time.thread_time() - begun_s)
+            self._keep_to_budget(traced, drain)
             return _report(traced)
         # Nothing runs any more: when nothing new has come, that was the last of it.
-        while drain.run(policy):
+        self._grace.wait()
+        while drain.run(policy) or self._drain_ring(traced):
             pass
         self._forget(policy.incarnation)
         bpfsys.remove_pins(policy.pin_dir)
@@ -133,14 +182,15 @@ class Tracing:
             return None
         return concealer(privacy, secretfile.read(self._secrets_dir / privacy.key) if privacy.key else "")
 
-    def _keep_to_budget(self, traced: _Traced, drain: Drain, drain_s: float) -> None:
-        """Sample as coarsely as the budget wants it after the last drain, which took ``drain_s`` of a CPU."""
+    def _keep_to_budget(self, traced: _Traced, drain: Drain) -> None:
+        """Sample as coarsely as the budget wants it after what was recorded since the last time."""
         maps, terms = traced.maps, traced.maps.terms()
         before, traced.spent = traced.spent, (time.monotonic(), maps.run_time_ns())
+        drained_s, traced.drained_s = traced.drained_s, 0.0
         if before is None:
             return
         elapsed_s, run_s = traced.spent[0] - before[0], (traced.spent[1] - before[1]) / 1e9
-        load = Load(elapsed_s, run_s + drain_s, traced.flows.total())
+        load = Load(elapsed_s, run_s + drained_s, traced.flows.total() + traced.records.total())
         one_in = maps.sampled_one_in(maps.generation)
         wanted = next_one_in(terms, one_in, load)
         if wanted != one_in:
@@ -153,12 +203,21 @@ class Tracing:
     def _forget(self, incarnation: str) -> None:
         traced = self._open.pop(incarnation, None)
         if traced is not None:
-            traced.maps.close()
+            traced.close()
 
     def _fails(self, policy: TracedPolicy, message: str) -> None:
         if self._failing.get(policy.incarnation) != message:
             self._failing[policy.incarnation] = message
             self._warn(f"policy {policy.name}: not drained, its maps keep what they hold: {message}")
+
+
+def _traced(policy: TracedPolicy) -> _Traced:
+    maps = PolicyMaps(policy.pin_dir)
+    try:
+        return _Traced(maps, Ring(policy.pin_dir), policy)
+    except BaseException:
+        maps.close()
+        raise
 
 
 def _report(traced: _Traced) -> tuple[TracerReport, ...]:
@@ -186,9 +245,13 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
         place.lost_packets += int(value["sum"]["overflow_packets"])
         place.truncated_skbs += int(value["sum"]["truncated_skbs"])
         place.malformed_skbs += int(value["sum"]["malformed_skbs"])
-    for (ifindex, direction), flows in traced.flows.items():
-        if ifindex in names:
-            counted.setdefault((names[ifindex], direction), _Counted()).flows += flows
+        place.ring_full_packets += int(value["sum"]["ring_full_packets"])
+    for what in ("flows", "records"):
+        for (ifindex, direction), rows in getattr(traced, what).items():
+            if ifindex in names:
+                place = counted.setdefault((names[ifindex], direction), _Counted())
+                setattr(place, what, getattr(place, what) + rows)
+    traced.records = RowCounts()
     attached = {(i.name, d) for i in policy.interfaces if i.attached for d in i.directions}
     one_in, asked = traced.maps.sampled_one_in(traced.maps.generation), traced.maps.terms().one_in
     now_s = time.monotonic()
@@ -206,10 +269,12 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
             sampled_one_in=one_in,
             asked_one_in=asked,
             lost_packets=c.lost_packets,
+            ring_full_packets=c.ring_full_packets,
             truncated_skbs=c.truncated_skbs,
             malformed_skbs=c.malformed_skbs,
             packets_per_s=max(0, c.packets - traced.packets.get(place, 0)) / elapsed_s if elapsed_s else 0.0,
             flows=c.flows,
+            records=c.records,
         )
         for place, c in sorted(counted.items())
     )

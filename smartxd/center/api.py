@@ -24,7 +24,7 @@ from smartxd.center import boxes, flowstore
 from smartxd.center.flowstore import ConflictError, FlowFilter, OverflowingError, Put
 from smartxd.center.models import Box
 from smartxd.errors import StoreError
-from smartxd.records import STREAMS
+from smartxd.records import SYNCED
 from smartxd.report import BoxReport
 from smartxd.store.batch import MAX_ROWS, BatchKey, checksum
 from smartxd.store.timespan import since_ns
@@ -114,9 +114,9 @@ def ingest(
     seq: Annotated[int, Path(ge=1, lt=1 << 63)],
 ) -> tuple[int, dict[str, str]]:
     """Store one batch in one transaction, then answer."""
-    schema = STREAMS.get(stream)
+    schema = SYNCED.get(stream)
     if schema is None:
-        raise HttpError(404, f"no stream {stream!r}; known are {', '.join(STREAMS)}")
+        raise HttpError(404, f"no stream {stream!r}; known are {', '.join(SYNCED)}")
     store = flowstore.current()
     if not _has_room(store):
         store.expire()

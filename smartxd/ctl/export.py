@@ -1,12 +1,13 @@
-"""``smartxctl export``: flows as files that other programs read."""
+"""``smartxctl export``: flows and packets as files that other programs read."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +16,7 @@ from smartxd.ctl import flowargs
 from smartxd.ctl.flows import warn
 from smartxd.ctl.verb import add_config, add_verb, say
 from smartxd.errors import SmartxError, StoreError
+from smartxd.store.flowfilter import FlowFilter
 
 EXAMPLES = """\
 Rows are written as they were captured, a batch at a time, however many there are. A file appears when it
@@ -25,6 +27,7 @@ exit code: 0 when everything that was asked for is in the file, 1 when it is not
 examples:
   smartxctl export parquet flows.parquet --last 1d
   smartxctl export csv - --last 10m --interface vx100 | head
+  smartxctl export pcapng packets.pcapng --last 1h --port 53
   smartxctl export ipfix flows.ipfix --since 2026-07-01T12:00:00Z --until 2026-07-01T13:00:00Z
 """
 
@@ -46,6 +49,16 @@ examples:
 examples:
   smartxctl export csv flows.csv --last 1h
   smartxctl export csv - --last 10m --src 10.0.0.0/8 | cut -d, -f7,8,20
+""",
+    ),
+    "pcapng": (
+        "packets, where a policy records them: for Wireshark",
+        """As many bytes as the policy keeps of each, with interfaces, directions and nanoseconds. Where
+packets came faster than they were stored, the next one says how many are missing.
+
+examples:
+  smartxctl export pcapng packets.pcapng --last 1h
+  smartxctl export pcapng - --last 10m --port 179 | tshark -r -
 """,
     ),
     "ipfix": (
@@ -75,20 +88,35 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the file; 1 when a damaged segment is not in it."""
-    from smartxd.export.files import FORMATS  # noqa: PLC0415 (slow to import: only where it writes)
-    from smartxd.store.queries import scan  # noqa: PLC0415
+    from smartxd.store.queries import scan  # noqa: PLC0415 (slow to import: only where it writes)
 
-    settings = config.load(args.config)
+    settings, wanted = config.load(args.config), flowargs.wanted(args)
     left_out: list[StoreError] = []
+    stream, form = _form(args.format, settings.captures_dir, wanted)
     rows = 0
-    with _target(args.file) as file, FORMATS[args.format](file, settings.box) as writer:
-        for table in scan(settings.captures_dir, flowargs.wanted(args), left_out.append):
+    with _target(args.file) as file, form(file, settings.box) as writer:
+        for table in scan(settings.captures_dir, wanted, left_out.append, stream=stream):
             writer.write(table)
             rows += table.num_rows
     for err in left_out:
         warn(err)
-    say(f"{rows} rows" if rows else "0 rows: no flows match; smartxctl flows says from when there are some")
+    none = f"0 rows: no {stream} match; smartxctl {stream} says from when there are some"
+    say(f"{rows} rows" if rows else none)
     return 1 if left_out else 0
+
+
+def _form(name: str, directory: Path, wanted: FlowFilter) -> tuple[str, Callable[[BinaryIO, str], Any]]:
+    """The stream that a format is of, and what opens a writer on a file and a box's name."""
+    from smartxd.export.files import FORMATS, pcapng  # noqa: PLC0415
+    from smartxd.store.queries import scan  # noqa: PLC0415
+
+    if name in FORMATS:
+        return "flows", FORMATS[name]
+    # A loss is of an interface, not of one address.
+    place = FlowFilter(wanted.since_ns, wanted.until_ns, wanted.interface, wanted.policy)
+    tables = scan(directory, place, warn, stream="losses")
+    lost = [row for table in tables for row in table.to_pylist() if row["cause"] == "ring-full"]
+    return "packets", partial(pcapng, losses=lost)
 
 
 @contextmanager

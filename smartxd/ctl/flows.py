@@ -64,7 +64,7 @@ def add_parser(verbs: Any) -> None:
     flowargs.add_times(parser)
     flowargs.add_fields(parser)
     text = f"how many rows ({_TOP}; with a time in --by {_TIMES_MAX})"
-    parser.add_argument("--top", "--limit", type=_limit, metavar="N", help=text)
+    parser.add_argument("--top", "--limit", type=limit, metavar="N", help=text)
     parser.add_argument(
         "--order", choices=ORDERS, default="bytes", help="what comes first: the most of this (%(default)s)"
     )
@@ -83,13 +83,13 @@ def run(args: argparse.Namespace) -> int:
         return _totals(directory, args.output)
     wanted = flowargs.wanted(args)
     by = args.by or FLOW_KEY
-    limit = args.top or (_TIMES_MAX if set(by) & set(TIMES) else _TOP)
+    most = args.top or (_TIMES_MAX if set(by) & set(TIMES) else _TOP)
     if args.newest:
-        rows = newest(directory, wanted, limit, warn).to_pylist()
+        rows = newest(directory, wanted, most, warn).to_pylist()
     else:
-        rows = top(directory, wanted, by, limit, warn, order=args.order).to_pylist()
+        rows = top(directory, wanted, by, most, warn, order=args.order).to_pylist()
     if not rows:
-        say(_nothing(directory, args.since, args.until))
+        say(nothing(directory, "flows", args))
     if args.output != "table":
         print_data(rows, args.output)
     elif rows and args.by:
@@ -104,7 +104,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def flow_cells(row: dict[str, Any]) -> tuple[object, ...]:
-    """A flow as people read it: where, which way, protocol, ends, inner packet, counts and time."""
+    """A flow as people read it: ``what_cells``, counts and time."""
+    return (*what_cells(row), row["packets"], row["bytes"], clock(row["last_ns"]))
+
+
+def what_cells(row: dict[str, Any]) -> tuple[object, ...]:
+    """A flow or packet as people read it: where, which way, protocol, ends and inner packet."""
     inner = None
     if row["vni"] is not None:
         ends = [_end(row[f"inner_{side}_ip"], row[f"inner_{side}_port"]) or "?" for side in ("src", "dst")]
@@ -119,9 +124,6 @@ def flow_cells(row: dict[str, Any]) -> tuple[object, ...]:
         _end(row["src_ip"], row["src_port"]),
         _end(row["dst_ip"], row["dst_port"]),
         inner,
-        row["packets"],
-        row["bytes"],
-        clock(row["last_ns"]),
     )
 
 
@@ -145,14 +147,14 @@ def _end(address: str | None, port: int | None) -> str | None:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _nothing(directory: Path, since_ns: int, until_ns: int) -> str:
-    """In words, that nothing was found, and what there is instead."""
-    now = until_ns == LAST_NS
-    asked = f"since {_day(since_ns)}" if now else f"from {_day(since_ns)} to {_day(until_ns)}"
-    span = span_ns(directory)
+def nothing(directory: Path, stream: str, asked: argparse.Namespace) -> str:
+    """In words, that nothing was found of a stream, and what there is instead."""
+    since, until = _day(asked.since), _day(asked.until)
+    when = f"since {since}" if asked.until == LAST_NS else f"from {since} to {until}"
+    span = span_ns(directory, stream=stream)
     if span is None:
-        return "no flows are stored yet: smartxctl status shows the tracers"
-    return f"no flows match {asked}; those that are stored are from {_day(span[0])} to {_day(span[1])}"
+        return f"no {stream} are stored yet: smartxctl status shows the tracers"
+    return f"no {stream} match {when}; those that are stored are from {_day(span[0])} to {_day(span[1])}"
 
 
 def _day(at_ns: int) -> str:
@@ -213,7 +215,8 @@ def warn(err: StoreError) -> None:
     print(f"warning: left out: {err.line}", file=sys.stderr)
 
 
-def _limit(text: str) -> int:
+def limit(text: str) -> int:
+    """A number of rows, as it is typed."""
     if not text.isdecimal() or not 1 <= int(text) <= 1_000_000:
         raise argparse.ArgumentTypeError(f"not a number of rows: {text!r}; write 1 to 1000000")
     return int(text)

@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from smartxd import __version__
 from smartxd.errors import SmartxError, SpecError
 
-VERBS = ("status", "history", "validate", "plan", "schema", "flows", "export", "observe", "doctor", "lab")
+VERBS = (
+    *("status", "history", "validate", "plan", "schema"),
+    *("flows", "packets", "export", "observe", "doctor", "lab"),
+)
 """Modules beside this one with ``add_parser(verbs)``, which sets ``run``: arguments in, exit code out."""
 
 

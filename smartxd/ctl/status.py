@@ -29,12 +29,14 @@ EXAMPLES = """columns:
                  many, and whether they are near or over that
   DROPS          how often the session was lost since FRR was started; LAST ERROR says why it was lost last
   PACKETS/S      packets per second over the last drain interval
-  FLOWS          rows that the last drain interval recorded
+  FLOWS          rows of flows that the last drain interval recorded
+  RECORDS        packets that it recorded one by one, where the policy does
   SAMPLE         the sampling interval: one packet in so many is recorded
   PACKETS        all that were seen, be they recorded, filtered, not in the sample, or lost
   FILTERED       packets that the policy's filters did not let through
   UNSAMPLED      packets that were not in the sample
-  LOST           packets that were seen and not recorded, because the flow map was full
+  LOST           packets that were seen and are in no flow, because the flow map was full
+  RING FULL      packets that were not recorded one by one, because they came faster than they were stored
   TOMBSTONED     rows whose file was removed before the centre had them: the disk bound was hit
   QUARANTINED    rows that the centre refused for good, or whose file is damaged; they stay here
 
@@ -200,8 +202,8 @@ def _show_capture(capture: CaptureReport, now: datetime) -> None:
     _table(
         "tracers",
         (
-            *("POLICY", "INTERFACE", "DIR", "STATE", "SAMPLE", "PACKETS/S", "FLOWS", "PACKETS", "BYTES"),
-            *("FILTERED", "UNSAMPLED", "LOST", "TRUNCATED", "MALFORMED"),
+            *("POLICY", "INTERFACE", "DIR", "STATE", "SAMPLE", "PACKETS/S", "FLOWS", "RECORDS"),
+            *("PACKETS", "BYTES", "FILTERED", "UNSAMPLED", "LOST", "RING FULL", "TRUNCATED", "MALFORMED"),
         ),
         (
             (
@@ -212,9 +214,9 @@ def _show_capture(capture: CaptureReport, now: datetime) -> None:
                     "attached" if t.attached else "DETACHED",
                     _sampling(t),
                 ),
-                *(f"{t.packets_per_s:.0f}", t.flows, t.packets, t.bytes),
+                *(f"{t.packets_per_s:.0f}", t.flows, t.records or None, t.packets, t.bytes),
                 *(t.filtered_packets or None, t.sampled_out_packets or None, t.lost_packets),
-                *(t.truncated_skbs or None, t.malformed_skbs or None),
+                *(t.ring_full_packets or None, t.truncated_skbs or None, t.malformed_skbs or None),
             )
             for t in capture.tracers
         ),

@@ -35,10 +35,12 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=config.DEFAULT_PATH, metavar="FILE", help=text)
 
 
-def add_output(parser: argparse.ArgumentParser) -> None:
-    """The option that asks for JSON or YAML."""
+def add_output(parser: argparse.ArgumentParser, *more: str) -> None:
+    """The option that asks for JSON or YAML, or what else the verb knows."""
     text = "for a person, or for a program (%(default)s)"
-    parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help=text)
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json", "yaml", *more), default="table", help=text
+    )
 
 
 def say(text: str) -> None:

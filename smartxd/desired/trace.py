@@ -27,11 +27,12 @@ def _tracer(fleet: Fleet, box: str, policy: Object[TracePolicySpec]) -> Tracer:
         owner=policy.ref,
         interfaces=tuple(sorted(names)),
         directions=tuple(sorted(set(spec.directions))),
-        flows_max=spec.flows_max,
+        flows_max=spec.flows_max if "flows" in spec.modes else None,
         patterns=tuple(sorted({point.pattern for point in spec.interfaces if point.pattern is not None})),
         filter=_filter(spec.filter) if spec.filter is not None else None,
         inner_filter=_filter(spec.inner_filter) if spec.inner_filter is not None else None,
         sampling=_sampling(spec.sampling),
+        snap_length=spec.snap_length if "packets" in spec.modes else None,
         budget=_budget(spec.budget),
         privacy=_privacy(spec.privacy),
     )

@@ -9,6 +9,7 @@ from smartxd.desired import Desired
 from smartxd.planes.frr.needs import daemons
 from smartxd.planes.frr.state import Neighbor
 from smartxd.planes.kernel.state import Bridge, Vlan, Vxlan
+from smartxd.planes.trace.state import RING_BYTES, Tracer
 
 _FLOW_BYTES = 200
 """An entry of a flow map: key, value and what the kernel keeps beside them."""
@@ -56,6 +57,12 @@ def needs(desired: Desired) -> Needs:
         daemons=daemons(part.id for part in desired.frr.parts) if desired.frr.parts else (),
         secrets=tuple(sorted(secrets)),
         groups=max(Counter(port for port, _ in groups).values(), default=0),
-        memory_bytes=sum(2 * t.flows_max * _FLOW_BYTES for t in desired.trace.tracers),
+        memory_bytes=sum(map(_memory_bytes, desired.trace.tracers)),
         objects=tuple(map(str, desired.objects)),
     )
+
+
+def _memory_bytes(tracer: Tracer) -> int:
+    """Of the maps that grow with what is traced."""
+    ring = 0 if tracer.snap_length is None else RING_BYTES
+    return 2 * tracer.flow_entries * _FLOW_BYTES + ring

@@ -1,18 +1,19 @@
-"""Flows as Parquet, CSV and IPFIX: a writer each, which takes tables and holds no more than one of them."""
+"""Flows as Parquet, CSV and IPFIX, packets as pcapng: a writer each, which holds no more than a table."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from smartxd.export.ipfix import Messages
+from smartxd.export.pcapng import Blocks
 from smartxd.records import FLOW
 
 
@@ -46,7 +47,17 @@ def ipfix(to: BinaryIO, box: str) -> Iterator[Writer]:
     yield _Ipfix(to, messages)
 
 
+@contextmanager
+def pcapng(to: BinaryIO, box: str, losses: Iterable[dict[str, Any]] = ()) -> Iterator[Writer]:
+    """A pcapng file of packets; ``losses`` says where some are missing."""
+    blocks = Blocks(box, losses)
+    to.write(blocks.begin())
+    yield _Pcapng(to, blocks)
+    to.writelines(blocks.end())
+
+
 FORMATS = {"parquet": parquet, "csv": csv, "ipfix": ipfix}
+"""Of flows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +76,12 @@ class _Ipfix:
     def write(self, table: pa.Table) -> None:
         for message in self.messages.flows(table):
             self.to.write(message)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pcapng:
+    to: BinaryIO
+    blocks: Blocks
+
+    def write(self, table: pa.Table) -> None:
+        self.to.writelines(self.blocks.packets(table))

@@ -9,12 +9,10 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from smartxd.records import ADDED
+from smartxd.records import ADDED, SPANS
 
 MAX_ROWS = 65_536
 """Bound on the rows of a batch, and with it on a request to the centre."""
-
-_TIMES = {"flows": ("first_ns", "last_ns"), "losses": ("at_ns", "at_ns")}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -40,7 +38,7 @@ class Sums:
     @classmethod
     def of(cls, stream: str, table: pa.Table) -> Sums:
         """The sums of a table that is not empty."""
-        first, last = _TIMES[stream]
+        first, last = SPANS[stream]
         return cls(
             table.num_rows,
             pc.sum(table["packets"]).as_py(),
@@ -71,11 +69,20 @@ def checksum(table: pa.Table) -> str:
             continue
         digest.update(f"{field.name}:{field.type};".encode())
         digest.update(pc.is_valid(column).to_numpy(zero_copy_only=False).tobytes())
-        if pa.types.is_string(field.type):
-            texts = pc.fill_null(column, "")
+        if pa.types.is_string(field.type) or pa.types.is_binary(field.type):
+            texts = pc.fill_null(column, "" if pa.types.is_string(field.type) else b"")
             digest.update(pc.binary_length(texts).to_numpy(zero_copy_only=False).astype("<i4").tobytes())
-            digest.update("".join(texts.to_pylist()).encode())
+            digest.update(_joined(texts))
         else:
             values = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
             digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
+
+
+def _joined(texts: pa.Array) -> memoryview:
+    """The bytes of all texts, one behind the other, none of them null: as Arrow keeps them."""
+    _, offsets, data = texts.buffers()
+    if data is None or not len(texts):
+        return memoryview(b"")
+    at = memoryview(offsets).cast("i")
+    return memoryview(data)[at[texts.offset] : at[texts.offset + len(texts)]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from smartxd.config import CaptureConfig
 from smartxd.errors import StoreError
-from smartxd.records import STREAMS
+from smartxd.records import STREAMS, SYNCED
 from smartxd.report import CaptureReport, TracerReport
 from smartxd.store.batch import split
 from smartxd.store.index import PATTERN, Index
@@ -141,16 +141,23 @@ class CaptureStore:
         self.close()
 
     def committed(self, incarnation: str) -> int | None:
-        """The highest generation of these maps whose rows are stored; None before the first."""
+        """The highest generation of maps, or position of a ring, whose rows are stored; None before any."""
         return self._generations.get(incarnation)
 
     def append(self, incarnation: str, generation: int, flows: pa.Table, losses: pa.Table) -> None:
         """Store one drain of the maps, all of it or nothing; no-op for a generation that is stored."""
+        self._append(incarnation, generation, {"flows": flows, "losses": losses})
+
+    def append_packets(self, ring: str, position: int, packets: pa.Table) -> None:
+        """Store what a ring held up to a position, as ``append`` does a generation."""
+        self._append(ring, position, {"packets": packets})
+
+    def _append(self, incarnation: str, generation: int, tables: Mapping[str, pa.Table]) -> None:
         if generation <= self._generations.get(incarnation, -1):
             return
         seq = dict(self._seq)
         batches: list[tuple[str, int, pa.Table]] = []
-        for stream, table in {"flows": flows, "losses": losses}.items():
+        for stream, table in tables.items():
             if not table.schema.equals(STREAMS[stream]):
                 raise StoreError(
                     f"{self.directory}: rows for {stream} have another schema than records.py",
@@ -229,7 +236,9 @@ class CaptureStore:
 
     def _all_settled(self, segment: Segment) -> bool:
         spans = self._index.spans_of(segment)
-        return all(s.last_seq <= self._index.ledger(s.stream).settled_seq for s in spans)
+        return all(
+            s.last_seq <= self._index.ledger(s.stream).settled_seq for s in spans if s.stream in SYNCED
+        )
 
     def _roll(self, now_s: int) -> None:
         with SegmentReader(self.directory / self._current.name) as reader:

@@ -1,4 +1,4 @@
-"""Which flows are asked for, as a condition in SQL on one segment."""
+"""Which flows or packets are asked for, as a condition in SQL on one segment."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from smartxd.records import SPANS
 
 Network = IPv4Network | IPv6Network
 Find = Callable[[str, Sequence[object]], Iterable[Sequence[object]]]
@@ -17,13 +19,13 @@ LAST_NS = 2**63 - 1
 _ROWS = (
     "rowid >= coalesce((SELECT min(first_row) FROM {0}batches WHERE {1} AND t_max_ns >= ?), 1 << 62)"
     " AND rowid <= coalesce((SELECT max(last_row) FROM {0}batches WHERE {1} AND t_min_ns < ?), 0)"
-    " AND last_ns >= ? AND last_ns < ?"
+    " AND {2} >= ? AND {2} < ?"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class FlowFilter:
-    """Which flows; None is any. A row is of the time of its last packet: since ≤ ``last_ns`` < until.
+    """Which rows; None is any. A flow is of the time of its last packet: since ≤ ``last_ns`` < until.
 
     Addresses, ports and protocols are looked for outside and inside a tunnel.
     """
@@ -40,14 +42,14 @@ class FlowFilter:
     src: Network | None = None
     dst: Network | None = None
 
-    def where(self, find: Find, schema: str = "") -> tuple[str, list[object]]:
-        """The condition on the flows of a segment, and its arguments; it first skips batches of other times.
+    def where(self, stream: str, find: Find, schema: str = "") -> tuple[str, list[object]]:
+        """The condition on a stream of a segment, and its arguments; it first skips batches of other times.
 
         ``find`` asks the segment, which is attached as ``schema`` where it is not the database itself.
         """
         at = f"{schema}." if schema else ""
-        # Rows are in the order of time, but for a clock that jumps: last_ns decides.
-        terms = [_ROWS.format(at, "stream = 'flows'")]
+        # Rows are in the order of time, but for a clock that jumps: their own time decides.
+        terms = [_ROWS.format(at, f"stream = '{stream}'", SPANS[stream][1])]
         args: list[object] = [self.since_ns, self.until_ns, self.since_ns, self.until_ns]
         for columns, value in self._values():
             if value is not None:
@@ -55,7 +57,9 @@ class FlowFilter:
                 args += [value] * len(columns)
         for column, network in (("src_ip", self.src), ("dst_ip", self.dst)):
             if network is not None:
-                inside = json.dumps(_inside(network, column, find, f"{at}flows WHERE {terms[0]}", args[:4]))
+                inside = json.dumps(
+                    _inside(network, column, find, f"{at}{stream} WHERE {terms[0]}", args[:4])
+                )
                 terms.append(" OR ".join(f"{c} IN (SELECT value FROM json_each(?))" for c in _both(column)))
                 terms[-1] = f"({terms[-1]})"
                 args += [inside, inside]

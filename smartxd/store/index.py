@@ -18,9 +18,9 @@ from types import TracebackType
 
 from smartxd.errors import StoreError
 from smartxd.records import STREAMS
-from smartxd.store.schema import check_version, make_index
+from smartxd.store.schema import add_ledgers, check_version, make_index
 from smartxd.store.segments import StoredBatch, files
-from smartxd.store.view import Counts, Ledger, Part, Segment, Span, View
+from smartxd.store.view import NOTHING, Counts, Ledger, Part, Segment, Span, View
 
 NAME = "index.sqlite"
 PATTERN = "flows-*.sqlite"
@@ -64,6 +64,8 @@ class Index:
         try:
             with self._named_errors():
                 self._prepare()
+                if create:
+                    add_ledgers(self._conn)
         except BaseException:
             self._conn.close()
             raise
@@ -252,7 +254,9 @@ class Index:
     def ledger(self, stream: str) -> Ledger:
         """Where the rows of a stream went."""
         with self._named_errors():
-            row = self._one("SELECT * FROM ledger WHERE stream = ?", stream)
+            row = self._conn.execute("SELECT * FROM ledger WHERE stream = ?", (stream,)).fetchone()
+        if row is None:  # of a stream that the release which wrote last did not know
+            return NOTHING
         received, quarantined, tombstoned, retired = (Counts(*row[i : i + 4]) for i in range(4, 20, 4))
         return Ledger(row[1], row[2], row[3], received, quarantined, tombstoned, retired)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from smartxd.errors import StoreError
-from smartxd.records import STREAMS
+from smartxd.records import STREAMS, SYNCED
 from smartxd.report import CaptureReport, StreamReport
 from smartxd.store.index import Index, is_store
 from smartxd.store.segments import SegmentReader
@@ -32,7 +32,7 @@ class StreamTotals:
 
 def read_totals(directory: Path) -> tuple[str, tuple[StreamTotals, ...]] | None:
     """The store's epoch and the totals of each stream; None where no store was ever made."""
-    return _consistent(directory, lambda index: (index.epoch, _totals(directory, index)))
+    return _consistent(directory, lambda index: (index.epoch, _totals(directory, index, STREAMS)))
 
 
 def read_report(directory: Path) -> CaptureReport | None:
@@ -55,8 +55,8 @@ def _consistent(directory: Path, read: Callable[[Index], _T]) -> _T | None:
     raise AssertionError
 
 
-def _totals(directory: Path, index: Index) -> tuple[StreamTotals, ...]:
-    return tuple(_stream_totals(directory, index, stream) for stream in STREAMS)
+def _totals(directory: Path, index: Index, streams: Iterable[str]) -> tuple[StreamTotals, ...]:
+    return tuple(_stream_totals(directory, index, stream) for stream in streams)
 
 
 def _stream_totals(directory: Path, index: Index, stream: str) -> StreamTotals:
@@ -105,7 +105,7 @@ def _report(directory: Path, index: Index) -> CaptureReport:
             captured_batches=t.captured.batches,
             pending_batches=t.pending.batches,
         )
-        for t in _totals(directory, index)
+        for t in _totals(directory, index, SYNCED)
     ]
     report = CaptureReport.model_validate_json(f'{{"epoch": "{index.epoch}", "tracers": {tracers}}}')
     return report.model_copy(

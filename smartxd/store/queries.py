@@ -1,4 +1,4 @@
-"""Flows out of the segments of a store, from any process: by SQL in each file, merged by SQL."""
+"""Rows out of the segments of a store, from any process: by SQL in each file, merged by SQL."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from smartxd.errors import StoreError
-from smartxd.records import FLOW
+from smartxd.records import FLOW, SPANS, STREAMS
 from smartxd.store.flowfilter import FlowFilter
 from smartxd.store.index import Index, is_store
-from smartxd.store.segments import SegmentMerge, SegmentReader
+from smartxd.store.segments import SegmentMerge, SegmentReader, StoredBatch
 from smartxd.store.view import Segment
 
 MEASURES = ("packets", "skbs", "bytes", "tcp_flags", "first_ns", "last_ns")
@@ -33,7 +33,6 @@ _SUMS = {
     "last_ns": "max(last_ns)",
 }
 _NS = 1_000_000_000
-_FLOWS = ", ".join(f'"{name}"' for name in FLOW.names)
 
 
 def _group(name: str) -> tuple[str, pa.Field]:
@@ -52,16 +51,21 @@ Warn = Callable[[StoreError], None]
 """Told of each file that cannot be read: the rest is given without it."""
 
 
-def newest(directory: Path, wanted: FlowFilter, limit: int, warn: Warn) -> pa.Table:
-    """The newest flow rows as they were captured."""
-    order = "ORDER BY last_ns DESC LIMIT ?"
-    with SegmentMerge(FLOW.names) as merge:
+def newest(directory: Path, wanted: FlowFilter, limit: int, warn: Warn, *, stream: str = "flows") -> pa.Table:
+    """The newest rows of a stream as they were captured."""
+    schema, names = STREAMS[stream], _names(stream)
+    order = f"ORDER BY {SPANS[stream][1]} DESC LIMIT ?"
+    with SegmentMerge(schema.names) as merge:
         for path in _segments(directory, wanted):
             with _left_out(path, warn), merge.attached(path):
-                where, args = wanted.where(merge.find, merge.SCHEMA)
-                rows = merge.source("flows", merge.SCHEMA)
-                merge.add(f"SELECT {_FLOWS} FROM {rows} WHERE {where} {order}", [*args, limit])
-        return merge.table(f"SELECT {_FLOWS} FROM merged {order}", [limit], FLOW, limit)
+                where, args = wanted.where(stream, merge.find, merge.SCHEMA)
+                rows = merge.source(stream, merge.SCHEMA)
+                merge.add(f"SELECT {names} FROM {rows} WHERE {where} {order}", [*args, limit])
+        return merge.table(f"SELECT {names} FROM merged {order}", [limit], schema, limit)
+
+
+def _names(stream: str) -> str:
+    return ", ".join(f'"{name}"' for name in STREAMS[stream].names)
 
 
 def top(
@@ -80,7 +84,7 @@ def top(
     with SegmentMerge(schema.names) as merge:
         for path in _segments(directory, wanted):
             with _left_out(path, warn), merge.attached(path):
-                where, args = wanted.where(merge.find, merge.SCHEMA)
+                where, args = wanted.where("flows", merge.find, merge.SCHEMA)
                 # No limit within a segment: what is small in each can be large in all.
                 grouped = f"FROM {merge.source('flows', merge.SCHEMA)} WHERE {where} GROUP BY {numbers}"
                 merge.add(f"SELECT {groups}, {sums} {grouped}", args)
@@ -92,20 +96,21 @@ def top(
         return merge.table(sql, [limit], schema, limit)
 
 
-def scan(directory: Path, wanted: FlowFilter, warn: Warn) -> Iterator[pa.Table]:
-    """The flow rows as they were captured, in that order, at most a batch at a time."""
+def scan(directory: Path, wanted: FlowFilter, warn: Warn, *, stream: str = "flows") -> Iterator[pa.Table]:
+    """The rows of a stream as they were captured, in that order, at most a batch at a time."""
     for path in _segments(directory, wanted):
         with _left_out(path, warn), SegmentReader(path) as reader:
-            for batch in reader.batches("flows", 0):
+            for batch in reader.batches(stream, 0):
                 if wanted.since_ns <= batch.sums.t_max_ns and batch.sums.t_min_ns < wanted.until_ns:
-                    yield from _rows(reader, wanted, batch.first_row, batch.last_row)
+                    yield from _rows(reader, wanted, batch)
 
 
-def _rows(reader: SegmentReader, wanted: FlowFilter, first: int, last: int) -> Iterator[pa.Table]:
-    where, args = wanted.where(reader.find)
-    rows = reader.source("flows")
-    sql = f"SELECT {_FLOWS} FROM {rows} WHERE rowid BETWEEN ? AND ? AND {where} ORDER BY rowid"
-    table = reader.table(sql, [first, last, *args], FLOW, last - first + 1)
+def _rows(reader: SegmentReader, wanted: FlowFilter, batch: StoredBatch) -> Iterator[pa.Table]:
+    stream, first, last = batch.stream, batch.first_row, batch.last_row
+    where, args = wanted.where(stream, reader.find)
+    rows = reader.source(stream)
+    sql = f"SELECT {_names(stream)} FROM {rows} WHERE rowid BETWEEN ? AND ? AND {where} ORDER BY rowid"
+    table = reader.table(sql, [first, last, *args], STREAMS[stream], last - first + 1)
     if table.num_rows:
         yield table
 
@@ -141,16 +146,16 @@ class Tail:
                 for batch in reader.batches("flows", 0):
                     if batch.last_row > self._row:
                         self._row = batch.last_row
-                        yield from _rows(reader, self.wanted, batch.first_row, batch.last_row)
+                        yield from _rows(reader, self.wanted, batch)
                 self._damaged.remove(segment.name)
 
 
-def span_ns(directory: Path) -> tuple[int, int] | None:
-    """The times of the first and the last packet of all flows that are there; None without any."""
+def span_ns(directory: Path, *, stream: str = "flows") -> tuple[int, int] | None:
+    """The times of the first and the last packet of all rows that are there; None without any."""
     spans: list[tuple[int, int]] = []
     for path in _segments(directory, FlowFilter()):
         with suppress(StoreError), SegmentReader(path) as reader:
-            spans += [(b.sums.t_min_ns, b.sums.t_max_ns) for b in reader.batches("flows", 0)]
+            spans += [(b.sums.t_min_ns, b.sums.t_max_ns) for b in reader.batches(stream, 0)]
     return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
 
 

@@ -7,7 +7,7 @@ would drop each other's POSIX locks on a file that both have open.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,7 +24,13 @@ Columns = dict[str, type]
 
 def columns(schema: pa.Schema) -> Columns:
     """The SQLite columns that hold a record."""
-    return {f.name: str if pa.types.is_string(f.type) else int for f in schema}
+    return {f.name: _column(f.type) for f in schema}
+
+
+def _column(kind: pa.DataType) -> type:
+    if pa.types.is_string(kind):
+        return str
+    return bytes if pa.types.is_binary(kind) else int
 
 
 def required(schema: pa.Schema) -> list[str]:
@@ -32,11 +38,15 @@ def required(schema: pa.Schema) -> list[str]:
     return [f.name for f in schema if not f.nullable]
 
 
-def additions(stream: str, found: Iterable[str]) -> list[str]:
-    """The statements that give a stream's table with the columns ``found`` those of this release."""
+def additions(stream: str, found: Sequence[str]) -> list[str]:
+    """The statements after which a table with the columns ``found``, or none, is of this release."""
+    schema = STREAMS[stream]
+    if not found:
+        db = sqlite_utils.Database(memory=True)
+        return [db.create_table_sql(stream, columns(schema), not_null=required(schema))]
     return [
         f"ALTER TABLE {stream} ADD COLUMN {name} INTEGER NOT NULL DEFAULT {value}"
-        for name, value in without(STREAMS[stream], found).items()
+        for name, value in without(schema, found).items()
     ]
 
 
@@ -96,6 +106,11 @@ def make_index(conn: sqlite3.Connection, epoch: str) -> None:
     conn.execute("INSERT INTO store VALUES (?)", (epoch,))
     conn.execute("INSERT INTO contact VALUES (1, NULL, '')")
     conn.execute("INSERT INTO tracers VALUES (1, NULL, '[]')")
-    zeros = ", 0" * (len(ledger) - 1)
-    conn.executemany(f"INSERT INTO ledger VALUES (?{zeros})", [(stream,) for stream in STREAMS])
+    add_ledgers(conn)
     conn.execute(f"PRAGMA user_version={VERSION}")
+
+
+def add_ledgers(conn: sqlite3.Connection) -> None:
+    """Give each stream that an index does not know a ledger of zeros."""
+    zeros = ", 0" * (len(conn.execute("PRAGMA table_info(ledger)").fetchall()) - 1)
+    conn.executemany(f"INSERT OR IGNORE INTO ledger VALUES (?{zeros})", [(stream,) for stream in STREAMS])

@@ -74,6 +74,13 @@ def _error(path: Path, err: BaseException) -> StoreError:
     )
 
 
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table as ``schema``: the driver takes a column without a value for one of numbers."""
+    pairs = zip(table.columns, schema, strict=True)
+    columns = [pa.nulls(len(c), f.type) if c.null_count == len(c) else c for c, f in pairs]
+    return pa.table(columns, table.column_names).cast(schema)
+
+
 class _Connection:
     """An ADBC connection whose errors name the file; without one to a database of its own."""
 
@@ -111,15 +118,18 @@ class _Connection:
                 option = {"adbc.sqlite.query.batch_rows": str(max(max_rows, 1))}
                 cursor.adbc_statement.set_options(**option)
                 cursor.execute(sql, tuple(args) or None)
-                table = cursor.fetch_arrow_table().cast(schema)
+                table = _cast(cursor.fetch_arrow_table(), schema)
             table.validate(full=True)  # a flipped bit may leave text that is none
         except _ERRORS as err:
             raise _error(self.path, err) from err
         return table
 
     def source(self, stream: str, schema: str = "main") -> str:
-        """What to select a stream's rows from: its table, with the columns that an older release left out."""
-        added = without(STREAMS[stream], self._columns(stream, schema))
+        """What to select a stream's rows from: its table, with what an older release left out."""
+        found, wanted = self._columns(stream, schema), STREAMS[stream]
+        if not found:
+            return f"(SELECT NULL AS rowid{''.join(f', NULL AS {name}' for name in wanted.names)} WHERE 0)"
+        added = without(wanted, found)
         values = "".join(f", {value} AS {name}" for name, value in added.items())
         return f"(SELECT rowid, *{values} FROM {schema}.{stream})" if values else f"{schema}.{stream}"
 

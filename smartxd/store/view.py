@@ -76,6 +76,9 @@ class Ledger:
         return self.received + self.quarantined + self.tombstoned
 
 
+NOTHING = Ledger(0, 0, 0, Counts(), Counts(), Counts(), Counts())
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """A stream in one look at the index: its ledger, and its segments in order."""

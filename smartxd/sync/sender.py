@@ -17,7 +17,7 @@ import httpx
 
 from smartxd.config import CenterConfig, Config
 from smartxd.errors import DaemonError, StoreError, SyncError
-from smartxd.records import STREAMS
+from smartxd.records import SYNCED
 from smartxd.report import BoxReport, CaptureReport, ControlReport
 from smartxd.socketclient import fetch_status
 from smartxd.store.backlog import Backlog
@@ -142,7 +142,7 @@ class _Session:
     def send_pending(self, stop: threading.Event) -> int:
         """Send batch after batch of each stream; the number acknowledged. SyncError at the first failure."""
         sent = 0
-        for stream in STREAMS:
+        for stream in SYNCED:
             while pending := self._backlog.pending(stream):
                 for batch in pending:
                     if stop.is_set():

@@ -21,7 +21,8 @@ folder, tree = Path(sys.argv[1]), sys.argv[2]
 program.assemble_headers(folder, Path(tree))
 os.environ["BCC_KERNEL_SOURCE"] = tree
 import bcc
-flags = ["-D__LINUX_BPF_H__", "-DFLOWS_MAX=8", "-DLEDGER_MAX=8", f"-I{folder}"]
+flags = ["-D__LINUX_BPF_H__", "-DFLOWS_MAX=8", "-DLEDGER_MAX=8", "-DPAGE_SIZE=4096", "-DCPUS=2",
+         "-DSNAP=256", f"-I{folder}"]
 module = bcc.BPF(src_file=str(folder / "flows.c"), cflags=flags)
 
 def fields(kind, base=0, prefix=""):
@@ -47,6 +48,7 @@ print(json.dumps({
     "LEDGER_ENTRY": all_of(getattr(percpu, "_type_", percpu)),
     "COST": all_of(getattr(cost, "_type_", cost)),
     "TOTAL_VALUE": all_of(module["totals"].Leaf),
+    "PACKET": all_of(dict(module["scratch"].Leaf._type_._fields_)["record"]),
 }))
 """
 

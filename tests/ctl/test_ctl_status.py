@@ -96,10 +96,13 @@ CAPTURE = CaptureReport(
             filtered_packets=4,
             sampled_out_packets=2,
             sampled_one_in=10,
+            asked_one_in=10,
             lost_packets=7,
             truncated_skbs=6,
+            ring_full_packets=5,
             packets_per_s=4.6,
             flows=3,
+            records=2,
         ),
     ),
     streams=(
@@ -142,10 +145,10 @@ BRIDGE    ADDRESSES     PORT   STATE       MACS
 br-koren  10.10.0.1/24  vx100  forwarding     3
 
 tracers
-POLICY  INTERFACE  DIR  STATE     SAMPLE  PACKETS/S  FLOWS  PACKETS  BYTES  FILTERED  UNSAMPLED  LOST  \
-TRUNCATED  MALFORMED
-koren   vx100      out  attached  1/10            5      3       18   1532         4          2     7  \
-        6  -
+POLICY  INTERFACE  DIR  STATE     SAMPLE  PACKETS/S  FLOWS  RECORDS  PACKETS  BYTES  FILTERED  \
+UNSAMPLED  LOST  RING FULL  TRUNCATED  MALFORMED
+koren   vx100      out  attached  1/10            5      3        2       18   1532         4  \
+        2     7          5          6  -
 
 sync
 STREAM  CAPTURED  RECEIVED  PENDING  TOMBSTONED  QUARANTINED

@@ -97,3 +97,11 @@ def test_privacy_is_what_the_policy_says(said: str, meant: Privacy | None) -> No
 
 def test_without_sampling_every_packet_is_recorded() -> None:
     assert tracer("{name: lan0}").sampling is None
+
+
+def test_modes_say_what_is_recorded_and_the_snap_length_how_much() -> None:
+    both = tracer("{name: lan0}", "modes: [flows, packets]\n  snapLength: 128")
+    assert (both.flows_max, both.snap_length) == (65536, 128)
+    packets = tracer("{name: lan0}", "modes: [packets]")
+    assert (packets.flows_max, packets.snap_length) == (None, "headers")
+    assert tracer("{name: lan0}").snap_length is None

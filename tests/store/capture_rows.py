@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from smartxd.config import CaptureConfig
-from smartxd.records import FLOW, LOSS
+from smartxd.records import FLOW, LOSS, PACKET
 from smartxd.store.batch import checksum
 
 OLDER = FLOW.remove(FLOW.get_field_index("sampled_one_in"))
@@ -45,6 +45,16 @@ def flow_rows(first: int, count: int) -> pa.Table:
     return pa.table(columns, schema=FLOW)
 
 
+def packet_rows(*rows: dict[str, object]) -> pa.Table:
+    """Packets that say this; else each is one of ten bytes that came in at eth1."""
+    usual = {
+        **{"policy": "wan", "commit_id": "c0ffee", "interface": "eth1", "direction": "ingress"},
+        **{"ethertype": 0x0800, "packets": 1, "bytes": 60, "length": 60, "tcp_flags": 0, "sampled_one_in": 1},
+        **{"digest": (1 << 53) - 1, "time_ns": 10**18, "data": bytes(range(10))},
+    }
+    return pa.Table.from_pylist([usual | row for row in rows], schema=PACKET)
+
+
 def loss_rows(count: int) -> pa.Table:
     """Losses of three packets each."""
     values = {
@@ -57,8 +67,9 @@ def loss_rows(count: int) -> pa.Table:
 
 
 def make_older(path: Path) -> None:
-    """Make a file that is open nowhere what the release that knew no sampling has written."""
+    """Make a file that is open nowhere what the release that knew no sampling and no packets has written."""
     with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DROP TABLE packets")
         db.execute("ALTER TABLE flows DROP COLUMN sampled_one_in")
         names = ", ".join(OLDER.names)
         batches = "SELECT rowid, first_row, last_row FROM batches WHERE stream = 'flows'"
@@ -66,3 +77,9 @@ def make_older(path: Path) -> None:
             found = db.execute(f"SELECT {names} FROM flows WHERE rowid BETWEEN ? AND ?", rows).fetchall()
             table = pa.Table.from_pylist([dict(zip(OLDER.names, row, strict=True)) for row in found], OLDER)
             db.execute("UPDATE batches SET checksum = ? WHERE rowid = ?", (checksum(table), batch))
+
+
+def make_older_index(path: Path) -> None:
+    """The same of the index."""
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("DELETE FROM ledger WHERE stream = 'packets'")

@@ -44,7 +44,7 @@ def segments(directory: Path) -> list[Path]:
 
 def totals(directory: Path) -> StreamTotals:
     """Of the flows, which always balance."""
-    _, (flows, _) = read_totals(directory)
+    _, (flows, *_) = read_totals(directory)
     assert flows.captured == flows.ledger.settled + flows.pending
     return flows
 

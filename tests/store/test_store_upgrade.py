@@ -1,4 +1,4 @@
-"""A store of the release that knew no sampling: its rows are read, sent and followed by those of this one."""
+"""A store of the release that knew no sampling and no packets is read, sent, and followed by new rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from capture_rows import OLDER, flow_rows, loss_rows, make_older
+from capture_rows import OLDER, flow_rows, loss_rows, make_older, make_older_index, packet_rows
 
 from smartxd.config import CaptureConfig
 from smartxd.records import FLOW
@@ -38,6 +38,7 @@ def older(directory: Path) -> Path:
             now[0] += 60
     for path in directory.glob("flows-*.sqlite"):
         make_older(path)
+    make_older_index(directory / "index.sqlite")
     return directory
 
 
@@ -68,7 +69,7 @@ def test_the_segment_that_an_older_process_began_takes_the_new_rows(older: Path)
     assert seen.equals(sampled(flow_rows(10, 5), 8))
     found = newest(older, FlowFilter(), 100, fail)
     assert sorted(found["sampled_one_in"].to_pylist()) == [1] * 10 + [8] * 5
-    after, (flows, _) = read_totals(older) or fail(older)
+    after, (flows, *_) = read_totals(older) or fail(older)
     assert (after, flows.captured.rows, flows.pending.rows) == (epoch, 15, 15)
 
 
@@ -82,6 +83,25 @@ def test_batches_of_both_releases_are_sent_as_they_were_captured(older: Path) ->
                 assert checksum(sent[-1]) == batch.checksum
                 backlog.received(batch)
     assert pa.concat_tables(sent).equals(pa.concat_tables([flow_rows(0, 10), sampled(flow_rows(10, 5), 8)]))
+
+
+def test_packets_begin_in_the_segment_that_the_older_process_began(older: Path) -> None:
+    everything = FlowFilter()
+    assert newest(older, everything, 10, fail, stream="packets").num_rows == 0
+    assert list(scan(older, everything, fail, stream="packets")) == []
+    rows = packet_rows({"data": b""}, {"time_ns": 10**18 + 1, "data": b"\0\1"})
+    with CaptureStore(older, CaptureConfig(segment_s=60), clock=lambda: 1_700_000_060, warn=fail) as store:
+        store.append_packets("maps:packets", 4096, rows)
+        assert store.committed("maps:packets") == 4096
+    assert len(list(older.glob("flows-*.sqlite"))) == 2
+    assert pa.concat_tables(scan(older, everything, fail, stream="packets")).equals(rows)
+    assert newest(older, everything, 10, fail, stream="packets").equals(rows.take([1, 0]))
+    _, (flows, _, packets) = read_totals(older) or fail(older)
+    assert (flows.captured.rows, packets.captured.rows, packets.pending.rows) == (10, 2, 2)
+    with CaptureStore(older, CaptureConfig(segment_s=60), clock=lambda: 1_700_000_120, warn=fail) as store:
+        store.append_packets("maps:packets", 8192, rows)
+    assert len(list(older.glob("flows-*.sqlite"))) == 3
+    assert newest(older, everything, 10, fail, stream="packets").num_rows == 4
 
 
 def test_a_segment_is_only_changed_by_the_one_who_writes_it(older: Path) -> None:

@@ -9,8 +9,9 @@ import os
 import sys
 from pathlib import Path
 
-from smartxd.capture.drain import Drain
+from smartxd.capture.drain import Drain, PacketDrain
 from smartxd.capture.maps import GracePeriod, PolicyMaps
+from smartxd.capture.ring import Ring
 from smartxd.config import CaptureConfig
 from smartxd.manifest import Manifest
 from smartxd.store.captures import CaptureStore
@@ -26,8 +27,10 @@ def main() -> None:
 
     with CaptureStore(Path(directory), CaptureConfig()) as store:
         drain = Drain(PolicyMaps(policy.pin_dir), store, GracePeriod(), reached=reached)
+        packets = PacketDrain(Ring(policy.pin_dir), store, reached)
         for _ in range(int(rounds)):
             drain.run(policy)
+            packets.run(policy)
 
 
 main()

@@ -19,15 +19,16 @@ from typing import Any
 import pyarrow as pa
 
 from smartxd import bpfsys
-from smartxd.capture.drain import Drain
+from smartxd.capture.drain import Drain, PacketDrain
 from smartxd.capture.maps import GracePeriod, PolicyMaps
+from smartxd.capture.ring import Ring
 from smartxd.manifest import Manifest, TracedPolicy
 from smartxd.objects import ObjectRef, OwnedObject
 from smartxd.planes.trace import bpffs
 from smartxd.planes.trace.plane import TracePlane
 from smartxd.planes.trace.state import Tracer, TraceState
 from smartxd.reconcile.plan import Ownership, Plan, Problem
-from smartxd.records import FLOW, LOSS
+from smartxd.records import FLOW, LOSS, PACKET
 
 CLONE_NEWNET = 0x40000000
 BPF_PROG_LOAD = 5
@@ -41,6 +42,7 @@ class Collected:
     generations: dict[str, int] = field(default_factory=dict)
     flow_tables: list[pa.Table] = field(default_factory=list)
     loss_tables: list[pa.Table] = field(default_factory=list)
+    packet_tables: list[pa.Table] = field(default_factory=list)
 
     def committed(self, incarnation: str) -> int | None:
         return self.generations.get(incarnation)
@@ -49,6 +51,14 @@ class Collected:
         self.flow_tables.append(flows)
         self.loss_tables.append(losses)
         self.generations[incarnation] = generation
+
+    def append_packets(self, ring: str, position: int, packets: pa.Table) -> None:
+        self.packet_tables.append(packets)
+        self.generations[ring] = position
+
+    @property
+    def packets(self) -> list[dict[str, Any]]:
+        return pa.concat_tables([PACKET.empty_table(), *self.packet_tables]).to_pylist()
 
     @property
     def flows(self) -> list[dict[str, Any]]:
@@ -136,11 +146,13 @@ class Box:
 
     def drain(self, store: Any, name: str = "wan", reached: Callable[[str], None] = lambda _: None) -> None:
         policy = self.policy(name)
-        maps, grace = PolicyMaps(policy.pin_dir), GracePeriod()
+        maps, ring, grace = PolicyMaps(policy.pin_dir), Ring(policy.pin_dir), GracePeriod()
         try:
             Drain(maps, store, grace, reached=reached).run(policy)
+            PacketDrain(ring, store, reached).run(policy)
         finally:
             maps.close()
+            ring.close()
             grace.close()
 
     @contextmanager

@@ -25,7 +25,7 @@ import sqlite_utils
 
 from smartxd.center.flowstore import ConflictError, FlowFilter, OverflowingError, Put, Totals
 from smartxd.errors import StoreError
-from smartxd.records import FLOW, STREAMS
+from smartxd.records import FLOW, SYNCED
 from smartxd.store.batch import BatchKey, Sums
 from smartxd.store.schema import additions, check_version, columns, required
 
@@ -64,7 +64,7 @@ class SqliteFlowStore:
             for pragma in ("synchronous=FULL", "journal_mode=WAL"):
                 self._read(self._conn, f"PRAGMA {pragma}")
             check_version(int(self._read(self._conn, "PRAGMA user_version")[0][0]), path, VERSION)
-            for stream in STREAMS:
+            for stream in SYNCED:
                 found = self._read(self._conn, "SELECT name FROM pragma_table_info(?)", (stream,))
                 for statement in additions(stream, [name for (name,) in found]):
                     self._write(statement)
@@ -158,7 +158,7 @@ class SqliteFlowStore:
         """Delete rows received longer ago than the retention; of their batches, only the last seq stays."""
         before_ns = time.time_ns() - self._retention_s * _NS
         with self._transaction():
-            return any(self._expire(stream, before_ns) for stream in STREAMS)
+            return any(self._expire(stream, before_ns) for stream in SYNCED)
 
     def _expire(self, stream: str, before_ns: int) -> bool:
         """From the first row on, up to the first batch that is not old, whatever the clock said later."""
@@ -310,7 +310,7 @@ def _make(path: Path) -> None:
                     **dict.fromkeys(("batches", *counts, "contiguous_seq", "max_seq", "pruned_seq"), int),
                 }
                 db.table("totals").create(total, pk=tuple(key), not_null=list(total))
-                for stream, schema in STREAMS.items():
+                for stream, schema in SYNCED.items():
                     db.table(stream).create(
                         columns(schema) | {"batch": int}, not_null=[*required(schema), "batch"]
                     )

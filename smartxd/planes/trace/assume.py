@@ -24,7 +24,7 @@ def assumed(state: TraceState, interfaces: Mapping[str, Interface], *others: Tra
             fingerprint=fingerprint(tracer, FINGERPRINT),
             incarnation=FINGERPRINT,
             pin_dir=Path(tracer.owner.name),
-            flows_max=tracer.flows_max,
+            flow_entries=tracer.flow_entries,
             attachments=wanted(tracer, interfaces),
             terms=tracer.terms,
         )

@@ -60,7 +60,7 @@ def fingerprint(tracer: Tracer, sources: str) -> str:
 
 def fits(policy: PinnedPolicy, tracer: Tracer, sources: str) -> bool:
     """Whether a build can serve the tracer as it is; where it is attached does not matter."""
-    return policy.fingerprint == fingerprint(tracer, sources) and policy.flows_max == tracer.flows_max
+    return policy.fingerprint == fingerprint(tracer, sources) and policy.flow_entries == tracer.flow_entries
 
 
 def plan(desired: TraceState, observed: TraceObserved, owned: Ownership) -> Plan:
@@ -122,7 +122,7 @@ def _rebuilt(policy: PinnedPolicy, tracer: Tracer, sources: str) -> tuple[Change
     """Why a build cannot serve the tracer."""
     length, now = len(sources), fingerprint(tracer, sources)
     pairs = (
-        ("flows_max", policy.flows_max, tracer.flows_max),
+        ("flows_max", policy.flow_entries, tracer.flow_entries),
         ("program", policy.fingerprint[:length], sources),
         ("selection", policy.fingerprint[length:], now[length:]),
     )
@@ -177,7 +177,7 @@ def _names(places: frozenset[Attachment]) -> tuple[str, ...]:
 
 def _as_tracer(owner: ObjectRef, policy: PinnedPolicy) -> Tracer:
     places = policy.attachments
-    empty = Tracer(owner, (), (), policy.flows_max)
+    empty = Tracer(owner, (), (), policy.flow_entries)
     return replace(
         empty,
         interfaces=tuple(sorted({p.interface for p in places})),

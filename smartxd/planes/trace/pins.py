@@ -93,7 +93,7 @@ def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
         if not all((folder / pin).exists() for pin in PINS):
             fingerprint = ""
         with bpfsys.opened(folder / "flows0") as fd:
-            flows_max = bpfsys.map_info(fd).max_entries
+            entries = bpfsys.map_info(fd).max_entries
         with bpfsys.opened(folder / terms.PIN) as fd:
             found = Terms.unpacked(bpfsys.lookup(fd, bytes(4), terms.RECORD_BYTES) or b"")
         places, retired = attach.attachments(folder, names), (folder / RETIRED).exists()
@@ -103,7 +103,7 @@ def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
         return PinnedPolicy(name, "", incarnation, folder, 0, retired=(folder / RETIRED).exists())
     running = frozenset(place for place, runs in places.items() if runs)
     return PinnedPolicy(
-        *(name, fingerprint, incarnation, folder, flows_max, running),
+        *(name, fingerprint, incarnation, folder, entries, running),
         ended=frozenset(places) - running,
         retired=retired,
         terms=found,

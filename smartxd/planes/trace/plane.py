@@ -104,7 +104,7 @@ class TracePlane:
         pin_dir = pins.fresh_dir(self.bpffs_dir, tracer.owner.name, fingerprint)
         program.build(
             program.Request(
-                *(str(sources.directory()), str(pin_dir), tracer.flows_max, LEDGER_MAX),
+                *(str(sources.directory()), str(pin_dir), tracer.flow_entries, LEDGER_MAX),
                 selection=selection.c_text(tracer),
                 one_in=tracer.terms.one_in,
                 terms=tracer.terms.packed().hex(),

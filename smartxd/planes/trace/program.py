@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import mmap
 import os
 import platform
 import shutil
@@ -28,7 +29,7 @@ MESSAGE_LINES = 6
 DIRECTIONS = ("ingress", "egress")
 MAPS = (
     *("plain0", "plain1", "flows0", "flows1", "slots0", "slots1", "ledger0", "ledger1"),
-    *("totals", "generation", "sampling", "cost"),
+    *("totals", "generation", "sampling", "cost", "packets"),
 )
 PINS = (*DIRECTIONS, *MAPS, terms.PIN)
 PARTIAL = "new:"
@@ -124,7 +125,10 @@ def compile_and_pin(request: Request) -> None:
             "-D__LINUX_BPF_H__",  # BCC brings its own bpf.h
             f"-DFLOWS_MAX={request.flows_max}",
             f"-DLEDGER_MAX={request.ledger_max}",
+            f"-DPAGE_SIZE={mmap.PAGESIZE}",
             f'-DSELECTION="{selection}"',
+            f"-DCPUS={bpfsys.possible_cpus()}",
+            *(["-DHAS_TAI"] if bpfsys.has_helper(bpfsys.KTIME_GET_TAI_NS) else []),
             f"-I{sources}",
         ]
         try:

@@ -17,6 +17,9 @@ INTERFACES_MAX = 128
 
 LEDGER_MAX = 4 * 2 * INTERFACES_MAX
 
+RING_BYTES = 32 << 20
+"""Of a policy's packets that wait to be stored; a power of two, which the kernel takes at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -36,9 +39,9 @@ class Tracer:
     interfaces: tuple[str, ...]
     """Names, sorted."""
     directions: tuple[str, ...] = ("egress", "ingress")
-    flows_max: int = 65536
+    flows_max: int | None = 65536
     """Entries of each flow map: of flows of plain IPv4 and of all others, twice. More flows of a kind in one
-    drain interval are counted as overflow."""
+    drain interval are counted as overflow. None: flows are not recorded."""
     patterns: tuple[str, ...] = ()
     """Of names of interfaces, sorted: ``*`` stands for any characters, ``?`` for one."""
     filter: Filter | None = None
@@ -46,6 +49,8 @@ class Tracer:
     """Of the frame inside a VXLAN packet."""
     sampling: Sampling | None = None
     """None: every packet."""
+    snap_length: int | Literal["headers"] | None = None
+    """Bytes kept of each packet, at most 256. None: packets are not recorded."""
     budget: Budget | None = None
     """What it may cost; beyond it sampling is made coarser."""
     privacy: Privacy | None = None
@@ -54,6 +59,11 @@ class Tracer:
     def id(self) -> str:
         """The plane's name for it."""
         return f"policy {self.owner.name}"
+
+    @property
+    def flow_entries(self) -> int:
+        """Entries of the flow maps, which are there also where nothing is written to them."""
+        return 1 if self.flows_max is None else self.flows_max
 
     @property
     def terms(self) -> Terms:
@@ -99,7 +109,7 @@ class PinnedPolicy:
     """What it was built of: of the C sources, then of the selection; empty when pins are missing."""
     incarnation: str
     pin_dir: Path
-    flows_max: int
+    flow_entries: int
     attachments: frozenset[Attachment] = frozenset()
     """Those that run; links of interfaces that are gone are not among them."""
     ended: frozenset[Attachment] = frozenset()

@@ -28,10 +28,12 @@ NOT_YET = Rule(
 _FIELDS: dict[str, tuple[str, ...]] = {
     "TracePolicy": (
         *("activeTimeout", "idleTimeout"),
-        *("snapLength", "retention"),
+        "retention",
     ),
 }
 """Fields by kind that may only have their defaults; ``*`` stands for each item of a list."""
+
+_MODES = ("flows", "packets")
 
 
 def nothing_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
@@ -47,10 +49,12 @@ def no_value_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
     """Each field of which a plane knows some values has one of those."""
     for policy in fleet.policies.values():
         for i, mode in enumerate(policy.spec.modes):
-            if mode != "flows":
-                yield policy.finding(
-                    NOT_YET, ("modes", i), f"this release does not do {mode} yet, only flows"
-                )
+            if mode not in _MODES:
+                message = f"this release does not do {mode} yet, only {' and '.join(_MODES)}"
+                yield policy.finding(NOT_YET, ("modes", i), message)
+        if "packets" in policy.spec.modes and policy.spec.privacy.addresses != "keep":
+            message = "this release hides addresses in flows only, not in packets"
+            yield policy.finding(NOT_YET, ("privacy",), message)
 
 
 def _given(model: SpecModel, path: Path, above: Path = ()) -> Iterator[Path]:
