@@ -80,6 +80,10 @@ class FamilyReport(_Frozen):
     family: Line
     prefixes_received: Count
     prefixes_sent: Count
+    prefixes_max: Count = 0
+    """How many the other end may announce; 0 where that is not bounded."""
+    limit: Line = ""
+    """``near`` from the part of these on from which it is said, ``over`` beyond them."""
 
 
 class SessionReport(_Frozen):

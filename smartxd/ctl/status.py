@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from smartxd.store.captures import read_report
 from smartxd.tables import print_data, print_table
 
 EXAMPLES = """columns:
-  RECEIVED SENT  prefixes; of a session with several address families, of each
+  RECEIVED SENT  prefixes; of a session with several address families, of each; where they are bounded of how
+                 many, and whether they are near or over that
   DROPS          how often the session was lost since FRR was started; LAST ERROR says why it was lost last
   PACKETS/S      packets per second over the last drain interval
   FLOWS          rows that the last drain interval recorded
@@ -137,7 +138,7 @@ def _show_sessions(control: ControlReport) -> None:
         (
             (
                 *(s.owner, s.address, s.remote_as, s.state, seconds(s.uptime_s) if s.uptime_s else "-"),
-                *(s.bfd or "-", s.drops, _by_family(s, "prefixes_received"), _by_family(s, "prefixes_sent")),
+                *(s.bfd or "-", s.drops, _received(s), _sent(s)),
                 s.last_error,
             )
             for s in control.sessions
@@ -153,12 +154,24 @@ def _show_sessions(control: ControlReport) -> None:
     )
 
 
-def _by_family(session: SessionReport, counted: str) -> str:
-    """A count of prefixes; of several families each: ``ipv4 2, evpn 3``."""
-    counts = [(f.family, getattr(f, counted)) for f in session.families]
+def _received(session: SessionReport) -> str:
+    """Prefixes by family, where they are bounded of how many: ``ipv4 5/3 over, evpn 3``."""
+    counts = {
+        f.family: f"{f.prefixes_received}{f'/{f.prefixes_max}' if f.prefixes_max else ''} {f.limit}".rstrip()
+        for f in session.families
+    }
+    return _by_family(counts, session.prefixes_received)
+
+
+def _sent(session: SessionReport) -> str:
+    return _by_family({f.family: str(f.prefixes_sent) for f in session.families}, session.prefixes_sent)
+
+
+def _by_family(counts: Mapping[str, str], total: int) -> str:
+    """Counts of prefixes, of several families each by its name."""
     if len(counts) < 2:
-        return str(getattr(session, counted))
-    return ", ".join(f"{family} {count}" for family, count in counts)
+        return next(iter(counts.values()), str(total))
+    return ", ".join(f"{family} {count}" for family, count in counts.items())
 
 
 def _objects(conditions: Sequence[ConditionReport], now: datetime) -> Iterator[tuple[object, ...]]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from smartxd.config import Config
-from smartxd.daemon.errand import Errand, Outcome, Target
+from smartxd.daemon.errand import Errand, Outcome, Target, refused
 from smartxd.daemon.foresight import after
 from smartxd.desired import Desired
 from smartxd.errors import PlaneError, SmartxError, StoreError
@@ -311,6 +311,8 @@ class Converger:
             found: Plan = driver.plan(getattr(desired, plane), observed, Ownership(self.store.owned()))
         except (PlaneError, StoreError) as err:
             return self._hopeless(plane, desired, err)
+        except OSError as err:
+            return self._hopeless(plane, desired, refused(err))
         return found
 
     def _hopeless(self, plane: str, desired: Desired, err: PlaneError | StoreError) -> Plan:

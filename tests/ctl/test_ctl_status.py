@@ -167,6 +167,7 @@ def test_sessions_of_several_families_and_the_vnis_of_evpn_are_tables(
         FamilyReport(family=f, prefixes_received=n, prefixes_sent=n + 1)
         for f, n in (("ipv4", 1), ("evpn", 5))
     )
+    families = (families[0].model_copy(update={"prefixes_max": 1, "limit": "near"}), families[1])
     error = 'BGP Notification received: Cease/Administrative Shutdown: "noon"'
     change = {"families": families, "bfd": "up", "drops": 2, "last_error": error}
     vni = VniReport(
@@ -179,9 +180,9 @@ def test_sessions_of_several_families_and_the_vnis_of_evpn_are_tables(
     out = capsys.readouterr().out
     assert (
         """\
-  BFD  DROPS  RECEIVED        SENT            LAST ERROR
-BGPPeer/koren-wan  203.0.113.2  65002  Established  1m2s  up       2  ipv4 1, evpn 5  ipv4 2, evpn 6  """
-        + error
+  BFD  DROPS  RECEIVED               SENT            LAST ERROR
+BGPPeer/koren-wan  203.0.113.2  65002  Established  1m2s  up       2  ipv4 1/1 near, evpn 5  ipv4 2, evpn 6"""
+        + f"  {error}"
         in out
     )
     assert (

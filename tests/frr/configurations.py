@@ -380,8 +380,10 @@ class Draw:
         )
 
     def _vni(self, number: int, asn: int) -> VNI:
-        targets = self.some(("65001:100", "192.0.2.1:100", "4200000001:5", "65001:4294967295"), 1)
-        return VNI(ObjectRef("Tunnel", f"t{number}"), number, asn, tuple(sorted(targets)))
+        names = ("65001:100", "192.0.2.1:100", "4200000001:5", "65001:4294967295")
+        distinguisher = self.one(("", *names, "0.0.0.0:0", "4294967295:65535"))
+        targets = tuple(sorted(self.some(names, 0 if distinguisher else 1)))
+        return VNI(ObjectRef("Tunnel", f"t{number}"), number, asn, targets, distinguisher)
 
     def _neighbors(self, router: Router) -> Iterator[Neighbor]:
         had = {n.name: n for n in self.before.neighbors}

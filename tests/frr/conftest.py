@@ -9,7 +9,8 @@ import select
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def run(*argv: str) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, f"{' '.join(argv)}: {done.returncode}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+def until(what: Callable[[], bool], timeout_s: float = 40) -> None:
+    """Wait for what FRR comes to by itself."""
+    end = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.1)
 
 
 @dataclass
@@ -138,7 +147,8 @@ class Book:
         self.owned = frozenset({o for o in self.owned if o.id not in {m.id for m in made}} | made)
         results = list(self.plane.apply(plan, observed))
         wanted = {o.id for o in desired.objects()}
-        left = {a.id for a in self.plan(desired).actions}
+        rest = self.plan(desired)
+        left = {a.id for a in rest.actions} | rest.held
         self.owned = frozenset(o for o in self.owned if o.id in wanted | left)
         return results
 

@@ -1,7 +1,7 @@
 """The traps of frr-reload.py: each is shown to bite it alone where it can be, and to catch nothing of ours.
 
-Two are not here. ``systemctl reload frr`` with a bad file, which stops FRR (FRR #13888), is never called. And
-FRR 10.6, whose bgpd dies of a VXLAN link that comes before its EVPN instance (#22851), does not run here.
+One is not here: FRR 10.6, whose bgpd dies of a VXLAN link that comes before its EVPN instance (#22851), does
+not run on this machine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,7 @@ from smartxd.planes.frr.state import (
     Set,
 )
 from smartxd.reconcile.planned import report
-from tests.frr.conftest import Book, Instance
+from tests.frr.conftest import DAEMONS, Book, Instance, until
 from tests.frr.frr_reload import Reload
 from tests.frr.frr_states import IPV4, LAN, SECTION, WAN, beside, changed, speaker
 
@@ -222,13 +222,6 @@ def heard(box: Instance) -> int:
     return int(messages["updatesRecv"])
 
 
-def until(what: Callable[[], bool], timeout_s: float = 40) -> None:
-    end = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.1)
-
-
 def test_8_a_changed_policy_leaks_nothing_on_its_way(
     instances: tuple[Instance, Instance], tmp_path: Path
 ) -> None:
@@ -348,3 +341,26 @@ def test_11_a_password_is_in_no_log_and_no_file_that_others_can_read(
     holders = {path for path in files_with(SECRET, *places) if path.name != "koren"}
     assert all(path.parent == lone.etc and path.name.startswith("frr.conf") for path in holders)
     assert all(path.stat().st_mode & 0o007 == 0 for path in holders)
+
+
+def test_12_the_service_is_never_reloaded(lone: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``systemctl reload frr`` with a bad file stops FRR (#13888): nobody is asked for that or a restart."""
+    started: list[list[str]] = []
+    real = subprocess.Popen.__init__
+
+    def noting(self: subprocess.Popen[bytes], argv: list[str], *args: object, **more: object) -> None:
+        started.append([str(word) for word in argv])
+        real(self, argv, *args, **more)  # type: ignore[call-overload]
+
+    book = Book(FRRPlane(lone.config))
+    pids = {daemon: lone.pid(daemon) for daemon in DAEMONS}
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", noting)
+        done(book, ONE)
+        refused = changed(ONE, Neighbor(WAN, "192.0.2.2", 65001, 0))
+        assert [r.problem.reason for r in book.converge(refused) if r.problem] == ["FRRRefused"]
+        done(book, FRRState())
+    words = {Path(word).name for argv in started for word in argv}
+    assert {"vtysh", "frr-reload.py"} <= words
+    assert not words & {"systemctl", "service", "frrinit.sh", "watchfrr", "watchfrr.sh", "--reload"}
+    assert {daemon: lone.pid(daemon) for daemon in DAEMONS} == pids

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from smartxd.config import FRRConfig
 from smartxd.errors import PlaneError
-from smartxd.objects import ObjectRef, OwnedObject
+from smartxd.objects import OwnedObject
 from smartxd.planes.frr import diff
 from smartxd.planes.frr.apply import Convergence
 from smartxd.planes.frr.loaded import Loaded
@@ -21,7 +21,7 @@ from smartxd.planes.frr.vault import Vault
 from smartxd.planes.frr.vtysh import Vtysh
 from smartxd.planes.frr.words import Path as Statement
 from smartxd.planes.frr.words import part_of
-from smartxd.reconcile.plan import Ownership, Plan, Result
+from smartxd.reconcile.plan import Action, Ownership, Plan, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,14 @@ class FRRPlane:
     def _look(self) -> tuple[Configuration, frozenset[str]]:
         """The running configuration and who answered: read anew where anything of it may have changed.
 
-        While the daemons say the same as before, what vtysh makes of it is the same too.
+        While the daemons say the same as before, what vtysh makes of it is the same too; one that is too busy
+        to say it may have changed.
         """
         words = self._vtysh.words()
         if self._seen is not None and self._seen[0] == words:
-            return self._seen[1]
+            busy = self._seen[1][1].intersection(self._vtysh.started()) - words.keys()
+            if not busy:
+                return self._seen[1]
         found = self._vtysh.observe()
         self._seen = words, found
         return found
@@ -100,7 +103,8 @@ class FRRPlane:
             raise self._vtysh.down(missing)
         self._saved.look_back(observed.running, owned.of(PLANE))
         found = self._diff(desired, observed, owned)
-        return replace(found, problems=(*found.problems, *self._saved.problems()))
+        problems, held = (*found.problems, *self._saved.problems()), found.held | self._saved.gone
+        return replace(found, problems=problems, held=held)
 
     def _diff(self, desired: FRRState, observed: FRRObserved, owned: Ownership) -> Plan:
         """The difference; the last one where it is of the same."""
@@ -131,14 +135,13 @@ class FRRPlane:
         if not plan.actions:
             return
         self._vtysh.probe(daemons(action.id for action in plan.actions))
-        owners = {action.owner for action in plan.actions}
         tokens = observed.secrets.tokens
         doing = Convergence(
             self._vtysh,
             plan.actions,
             observed.running,
             tokens,
-            lambda: self._writing(owners),
+            lambda: self._writing(plan.actions),
             lambda: self._look()[0],
         )
         results = tuple(doing.run())
@@ -147,8 +150,8 @@ class FRRPlane:
         for result in results:
             yield Result(result.action, result.problem or unsaved.get(result.action.owner))
 
-    def _writing(self, owners: Collection[ObjectRef]) -> None:
+    def _writing(self, actions: Collection[Action]) -> None:
         """FRR is about to be changed; PlaneError where a daemon has been started since it was looked at."""
         if self._loaded.is_outdated:
             raise PlaneError("FRRNotLoaded", "a daemon has been started anew: FRR is looked at again first")
-        self._saved.lacks(owners)
+        self._saved.lacks(actions)

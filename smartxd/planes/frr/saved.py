@@ -12,7 +12,7 @@ from smartxd.planes.frr.needs import DAEMONS
 from smartxd.planes.frr.ownership import Ownership
 from smartxd.planes.frr.running import Configuration
 from smartxd.planes.frr.vtysh import Vtysh
-from smartxd.reconcile.plan import Problem
+from smartxd.reconcile.plan import Action, Problem, Verb
 
 
 @dataclass(slots=True)
@@ -22,6 +22,8 @@ class Saved:
     vtysh: Vtysh
     loaded: Loaded
     _owners: set[ObjectRef] = field(default_factory=set)
+    _gone: set[str] = field(default_factory=set)
+    """Parts that FRR would start again with, though they were taken away."""
     _why: str = ""
     _has_looked_back: bool = False
 
@@ -30,9 +32,17 @@ class Saved:
         """Whether anything is left to save."""
         return bool(self._owners)
 
-    def lacks(self, owners: Iterable[ObjectRef]) -> None:
-        """What was written for ``owners`` is not saved yet."""
-        self._owners.update(owners)
+    @property
+    def gone(self) -> frozenset[str]:
+        """Parts that stay smartxd's until it is saved that they are gone: FRR may bring them back."""
+        return frozenset(self._gone)
+
+    def lacks(self, actions: Iterable[Action]) -> None:
+        """What is written by these is not saved yet."""
+        for action in actions:
+            self._owners.add(action.owner)
+            if action.verb is Verb.DELETE:
+                self._gone.add(action.id)
 
     def look_back(self, running: Configuration, inventory: Mapping[str, ObjectRef]) -> None:
         """Once in a life: save what a life before has written and did not come to save.
@@ -48,6 +58,8 @@ class Saved:
             owner = inventory.get(id) or marks.mark(id)
             if owner is not None and kept.parts.get(id) != running.parts.get(id):
                 self._owners.add(owner)
+                if id in inventory and id not in running.parts:
+                    self._gone.add(id)
         self.catch_up()
 
     def catch_up(self) -> None:
@@ -72,6 +84,7 @@ class Saved:
             self._why = err.message
         else:
             self._owners.clear()
+            self._gone.clear()
 
     def problems(self) -> tuple[Problem, ...]:
         """What is not saved."""

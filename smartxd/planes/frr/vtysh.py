@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,11 @@ TESTED = ("8.4",)
 OBSERVE_TIMEOUT_S = 10.0
 """To read what runs takes 50 ms for hundreds of neighbours; a daemon that hangs is known sooner so."""
 
+PATIENCE_S = 10.0
+"""For daemons to answer before they are said not to: one that takes in a large table is busy for seconds."""
+
 PROBE_TIMEOUT_S = 2.0
-"""For one daemon to answer: milliseconds when it is well."""
+"""For one more, where the others have taken all of that: milliseconds when it is well."""
 
 BATCH_BYTES = 100_000
 """Of a batch for which a call's bound is meant; that of 1,000 neighbours with policies is eight times it."""
@@ -153,12 +157,22 @@ class Vtysh:
     def command(self, *commands: str, timeout_s: float = float("inf")) -> str:
         """What the commands print; PlaneError when FRR does not answer, naming the daemons that do not."""
         argv = [*self._vtysh(), *(word for command in commands for word in ("-c", command))]
+        bound_s = min(timeout_s, self.config.timeout_s)
         try:
-            out = call(argv, min(timeout_s, self.config.timeout_s))
-            if out.code != 0:
-                raise NoAnswer(f"vtysh exited with {out.code}")
+            return self._asked(argv, bound_s)
+        except NoAnswer as err:
+            if silent := self._silent_ones():
+                raise self.down(silent, str(err)) from err
+        # All were too busy, and are well again.
+        try:
+            return self._asked(argv, bound_s)
         except NoAnswer as err:
             raise self.down(self._silent_ones(), str(err)) from err
+
+    def _asked(self, argv: Sequence[str], bound_s: float) -> str:
+        out = call(argv, bound_s)
+        if out.code != 0:
+            raise NoAnswer(f"vtysh exited with {out.code}")
         return out.text
 
     def file(self, path: Path) -> Output:
@@ -170,7 +184,7 @@ class Vtysh:
         try:
             return call([*self._vtysh(), "-f", str(path)], bound_s, merged=True)
         except Timeout as err:
-            raise self.down(self._silent_ones(), str(err)) from err
+            raise self.down(self._silent_ones(), str(err), "part of it may have been written") from err
 
     def delta(self, running: Path, target: Path) -> str:
         """What frr-reload would do to get from one file to the other; no daemon is asked.
@@ -197,17 +211,17 @@ class Vtysh:
             raise self.down(silent)
 
     def silent(self, daemons: Sequence[str]) -> list[str]:
-        """Those of ``daemons`` that are dead or do not answer in time."""
-        return [d for d in daemons if not self._answers(d)]
+        """Those of ``daemons`` that are dead, which shows at once, or do not answer in time."""
+        until = time.monotonic() + PATIENCE_S
+        return [d for d in daemons if not self._answers(d, max(until - time.monotonic(), PROBE_TIMEOUT_S))]
 
     def started(self) -> list[str]:
         """The daemons that were started and not stopped again on purpose, by their pid files."""
         return sorted(p.stem for p in self.run_dir.glob("*.pid") if p.stem != "watchfrr")
 
-    def _answers(self, daemon: str) -> bool:
+    def _answers(self, daemon: str, timeout_s: float) -> bool:
         try:
-            # A healthy daemon takes milliseconds; the bound on a whole call would add up here.
-            with Vty(self.run_dir / f"{daemon}.vty", min(self.config.timeout_s, PROBE_TIMEOUT_S)):
+            with Vty(self.run_dir / f"{daemon}.vty", min(self.config.timeout_s, timeout_s)):
                 return True
         except NoReply:
             return False
@@ -229,12 +243,14 @@ class Vtysh:
                 f"add {'.'.join(version.split('.')[:2])!r} to frr.accept in smartxd.toml to let it try",
             )
 
-    def down(self, silent: Sequence[str], detail: str = "") -> PlaneError:
-        """The error for daemons that do not answer."""
+    def down(
+        self, silent: Sequence[str], detail: str = "", written: str = "nothing was written"
+    ) -> PlaneError:
+        """The error for daemons that do not answer, and how far that came."""
         who = " and ".join(silent) or "vtysh"
         verb = "do" if len(silent) > 1 else "does"
         return PlaneError(
             "FRRDaemonDown",
             f"{self.instance}: {who} {verb} not answer" + (f" ({detail})" if detail else ""),
-            "enable it in /etc/frr/daemons and look at `systemctl status frr`; nothing was written",
+            f"enable it in /etc/frr/daemons and look at `systemctl status frr`; {written}",
         )
