@@ -231,7 +231,7 @@ static __always_inline bool sampled(struct __sk_buff *skb, bool odd)
 static __always_inline int count(struct __sk_buff *skb, u8 direction)
 {
 	struct cursor c = {.skb = skb, .end = skb->len};
-	bool odd, is_plain, is_sampled, is_selected = selected(skb);
+	bool odd, is_plain = false, is_sampled, is_selected = selected(skb);
 	struct ledger_entry *entry;
 	struct flow_value *flow;
 	struct plain_key plain;
