@@ -189,58 +189,22 @@ static __always_inline struct amount measure(struct __sk_buff *skb, u32 headers)
 	return it;
 }
 
-static __always_inline struct plain_key plain_key_of(u32 src_ip, u32 dst_ip, u16 src_port, u16 dst_port, u8 protocol,
-						     struct __sk_buff *skb, u8 direction)
-{
-	struct plain_key key = {
-		.src_ip = src_ip,
-		.dst_ip = dst_ip,
-		.src_port = src_port,
-		.dst_port = dst_port,
-		.place = skb->ifindex << 9 | direction << 8 | protocol,
-	};
-	return key;
-}
-
 /* The flow's key, in *plain and true if it fits there, else in *key; the cursor then stands where parse() ends. */
 static __always_inline bool identify(struct cursor *c, u8 direction, struct plain_key *plain,
 				     struct flow_key *key)
 {
 	struct __sk_buff *skb = c->skb;
 	bool fits = !skb->vlan_present && skb->ifindex <= PLAIN_IFINDEX_MAX;
-	struct usual u;
+	enum shape shape = recognise(c, direction, fits, plain, key);
 
-	if (recognise(skb, &u)) {
-		struct layer *l = &u.outer;
-		struct ip4_header *ip4 = (void *)l->ip;
-
-		c->offset = u.headers;
-		c->tcp_flags = u.has & HAS_VNI ? u.inner.tcp_flags : l->tcp_flags;
-		if (fits && !u.has && !l->is_ip6) {
-			*plain = plain_key_of(ip4->src, ip4->dst, l->src_port, l->dst_port, l->protocol, skb, direction);
-			return true;
-		}
-		*key = (struct flow_key){
-			.outer = tuple_of(l),
-			.ifindex = skb->ifindex,
-			.direction = direction,
-			.has = u.has,
-		};
-		if (u.has & HAS_VNI) {
-			key->inner = tuple_of(&u.inner);
-			key->vni = u.vni;
-		}
-		if (u.has & HAS_VLAN)
-			key->vlan = u.vlan;
-		add_vlan(skb, key);
-		return false;
-	}
+	if (shape != UNUSUAL)
+		return shape == PLAIN;
+	*c = (struct cursor){.skb = skb, .end = skb->len};
 	*key = (struct flow_key){.ifindex = skb->ifindex, .direction = direction};
 	parse(c, key);
 	if (!fits || key->has || key->outer.has != (HAS_IP4 | HAS_PORTS))
 		return false;
-	*plain = plain_key_of(key->outer.src_ip[0], key->outer.dst_ip[0], key->outer.src_port, key->outer.dst_port,
-			      key->outer.protocol, skb, direction);
+	*plain = plain_key_of(&key->outer, skb->ifindex, direction);
 	return true;
 }
 
@@ -329,7 +293,7 @@ static __always_inline void count_flow(struct cursor *c, bool odd, struct ledger
 static __always_inline int count(struct __sk_buff *skb, u8 direction)
 {
 	struct cursor c = {.skb = skb, .end = skb->len};
-	bool odd, is_plain, is_sampled, is_selected = selected(skb);
+	bool odd, is_plain = false, is_sampled, is_selected = selected(skb);
 	struct ledger_entry *entry;
 	struct plain_key plain, *small = &plain;
 	struct flow_key key, *whole = &key;
