@@ -115,6 +115,10 @@ def _steps(
     """
     if gone and not want and have is not None:
         return [Edit(path) for path in removal(part_of(next(iter(gone))) or "", have)], []
+    if have is not None and any(map(_in_group, gone)):
+        # With its group FRR takes the neighbour itself away, where the group has the AS number.
+        whole = removal(part_of(next(iter(gone))) or "", have)
+        return [Edit(path) for path in whole], [Edit(path) for path in want]
     additions = [Edit(path) for path in want if path in new]
     anew = {subject(path) for path in new}
     headers = {subject(path): path for path in want if opens(path[-1])}
@@ -126,6 +130,11 @@ def _steps(
     if deletions and deletions[0].part.startswith("prefix-list "):
         return [], list(_in_turn(additions, deletions))
     return deletions, additions
+
+
+def _in_group(path: Path) -> bool:
+    """Whether a line makes a neighbour the member of a peer group."""
+    return path[-1].removeprefix("no ").split()[2:-1] in (["peer-group"], ["interface", "peer-group"])
 
 
 def _in_turn(additions: Sequence[Edit], deletions: Sequence[Edit]) -> Iterator[Edit]:
