@@ -6,9 +6,18 @@ import pytest
 
 from smartxd.objects import ObjectRef
 from smartxd.planes.frr.plane import FRRPlane
-from smartxd.planes.frr.state import Match, Neighbor, NeighborFamily, Policy, RouteMap, RouteMapEntry, Set
+from smartxd.planes.frr.state import (
+    BFDProfile,
+    Match,
+    Neighbor,
+    NeighborFamily,
+    Policy,
+    RouteMap,
+    RouteMapEntry,
+    Set,
+)
 from tests.frr.conftest import Book, Instance
-from tests.frr.frr_states import WAN, beside, speaker
+from tests.frr.frr_states import ROUTER, WAN, beside, speaker
 
 pytestmark = pytest.mark.kernel
 
@@ -34,6 +43,8 @@ unsuppress-map HAND; advertise-map HAND exist-map HAND; capability orf prefix-li
 maximum-prefix 5 90 restart 3; maximum-prefix 5 force; maximum-prefix-out 7; distribute-list HAND in;
 default-originate route-map HAND; next-hop-self force; allowas-in origin; allowas-in 5; prefix-list HAND in;
 route-map HAND out; route-map HAND in; filter-list HAND in; soo 65001:1"""
+BFD = """transmit-interval 70; receive-interval 80; detect-multiplier 9; echo-mode; passive-mode;
+minimum-ttl 5; shutdown; echo transmit-interval 77; echo receive-interval disabled"""
 MAP = """match ip address prefix-list HAND; match ip address HAND; match ip address prefix-len 5;
 match ip next-hop prefix-list HAND; match ip next-hop address 1.2.3.4; match ip next-hop type blackhole;
 match ip route-source prefix-list HAND; match ipv6 address prefix-list HAND;
@@ -52,8 +63,13 @@ set ipv4 vpn next-hop 1.2.3.4"""
 
 ENTRY = RouteMapEntry(10, "permit", match=Match(metric=7), set=Set(weight=3))
 POLICY = RouteMap(ObjectRef("RouteMap", "m"), "m", (ENTRY, RouteMapEntry(20, "permit")))
-PEER = Neighbor(WAN, "192.0.2.2", 65001, 65002, families=(NeighborFamily("ipv4", inbound=Policy("m")),))
-STATE = beside(speaker(65001, "10.255.0.1", PEER), POLICY)
+PROFILE = BFDProfile(ROUTER)
+PEER = Neighbor(
+    *(WAN, "192.0.2.2", 65001, 65002),
+    bfd_profile=PROFILE.name,
+    families=(NeighborFamily("ipv4", inbound=Policy("m")),),
+)
+STATE = beside(speaker(65001, "10.255.0.1", PEER), POLICY, PROFILE)
 
 
 def lines(text: str, start: str) -> list[str]:
@@ -73,6 +89,7 @@ def test_what_is_added_by_hand_goes_again(lone: Instance, backwards: bool) -> No
         (["router bgp 65001"], lines(SESSION, "neighbor 192.0.2.2 ")),
         (["router bgp 65001", "address-family ipv4 unicast"], lines(FAMILY, "neighbor 192.0.2.2 ")),
         (["route-map m permit 10"], lines(MAP, "")),
+        (["bfd", f"profile {PROFILE.name}"], lines(BFD, "")),
     ):
         # Some are taken only where others are not: FRR says so of each, and takes the rest.
         lone.configure("\n".join([*headers, *given[::step], "end\n"]), whole=False)
