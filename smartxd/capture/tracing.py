@@ -97,6 +97,7 @@ class Tracing:
                 traced = self._opened(policy)
                 if traced is not None:
                     reports += self._drain(traced)
+                    self._failing.pop(policy.incarnation, None)
         self._failing = {
             i: m for i, m in self._failing.items() if i in {p.incarnation for p in manifest.policies}
         }
@@ -126,8 +127,6 @@ class Tracing:
             raise
         except (OSError, SmartxError) as err:
             self._fails(policy, err.line if isinstance(err, SmartxError) else str(err))
-        else:
-            self._failing.pop(policy.incarnation, None)
 
     def _drain_ring(self, traced: _Traced) -> bool:
         """Store the packets that wait; whether there were any."""
