@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import table
 from smartxd.errors import SmartxError
 
-NAMES = ("converge", "repair", "specs", "hostile", "fuzz", "kernel", "frr", "trace")
+NAMES = ("converge", "repair", "specs", "hostile", "fuzz", "kernel", "frr", "trace", "packets")
 OUTPUT = Path("build/bench")
 
 

@@ -118,7 +118,7 @@ def _tracer(root: Path, tracer: Tracer) -> Iterator[int]:
     """A descriptor of the tracer as it is on a box."""
     folder, text = sources.directory(), selection.c_text(tracer)
     pin_dir = pins.fresh_dir(root, "bench", sources.fingerprint(folder))
-    program.build(program.Request(str(folder), str(pin_dir), tracer.flows_max, LEDGER_MAX, text))
+    program.build(program.Request(str(folder), str(pin_dir), tracer.flow_entries, LEDGER_MAX, text))
     with bpfsys.opened(pin_dir / "ingress") as fd:
         yield fd
 

@@ -76,8 +76,8 @@ def decode_packets(records: Records, words: Words, starts: Starts, origin: Origi
 
 def _gathered(words: Words, starts: Starts, count: int) -> Words:
     """So many words from each start on, a row for each."""
-    gathered: Words = words[starts[:, None] + np.arange(count)]
-    return gathered
+    gathered: Words = np.lib.stride_tricks.sliding_window_view(words, count)[starts] if count else words[:0]
+    return gathered.reshape(len(starts), count)
 
 
 def _data(words: Words, starts: Starts, lengths: npt.NDArray[np.uint16]) -> pa.Array:
@@ -130,12 +130,12 @@ def decode_losses(keys: Records, values: Records, origin: Origin, now_ns: int) -
 
 
 def _common(ifindexes: npt.NDArray[Any], directions: npt.NDArray[Any], origin: Origin) -> dict[str, pa.Array]:
-    unique, places = np.unique(ifindexes, return_inverse=True)
-    names = [origin.interfaces.get(int(i), f"if{i}") for i in unique]
+    found = pa.array(ifindexes).dictionary_encode()
+    names = [origin.interfaces.get(i, f"if{i}") for i in found.dictionary.to_pylist()]
     return {
         "policy": pa.repeat(origin.policy, len(ifindexes)),
         "commit_id": pa.repeat(origin.commit_id, len(ifindexes)),
-        "interface": _choose(names, places.astype("i4")),
+        "interface": _choose(names, found.indices.to_numpy()),
         "direction": _choose(list(DIRECTIONS), directions.astype("i4")),
     }
 
@@ -143,6 +143,8 @@ def _common(ifindexes: npt.NDArray[Any], directions: npt.NDArray[Any], origin: O
 def _choose(
     words: list[str], places: npt.NDArray[Any], absent: npt.NDArray[np.bool_] | None = None
 ) -> pa.Array:
+    if not words:
+        return pa.nulls(len(places), pa.string())
     indices = pa.array(places, pa.int32(), mask=absent)
     return pa.DictionaryArray.from_arrays(indices, pa.array(words, pa.string())).dictionary_decode()
 
@@ -155,12 +157,13 @@ def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8], conceal: 
     """Text of each address, null where there is none; each distinct one is written once."""
     words: list[str] = []
     places = np.zeros(len(raw), "i4")
-    # Bytes of one width (S16) compare without their trailing zeros, by which no two of them differ.
-    for bit, family, word in ((HAS_IP4, socket.AF_INET, "u4"), (HAS_IP6, socket.AF_INET6, "S16")):
-        rows, size = np.flatnonzero(has & bit), np.dtype(word).itemsize
-        packed = np.ascontiguousarray(raw[rows, :size]).view(word).ravel()
-        _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
-        places[rows] = inverse + len(words)
-        found = [raw[row, :size].tobytes() for row in rows[first]]
-        words += [socket.inet_ntop(family, conceal(one) if conceal else one) for one in found]
+    for bit, family, size in ((HAS_IP4, socket.AF_INET, 4), (HAS_IP6, socket.AF_INET6, 16)):
+        rows = np.flatnonzero(has & bit)
+        if not len(rows):
+            continue
+        packed = pa.py_buffer(np.ascontiguousarray(raw[rows, :size]))
+        found = pa.Array.from_buffers(pa.binary(size), len(rows), [None, packed]).dictionary_encode()
+        places[rows] = found.indices.to_numpy() + len(words)
+        distinct = found.dictionary.to_pylist()
+        words += [socket.inet_ntop(family, conceal(one) if conceal else one) for one in distinct]
     return _choose(words, places, has & (HAS_IP4 | HAS_IP6) == 0)

@@ -21,8 +21,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from smartxd.capture.conceal import Conceal
 from smartxd.capture.decode import (
@@ -80,9 +80,9 @@ def _origin(policy: TracedPolicy, sampled_one_in: int = 1, conceal: Conceal | No
 
 
 def _rows(keys: Records) -> RowCounts:
-    places, rows = np.unique(keys[["ifindex", "direction"]], return_counts=True)
-    found = zip(places.tolist(), rows.tolist(), strict=True)
-    return RowCounts({(ifindex, DIRECTIONS[direction]): n for (ifindex, direction), n in found})
+    places = keys["ifindex"].astype("u8") << 1 | keys["direction"]
+    found = pc.value_counts(pa.array(places)).to_pylist()
+    return RowCounts({(one["values"] >> 1, DIRECTIONS[one["values"] & 1]): one["counts"] for one in found})
 
 
 class Drain:

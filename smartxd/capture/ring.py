@@ -1,8 +1,9 @@
 """The ring of one policy, mapped into this process: what is in it is read where the kernel has written it.
 
-A record is a header of eight bytes and the record itself, padded to eight (the kernel's documentation,
-bpf/ringbuf.rst). The data are mapped twice in a row, so that no record is torn at the end. Positions count
-bytes since the ring was made, and never wrap; the consumer's is the reader's to move, and survives it.
+A record is a header of eight bytes and what a program has written, padded to eight (the kernel's
+documentation, bpf/ringbuf.rst). The data are mapped twice in a row, so that no record is torn at the end.
+Positions count bytes since the ring was made, and never wrap; the consumer's is the reader's to move, and
+survives it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ import numpy.typing as npt
 from smartxd import bpfsys
 
 HEADER_BYTES = 8
-_BUSY, _DISCARDED, _LENGTH = 1 << 31, 1 << 30, (1 << 30) - 1
+_BUSY = 1 << 31
 _PAGE = mmap.PAGESIZE
 
+ALIKE, RUN_MAX = 16, 8192
+"""After so many records of one length at most so many are looked for at once."""
+
 Words = npt.NDArray[np.uint64]
+Starts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Taken:
 
     words: Words
     """The whole ring, twice, in words of eight bytes: changes once the position is moved."""
-    starts: npt.NDArray[np.int64]
+    starts: Starts
     """The word at which each record begins, behind its header."""
     end: int
 
@@ -75,12 +80,30 @@ class Ring:
     def take(self, until: int, limit: int) -> Taken:
         """At most ``limit`` records between the position and ``until``, which stay where they are."""
         heads, mask, at = self._heads, self._mask, self.position
+        parts: list[Starts] = []
         starts: list[int] = []
-        while at < until and len(starts) < limit:
+        last, alike = 0, 0
+        while at < until and limit > 0:
             head = heads[(at & mask) >> 2]
             if head & _BUSY:
                 break  # a program is writing it
-            if not head & _DISCARDED:
-                starts.append((at & mask) + HEADER_BYTES)
-            at += ((head & _LENGTH) + HEADER_BYTES + 7) & ~7
-        return Taken(self._words, np.array(starts, "i8") >> 3, at)
+            starts.append(at & mask)
+            step = (head + HEADER_BYTES + 7) & ~7
+            at += step
+            limit -= 1
+            alike = alike + 1 if head == last else 0
+            last = head
+            if alike == ALIKE:
+                more = self._alike(at, head, step, min(limit, (until - at) // step))
+                parts += [np.array(starts, "i8"), more]
+                starts, alike = [], 0
+                at += len(more) * step
+                limit -= len(more)
+        places = np.concatenate([*parts, np.array(starts, "i8")])
+        return Taken(self._words, (places + HEADER_BYTES) >> 3, at)
+
+    def _alike(self, at: int, head: int, step: int, count: int) -> Starts:
+        """Where the records begin that follow with the same header, at most ``count``."""
+        places = (at & self._mask) + step * np.arange(min(count, RUN_MAX))
+        differ = np.flatnonzero((self._words[places >> 3] & 0xFFFFFFFF) != head)
+        return places[: differ[0]] if len(differ) else places

@@ -19,6 +19,8 @@ from smartxd.records import STREAMS, without
 VERSION = 1
 """PRAGMA user_version of every file of the store."""
 
+PAGE_BYTES = 16384
+
 Columns = dict[str, type]
 
 
@@ -64,6 +66,8 @@ def make_segment(path: Path) -> None:
     try:
         db = sqlite_utils.Database(path)
         try:
+            # Rows come by the ten thousand: larger pages are fewer to write.
+            db.conn.execute(f"PRAGMA page_size={PAGE_BYTES}")
             db.conn.execute("PRAGMA journal_mode=WAL")
             with db.conn:
                 for stream, schema in STREAMS.items():

@@ -19,8 +19,8 @@ import adbc_driver_sqlite.dbapi as adbc
 import pyarrow as pa
 
 from smartxd.errors import StoreError
-from smartxd.records import STREAMS, without
-from smartxd.store.batch import Sums, checksum
+from smartxd.records import STREAMS, SYNCED, without
+from smartxd.store.batch import Sums, checksum, local_checksum
 from smartxd.store.schema import additions, check_version
 
 _ERRORS = (adbc_driver_manager.Error, OSError, pa.ArrowException)
@@ -72,6 +72,10 @@ def _error(path: Path, err: BaseException) -> StoreError:
     return StoreError(
         f"{path}: {line}", "is the disk full, or may this user not read the file? else restart smartx-capture"
     )
+
+
+def _digits(stream: str, table: pa.Table) -> str:
+    return checksum(table) if stream in SYNCED else local_checksum(table)
 
 
 def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -182,7 +186,7 @@ class SegmentWriter(_Connection):
                     s = Sums.of(stream, table)
                     cursor.execute(
                         "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                        (stream, seq, first, last_row[stream], *astuple(s), checksum(table)),
+                        (stream, seq, first, last_row[stream], *astuple(s), _digits(stream, table)),
                     )
                 cursor.execute("INSERT OR REPLACE INTO generations VALUES (?, ?)", (incarnation, generation))
             self._conn.adbc_connection.commit()
@@ -228,7 +232,7 @@ class SegmentReader(_Connection):
             schema,
             batch.sums.rows,
         )
-        if table.num_rows != batch.sums.rows or checksum(table) != batch.checksum:
+        if table.num_rows != batch.sums.rows or _digits(batch.stream, table) != batch.checksum:
             raise Damaged(self.path, f"batch {batch.stream}/{batch.seq} fails its checksum")
         return table
 
