@@ -13,6 +13,7 @@ from smartxd.planes.frr import diff
 from smartxd.planes.frr.apply import Convergence
 from smartxd.planes.frr.loaded import Loaded
 from smartxd.planes.frr.needs import daemons
+from smartxd.planes.frr.reload import Reload
 from smartxd.planes.frr.running import Configuration
 from smartxd.planes.frr.saved import Saved
 from smartxd.planes.frr.secrets import NO_SECRETS, Secrets
@@ -49,6 +50,7 @@ class FRRPlane:
     def __init__(self, config: FRRConfig, secrets_dir: Path = Path("/etc/smartxd/secrets")) -> None:
         self._vault = Vault(secrets_dir)
         self._vtysh = Vtysh(config, self._vault)
+        self._reload = Reload(config)
         self._loaded = Loaded(self._vtysh.saved_file, self._vtysh.run_dir, self._vault)
         self._saved = Saved(self._vtysh, self._loaded)
         self._seen: tuple[Mapping[str, str], tuple[Configuration, frozenset[str]]] | None = None
@@ -130,11 +132,13 @@ class FRRPlane:
         """Do the steps as one batch; PlaneError before anything is written where a daemon does not answer."""
         if not plan.actions:
             return
+        self._reload.prepare()
         self._vtysh.probe(daemons(action.id for action in plan.actions))
         owners = {action.owner for action in plan.actions}
         tokens = observed.secrets.tokens
         doing = Convergence(
             self._vtysh,
+            self._reload,
             plan.actions,
             observed.running,
             tokens,
