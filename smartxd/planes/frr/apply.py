@@ -45,8 +45,8 @@ class Convergence:
     """What stands for each secret, by its name."""
     written: Callable[[], None]
     """Called when FRR is about to be changed."""
-    read_back: Callable[[], Configuration]
-    """What runs after it was."""
+    read_back: Callable[[bool], Configuration]
+    """What runs after it was; given whether FRR took all of it."""
     refused: dict[str, Problem] = field(default_factory=dict)
     """Parts that are put back to what they were, by id."""
     apart: bool = False
@@ -67,7 +67,7 @@ class Convergence:
                 continue
             self.written()
             found = self._write(edits(delta, running, lines))
-            running = self.read_back()
+            running = self.read_back(not found)
             if not self.apart and any(refusal.grouped for refusal in found):
                 self.apart = True
             elif not self._is_refused(found):

@@ -61,20 +61,23 @@ class Vtysh:
         if not self.config.reload.is_file():
             raise PlaneError("FRRMissing", f"FRR's reload tool is not there: {self.config.reload}", INSTALL)
 
-    def observe(self) -> tuple[Configuration, frozenset[str]]:
+    def observe(self, *, save: bool = False) -> tuple[Configuration, frozenset[str]]:
         """The running configuration, passwords concealed, and the daemons that took part.
 
         vtysh leaves out a dead daemon's part of the configuration without a word. One call therefore asks
-        for both: who takes part, and what it has. PlaneError where a daemon that is always needed is dead or
-        hangs, where FRR is missing, and for a version whose words are not known.
+        for both: who takes part, and what it has; with ``save`` it writes that to frr.conf as well.
+        PlaneError where a daemon that is always needed is dead or hangs, where FRR is missing, and for a
+        version whose words are not known.
         """
         self.require()
-        answer = self.command("show daemons", "show running-config", timeout_s=OBSERVE_TIMEOUT_S)
+        commands = "show daemons", "show running-config", *(("write memory",) if save else ())
+        answer = self.command(*commands, timeout_s=OBSERVE_TIMEOUT_S)
         first, _, output = answer.partition("\n")
         answering = frozenset(first.split())
         if missing := [daemon for daemon in DAEMONS if daemon not in answering]:
             raise self.down(missing)
-        running = parse_running(self.vault.conceal(output))
+        text, end, _ = output.rpartition("\nend\n")  # Behind it stands what is said of saving.
+        running = parse_running(self.vault.conceal(f"{text}\n" if end else output))
         self._require_tested(running.version)
         return running, answering
 
