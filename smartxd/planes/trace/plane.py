@@ -99,9 +99,7 @@ class TracePlane:
         pins.remove_partial(self.bpffs_dir)
         pin_dir = pins.fresh_dir(self.bpffs_dir, tracer.owner.name, fingerprint)
         folder, text = str(sources.directory()), selection.c_text(tracer)
-        request = program.Request(
-            folder, str(pin_dir), tracer.flows_max, LEDGER_MAX, text, tracer.one_in
-        )
+        request = program.Request(folder, str(pin_dir), tracer.flows_max, LEDGER_MAX, text, tracer.one_in)
         program.build(request)
         return pin_dir
 
