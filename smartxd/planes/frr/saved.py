@@ -98,8 +98,13 @@ class Saved:
 
     def _put_back(self, before: bytes | None) -> None:
         """A daemon ended while it was saved, and what it keeps for its next start may have gone with it."""
-        if before is not None and self._file() != before:
+        if before is None or self._file() == before:
+            return
+        try:
             self.loaded.file.write_bytes(before)
+        except OSError as err:
+            file = self.loaded.file
+            self._why += f"; {file} cannot be put back ({err.strerror}): see {file}.sav"
 
     def problems(self) -> tuple[Problem, ...]:
         """What is not saved."""
