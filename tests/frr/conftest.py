@@ -133,6 +133,14 @@ class Instance:
         return FRRConfig(pathspace=self.name)
 
 
+def vtysh_that(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a vtysh of our own before the real one."""
+    program = folder / "vtysh"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
 @dataclass
 class Book:
     """What a box does with the plane: observe, plan, claim, apply; the inventory is a set."""
