@@ -9,6 +9,15 @@
 #include <uapi/linux/in.h>
 #include "records.h"
 
+/*
+ * What is parsed: at tc an skb, by the helper that reads linear and paged data alike. A program that has something
+ * else says before what it is and how it is read; it has the fields of an skb that are asked for.
+ */
+#ifndef PACKET
+#define PACKET struct __sk_buff
+#define READ_BYTES(packet, offset, to, length) (bpf_skb_load_bytes(packet, offset, to, length) == 0)
+#endif
+
 #define VLAN_TAGS_MAX 2
 #define IP6_EXTENSIONS_MAX 8
 #define IP6_HOPOPTS 0
@@ -26,7 +35,7 @@ enum { TRUNCATED = 1, MALFORMED = 2 };
 
 /* Where the parser stands; `offset` ends up behind the last header that was understood. */
 struct cursor {
-	struct __sk_buff *skb;
+	PACKET *skb;
 	u32 offset;
 	u32 end; /* of the packet: what lies behind it is padding */
 	u8 tcp_flags;
@@ -122,12 +131,11 @@ static __always_inline u16 be16(u16 value)
 	return __builtin_bswap16(value);
 }
 
-/* The helper reads linear and paged data alike. */
 #define load(c, to) load_bytes(c, to, sizeof(*(to)))
 
 static __always_inline bool load_bytes(struct cursor *c, void *to, u32 length)
 {
-	if (c->offset + length <= c->end && bpf_skb_load_bytes(c->skb, c->offset, to, length) == 0)
+	if (c->offset + length <= c->end && READ_BYTES(c->skb, c->offset, to, length))
 		return true;
 	c->damage |= TRUNCATED;
 	return false;
@@ -364,7 +372,7 @@ static __always_inline void parse_vxlan(struct cursor *c, struct flow_key *key)
 }
 
 /* The kernel strips the outermost tag into the skb on ingress, and may carry it there on egress. */
-static __always_inline void add_vlan(struct __sk_buff *skb, struct flow_key *key)
+static __always_inline void add_vlan(PACKET *skb, struct flow_key *key)
 {
 	if (skb->vlan_present) {
 		key->vlan = skb->vlan_tci & 0xfff;

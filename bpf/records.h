@@ -6,7 +6,8 @@
  */
 #pragma once
 
-enum direction { INGRESS = 0, EGRESS = 1 };
+/* Where a packet was seen: at tc, or by the kernel's own word when it dropped it. */
+enum direction { INGRESS = 0, EGRESS = 1, DROPPED = 2 };
 
 /* tuple.has */
 enum { HAS_IP4 = 1, HAS_IP6 = 2, HAS_PORTS = 4 };
@@ -132,4 +133,17 @@ struct packet_record {
 	u8 tcp_flags; /* of the innermost TCP header */
 	u8 clock;
 	u16 unused;
+};
+
+/* An interface by number, and its network namespace, since the kernel drops packets of all of them at one place. */
+struct watched_key {
+	u32 netns; /* inode */
+	u32 ifindex;
+};
+
+/* Of packets that the kernel dropped; the value is that of a flow. */
+struct drop_key {
+	u64 location; /* the address to which kfree_skb() would return */
+	struct flow_key flow;
+	u32 reason; /* enum skb_drop_reason of the running kernel */
 };

@@ -14,7 +14,7 @@ import pyarrow as pa
 from smartxd.capture import layout
 from smartxd.capture.conceal import Conceal
 from smartxd.capture.layout import CLOCK_IS_TAI, DIRECTIONS, HAS_IP4, HAS_IP6, HAS_PORTS, HAS_VLAN, HAS_VNI
-from smartxd.records import FLOW, LOSS, PACKET
+from smartxd.records import DROP, FLOW, LOSS, PACKET
 
 Records = npt.NDArray[np.void]
 Words = npt.NDArray[np.uint64]
@@ -45,15 +45,23 @@ class Origin:
 
 def decode_flows(keys: Records, values: Records, origin: Origin) -> pa.Table:
     """Rows of ``records.FLOW``, one for each entry of a flow map, in its order."""
-    columns = _identity(keys, origin)
-    columns["packets"] = pa.array(values["skbs"] + values["more_packets"])
-    for name in ("skbs", "bytes"):
-        columns[name] = pa.array(values[name])
+    columns = _identity(keys, origin) | _amounts(values, origin)
     columns["sampled_one_in"] = pa.array(np.full(len(keys), origin.sampled_one_in, "u4"))
-    columns["tcp_flags"] = pa.array(values["tcp_flags"].astype("u1"))
-    for name in ("first_ns", "last_ns"):
-        columns[name] = pa.array(values[name].astype("i8") + origin.unix_offset_ns)
     return pa.table([columns[name] for name in FLOW.names], schema=FLOW)
+
+
+def decode_drops(
+    keys: Records,
+    values: Records,
+    origin: Origin,
+    reasons: Mapping[int, str],
+    locations: Mapping[int, str],
+) -> pa.Table:
+    """Rows of ``records.DROP``, one for each entry of a map of drops, in its order; names by number."""
+    columns = _identity(keys["flow"], origin) | _amounts(values, origin)
+    columns["reason"] = _named(keys["reason"], reasons)
+    columns["location"] = _named(keys["location"], locations)
+    return pa.table([columns[name] for name in DROP.names], schema=DROP)
 
 
 def packet_records(words: Words, starts: Starts) -> Records:
@@ -114,6 +122,16 @@ def _identity(keys: Records, origin: Origin) -> dict[str, pa.Array]:
     return columns
 
 
+def _amounts(values: Records, origin: Origin) -> dict[str, pa.Array]:
+    """The columns that say how much there was of it, and when."""
+    columns = {name: pa.array(values[name]) for name in ("skbs", "bytes")}
+    columns["packets"] = pa.array(values["skbs"] + values["more_packets"])
+    columns["tcp_flags"] = pa.array(values["tcp_flags"].astype("u1"))
+    for name in ("first_ns", "last_ns"):
+        columns[name] = pa.array(values[name].astype("i8") + origin.unix_offset_ns)
+    return columns
+
+
 def decode_losses(keys: Records, values: Records, origin: Origin, now_ns: int) -> pa.Table:
     """Rows of ``records.LOSS``, one for each interface, direction and cause."""
     tables = []
@@ -138,6 +156,11 @@ def _common(ifindexes: npt.NDArray[Any], directions: npt.NDArray[Any], origin: O
         "interface": _choose(names, found.indices.to_numpy()),
         "direction": _choose(list(DIRECTIONS), directions.astype("i4")),
     }
+
+
+def _named(numbers: npt.NDArray[Any], names: Mapping[int, str]) -> pa.Array:
+    unique, places = np.unique(numbers, return_inverse=True)
+    return _choose([names[int(number)] for number in unique], places)
 
 
 def _choose(

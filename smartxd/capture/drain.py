@@ -28,13 +28,15 @@ from smartxd.capture.conceal import Conceal
 from smartxd.capture.decode import (
     Origin,
     Records,
+    decode_drops,
     decode_flows,
     decode_losses,
     decode_packets,
     packet_records,
 )
+from smartxd.capture.kernelnames import KernelNames
 from smartxd.capture.layout import DIRECTIONS
-from smartxd.capture.maps import GracePeriod, PolicyMaps
+from smartxd.capture.maps import Entries, GracePeriod, PolicyMaps
 from smartxd.capture.ring import Ring
 from smartxd.manifest import TracedPolicy
 from smartxd.store.batch import MAX_ROWS
@@ -47,7 +49,9 @@ class Store(Protocol):
         """The highest generation stored; None before the first."""
         ...
 
-    def append(self, incarnation: str, generation: int, flows: pa.Table, losses: pa.Table) -> None:
+    def append(
+        self, incarnation: str, generation: int, flows: pa.Table, losses: pa.Table, drops: pa.Table
+    ) -> None:
         """Store a generation in one transaction."""
         ...
 
@@ -86,20 +90,24 @@ def _rows(keys: Records) -> RowCounts:
 
 
 class Drain:
-    """Drains the flows and the ledger of one policy."""
+    """Drains the flows, the drops and the ledger of one policy."""
 
     def __init__(
         self,
         maps: PolicyMaps,
         store: Store,
         grace: GracePeriod,
+        *,
         conceal: Conceal | None = None,
         reached: Callable[[str], None] = lambda _: None,
+        names: KernelNames | None = None,
     ) -> None:
         """``conceal`` says what is stored for an address, if not itself.
 
-        ``reached`` is told each point at which a crash could strike, so that tests can let it.
+        ``reached`` is told each point at which a crash could strike, so that tests can let it. ``names`` are
+        those of the kernel, as far as others have asked for them.
         """
+        self._names = names or KernelNames()
         self._maps = maps
         self._store = store
         self._grace = grace
@@ -136,19 +144,28 @@ class Drain:
         if stored is None or stored < generation:
             origin = _origin(policy, maps.sampled_one_in(generation), self._conceal)
             found = maps.flows(generation)
+            dropped = maps.drops(generation)
             self._reached("read")
+            drops = self._decode_drops(dropped, origin)
             flows = decode_flows(found.keys, found.values, origin)
             losses = decode_losses(ledger.keys, ledger.values, origin, time.time_ns())
-            self._store.append(policy.incarnation, generation, flows, losses)
-            counts = _rows(found.keys)
+            self._store.append(policy.incarnation, generation, flows, losses, drops)
+            counts = _rows(found.keys) + _rows(dropped.keys["flow"])
         self._reached("committed")
         maps.add_to_totals(generation, ledger)
         self._reached("totalled")
         maps.empty_flows(generation)
+        maps.empty_drops(generation)
         self._reached("flows emptied")
         maps.empty_ledger(generation)
         self._reached("settled")
         return counts
+
+    def _decode_drops(self, found: Entries, origin: Origin) -> pa.Table:
+        reasons = self._names.reasons(found.keys["reason"])
+        return decode_drops(
+            found.keys, found.values, origin, reasons, self._names.locations(found.keys["location"])
+        )
 
 
 class PacketDrain:

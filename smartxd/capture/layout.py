@@ -109,7 +109,10 @@ PACKET = np.dtype(
 CLOCK_IS_TAI = 1
 """``packet_record.clock``; the other one is CLOCK_MONOTONIC."""
 
-DIRECTIONS = ("ingress", "egress")
+DROP_KEY = np.dtype([("location", "u8"), ("flow", FLOW_KEY), ("reason", "u4")])
+"""The value is a FLOW_VALUE."""
+
+DIRECTIONS = ("ingress", "egress", "dropped")
 """By number, as in ``enum direction``."""
 
 HAS_IP4, HAS_IP6, HAS_PORTS = 1, 2, 4

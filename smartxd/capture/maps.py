@@ -15,6 +15,7 @@ from smartxd.capture.decode import Records
 from smartxd.capture.layout import (
     COST,
     COST_ONE_IN,
+    DROP_KEY,
     FLOW_KEY,
     FLOW_VALUE,
     LEDGER_ENTRY,
@@ -65,6 +66,7 @@ class PolicyMaps:
             self._slots = self._check("slots0", _INDEX, LEDGER_ENTRY)
             self._ledger_max = self._check("ledger0", LEDGER_KEY, LEDGER_ENTRY)
             self._check("totals", LEDGER_KEY, TOTAL_VALUE)
+            self._drops_max = self._open_drops(pin_dir)
         except BaseException:
             self.close()
             raise
@@ -112,6 +114,10 @@ class PolicyMaps:
         keys = np.concatenate([widen(plain.keys), others.keys])
         return Entries(keys, np.concatenate([plain.values, others.values]))
 
+    def drops(self, generation: int) -> Entries:
+        """What was dropped in an idle generation, as ``flows`` gives flows; nothing without drops."""
+        return self._read_drops(generation, remove=False)
+
     def ledger(self, generation: int) -> Entries:
         """What was seen and lost in a generation, by interface and direction, the sum of all CPUs."""
         slots = self._slot_entries(generation).ravel()
@@ -149,6 +155,16 @@ class PolicyMaps:
         self._read(f"plain{generation & 1}", PLAIN_KEY, FLOW_VALUE, self.flows_max, remove=True)
         self._read(f"flows{generation & 1}", FLOW_KEY, FLOW_VALUE, self.flows_max, remove=True)
 
+    @property
+    def missed_drops(self) -> int:
+        """Drops, of any interface, at which the program could not be run: it was running, and interrupted."""
+        program = self._fds.get("dropped")
+        return 0 if program is None else bpfsys.missed_runs(program)
+
+    def empty_drops(self, generation: int) -> None:
+        """Remove the drops of an idle generation."""
+        self._read_drops(generation, remove=True)
+
     def empty_ledger(self, generation: int) -> None:
         """Remove the ledger of an idle generation."""
         self._read(f"ledger{generation & 1}", LEDGER_KEY, self._per_cpu, self._ledger_max, remove=True)
@@ -156,6 +172,20 @@ class PolicyMaps:
         nobodys = bytes(self._per_cpu.itemsize)
         for index in np.flatnonzero(taken).astype(_INDEX):
             bpfsys.update(self._fds[f"slots{generation & 1}"], index.tobytes(), nobodys)
+
+    def _open_drops(self, pin_dir: Path) -> int:
+        """The entries of the maps of drops, 0 where the policy has none."""
+        try:
+            for name in ("drops0", "drops1", "dropped"):
+                self._fds[name] = bpfsys.open_pin(pin_dir / name)
+        except FileNotFoundError:
+            return 0
+        return self._check("drops0", DROP_KEY, FLOW_VALUE)
+
+    def _read_drops(self, generation: int, *, remove: bool) -> Entries:
+        if not self._drops_max:
+            return Entries(np.empty(0, DROP_KEY), np.empty(0, FLOW_VALUE))
+        return self._read(f"drops{generation & 1}", DROP_KEY, FLOW_VALUE, self._drops_max, remove=remove)
 
     @property
     def _per_cpu(self) -> np.dtype[np.void]:

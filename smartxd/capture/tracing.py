@@ -13,6 +13,7 @@ from pathlib import Path
 from smartxd import bpfsys, secretfile
 from smartxd.capture.conceal import Conceal, concealer
 from smartxd.capture.drain import Drain, PacketDrain, RowCounts, Store
+from smartxd.capture.kernelnames import KernelNames
 from smartxd.capture.layout import DIRECTIONS
 from smartxd.capture.maps import GracePeriod, OtherRelease, PolicyMaps
 from smartxd.capture.pace import Load, next_one_in
@@ -49,6 +50,8 @@ class _Traced:
     records: RowCounts = field(default_factory=RowCounts)
     """Rows of packets since the last report."""
     packets: dict[Place, int] = field(default_factory=dict)
+    missed: int = 0
+    """Drops at which the program could not be run, as far as that was said."""
     at_s: float | None = None
     """When ``packets`` was true, by the monotonic clock; None before the first time."""
     drained_s: float = 0.0
@@ -73,6 +76,7 @@ class Tracing:
         self._store = store
         self._warn = warn
         self._grace = GracePeriod()
+        self._names = KernelNames()
         self._open: dict[str, _Traced] = {}
         self._epoll = select.epoll()
         self._failing: dict[str, str] = {}
@@ -158,11 +162,14 @@ class Tracing:
 
     def _drain(self, traced: _Traced) -> tuple[TracerReport, ...]:
         policy = traced.policy
-        drain = Drain(traced.maps, self._store, self._grace, self._concealer(traced))
+        drain = Drain(
+            traced.maps, self._store, self._grace, conceal=self._concealer(traced), names=self._names
+        )
         begun_s = time.thread_time()
         traced.flows = drain.run(policy)
         traced.drained_s += time.thread_time() - begun_s
         self._drain_ring(traced)
+        self._say_missed(traced)
         if not policy.retired:
             self._keep_to_budget(traced, drain)
             return _report(traced)
@@ -197,6 +204,15 @@ class Tracing:
             self._warn(
                 f"policy {traced.policy.name}: one packet in {wanted} is recorded, it was one in {one_in}: "
                 f"{load} of {terms.budget or 'no budget'}"
+            )
+
+    def _say_missed(self, traced: _Traced) -> None:
+        missed = traced.maps.missed_drops
+        if missed > traced.missed:
+            traced.missed = missed
+            self._warn(
+                f"policy {traced.policy.name}: of {missed} dropped packets, of whatever interface, the kernel"
+                " said nothing: they were dropped in an interrupt, while it told of another one"
             )
 
     def _forget(self, incarnation: str) -> None:

@@ -32,6 +32,7 @@ EXAMPLES = """columns:
   FLOWS          rows of flows that the last drain interval recorded
   RECORDS        packets that it recorded one by one, where the policy does
   SAMPLE         the sampling interval: one packet in so many is recorded
+  DIR            in, out, or dropped by the kernel; FLOWS, PACKETS and LOST are then of what was dropped
   PACKETS        all that were seen, be they recorded, filtered, not in the sample, or lost
   FILTERED       packets that the policy's filters did not let through
   UNSAMPLED      packets that were not in the sample
@@ -50,6 +51,7 @@ examples:
 """
 
 TIMEOUT_S = 10.0
+_WAYS = {"ingress": "in", "egress": "out"}
 
 
 def add_parser(verbs: Any) -> None:
@@ -210,7 +212,7 @@ def _show_capture(capture: CaptureReport, now: datetime) -> None:
                 *(
                     t.policy,
                     t.interface,
-                    "in" if t.direction == "ingress" else "out",
+                    _WAYS.get(t.direction, t.direction),
                     "attached" if t.attached else "DETACHED",
                     _sampling(t),
                 ),

@@ -33,6 +33,7 @@ def _tracer(fleet: Fleet, box: str, policy: Object[TracePolicySpec]) -> Tracer:
         inner_filter=_filter(spec.inner_filter) if spec.inner_filter is not None else None,
         sampling=_sampling(spec.sampling),
         snap_length=spec.snap_length if "packets" in spec.modes else None,
+        drops_max=spec.flows_max if "drops" in spec.modes else None,
         budget=_budget(spec.budget),
         privacy=_privacy(spec.privacy),
     )

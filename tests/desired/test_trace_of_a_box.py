@@ -105,3 +105,6 @@ def test_modes_say_what_is_recorded_and_the_snap_length_how_much() -> None:
     packets = tracer("{name: lan0}", "modes: [packets]")
     assert (packets.flows_max, packets.snap_length) == (None, "headers")
     assert tracer("{name: lan0}").snap_length is None
+    drops = tracer("{name: lan0}", "modes: [drops]\n  flowsMax: 512")
+    assert (drops.flows_max, drops.snap_length, drops.drops_max) == (None, None, 512)
+    assert (drops.points, tracer("{name: lan0}").drops_max) == (("dropped",), None)

@@ -126,13 +126,13 @@ def test_the_old_map_is_read_only_after_a_grace_period(box: Box) -> None:
             super().wait()
 
     maps, grace = PolicyMaps(box.policy().pin_dir), Grace()
-    Drain(maps, Collected(), grace, steps.append).run(box.policy())
+    Drain(maps, Collected(), grace, reached=steps.append).run(box.policy())
     assert steps[:5] == ["before flip", "flipped", "grace", "idle", "read"]
     steps.clear()
     box.send(flow(1))
     with pytest.raises(InterruptedError):
-        Drain(maps, Collected(), grace, lambda at: _interrupt(at, "flipped")).run(box.policy())
-    Drain(maps, Collected(), grace, steps.append).run(box.policy())
+        Drain(maps, Collected(), grace, reached=lambda at: _interrupt(at, "flipped")).run(box.policy())
+    Drain(maps, Collected(), grace, reached=steps.append).run(box.policy())
     assert steps[:2] == ["grace", "read"]
     maps.close()
     grace.close()

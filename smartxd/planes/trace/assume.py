@@ -25,6 +25,7 @@ def assumed(state: TraceState, interfaces: Mapping[str, Interface], *others: Tra
             incarnation=FINGERPRINT,
             pin_dir=Path(tracer.owner.name),
             flow_entries=tracer.flow_entries,
+            drops_max=tracer.drops_max,
             attachments=wanted(tracer, interfaces),
             terms=tracer.terms,
         )

@@ -15,6 +15,7 @@ from dataclasses import replace
 from smartxd.objects import ObjectRef
 from smartxd.planes.trace import selection
 from smartxd.planes.trace.state import (
+    DROPPED,
     INTERFACES_MAX,
     Attachment,
     Interface,
@@ -49,7 +50,7 @@ def wanted(tracer: Tracer, interfaces: Mapping[str, Interface]) -> frozenset[Att
     return frozenset(
         Attachment(name, direction, interfaces[name].ifindex)
         for name in watched(tracer, interfaces)[:INTERFACES_MAX]
-        for direction in tracer.directions
+        for direction in tracer.points
     )
 
 
@@ -60,7 +61,15 @@ def fingerprint(tracer: Tracer, sources: str) -> str:
 
 def fits(policy: PinnedPolicy, tracer: Tracer, sources: str) -> bool:
     """Whether a build can serve the tracer as it is; where it is attached does not matter."""
-    return policy.fingerprint == fingerprint(tracer, sources) and policy.flow_entries == tracer.flow_entries
+    return (policy.fingerprint, policy.flow_entries, policy.drops_max) == (
+        *(fingerprint(tracer, sources), tracer.flow_entries),
+        tracer.drops_max,
+    )
+
+
+def feasible(tracer: Tracer, observed: TraceObserved) -> Tracer:
+    """The tracer as far as this kernel can do what it asks."""
+    return replace(tracer, drops_max=None) if observed.drops_refused else tracer
 
 
 def plan(desired: TraceState, observed: TraceObserved, owned: Ownership) -> Plan:
@@ -69,11 +78,11 @@ def plan(desired: TraceState, observed: TraceObserved, owned: Ownership) -> Plan
     problems: list[Problem] = []
     inventory = owned.of(PLANE)
     for tracer in desired.tracers:
-        problems += _problems(tracer, observed.interfaces)
+        problems += _problems(tracer, observed)
         problems += _key_problems(tracer, observed.secrets)
         if any(refusals(tracer)):
             continue
-        action = _action(tracer, observed, inventory.get(tracer.id))
+        action = _action(feasible(tracer, observed), observed, inventory.get(tracer.id))
         if action is not None:
             actions.append(action)
     names = {tracer.owner.name for tracer in desired.tracers}
@@ -123,6 +132,7 @@ def _rebuilt(policy: PinnedPolicy, tracer: Tracer, sources: str) -> tuple[Change
     length, now = len(sources), fingerprint(tracer, sources)
     pairs = (
         ("flows_max", policy.flow_entries, tracer.flow_entries),
+        ("drops_max", policy.drops_max, tracer.drops_max),
         ("program", policy.fingerprint[:length], sources),
         ("selection", policy.fingerprint[length:], now[length:]),
     )
@@ -143,8 +153,8 @@ def _key_problems(tracer: Tracer, secrets: Secrets) -> Iterator[Problem]:
         yield Problem(tracer.owner, fault.reason, f"{fault.message}; until then nothing is stored")
 
 
-def _problems(tracer: Tracer, interfaces: Mapping[str, Interface]) -> list[Problem]:
-    owner = tracer.owner
+def _problems(tracer: Tracer, observed: TraceObserved) -> list[Problem]:
+    owner, interfaces = tracer.owner, observed.interfaces
     found = [Problem(owner, "FilterRefused", message, permanent=True) for message in refusals(tracer)]
     for name in tracer.interfaces:
         if name not in interfaces:
@@ -153,6 +163,9 @@ def _problems(tracer: Tracer, interfaces: Mapping[str, Interface]) -> list[Probl
         elif not interfaces[name].ethernet:
             message = f"interface {name} carries no Ethernet frames: it cannot be traced"
             found.append(Problem(owner, "NotEthernet", message))
+    if tracer.drops_max is not None and observed.drops_refused:
+        message = f"drops are not recorded: {observed.drops_refused}"
+        found.append(Problem(owner, "DropsUnavailable", message))
     left_out = watched(tracer, interfaces)[INTERFACES_MAX:]
     if left_out:
         message = (
@@ -181,7 +194,8 @@ def _as_tracer(owner: ObjectRef, policy: PinnedPolicy) -> Tracer:
     return replace(
         empty,
         interfaces=tuple(sorted({p.interface for p in places})),
-        directions=tuple(sorted({p.direction for p in places})),
+        directions=tuple(sorted({p.direction for p in places} - {DROPPED})),
+        drops_max=policy.drops_max,
         budget=policy.terms.budget,
         privacy=policy.terms.privacy,
     )

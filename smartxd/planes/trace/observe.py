@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 from smartxd import secretfile
-from smartxd.planes.trace import bpffs, pins, sources
+from smartxd.planes.trace import bpffs, fields, pins, sources
 from smartxd.planes.trace.state import Interface, TraceObserved
 
 _SIOCGIFHWADDR = 0x8927
@@ -25,8 +25,9 @@ def observe(bpffs_dir: Path, secrets_dir: Path) -> TraceObserved:
         policies = pins.pinned(bpffs_dir, names)
     except OSError as err:
         raise bpffs.refused(bpffs_dir, err) from err
+    fingerprint = sources.fingerprint(sources.directory())
     secrets = secretfile.survey(secrets_dir, lambda _: "")
-    return TraceObserved(sources.fingerprint(sources.directory()), policies, found, secrets)
+    return TraceObserved(fingerprint, policies, found, secrets, fields.refusal())
 
 
 def interfaces() -> dict[str, Interface]:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from smartxd import bpfsys, terms
-from smartxd.planes.trace import attach
+from smartxd.planes.trace import attach, drops
 from smartxd.planes.trace.program import PARTIAL, PINS
 from smartxd.planes.trace.state import PinnedPolicy
 from smartxd.terms import Terms
@@ -90,12 +90,13 @@ def _name(folder: Path) -> str:
 def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
     name, (_, fingerprint, incarnation) = _name(folder), folder.name.split(":")
     try:
-        if not all((folder / pin).exists() for pin in PINS):
+        if not all((folder / pin).exists() for pin in PINS) or not drops.whole(folder):
             fingerprint = ""
         with bpfsys.opened(folder / "flows0") as fd:
             entries = bpfsys.map_info(fd).max_entries
         with bpfsys.opened(folder / terms.PIN) as fd:
             found = Terms.unpacked(bpfsys.lookup(fd, bytes(4), terms.RECORD_BYTES) or b"")
+        drops_max = drops.entries(folder)
         places, retired = attach.attachments(folder, names), (folder / RETIRED).exists()
     except FileNotFoundError:
         if not folder.exists():
@@ -107,4 +108,5 @@ def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
         ended=frozenset(places) - running,
         retired=retired,
         terms=found,
+        drops_max=drops_max,
     )

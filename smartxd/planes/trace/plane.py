@@ -107,6 +107,7 @@ class TracePlane:
                 *(str(sources.directory()), str(pin_dir), tracer.flow_entries, LEDGER_MAX),
                 selection=selection.c_text(tracer),
                 one_in=tracer.terms.one_in,
+                drops_max=tracer.drops_max,
                 terms=tracer.terms.packed().hex(),
             )
         )

@@ -15,7 +15,11 @@ from smartxd.terms import Budget, Privacy, Terms
 INTERFACES_MAX = 128
 """Interfaces of one policy; the ledger of a policy has room for four times as many."""
 
-LEDGER_MAX = 4 * 2 * INTERFACES_MAX
+WATCHED_MAX = 4 * INTERFACES_MAX
+LEDGER_MAX = 3 * WATCHED_MAX
+
+DROPPED = "dropped"
+"""Where packets are seen beside the directions: at the place in the kernel where they end."""
 
 RING_BYTES = 32 << 20
 """Of a policy's packets that wait to be stored; a power of two, which the kernel takes at once."""
@@ -51,6 +55,8 @@ class Tracer:
     """None: every packet."""
     snap_length: int | Literal["headers"] | None = None
     """Bytes kept of each packet, at most 256. None: packets are not recorded."""
+    drops_max: int | None = None
+    """Flows of dropped packets between two drains; None: drops are not recorded."""
     budget: Budget | None = None
     """What it may cost; beyond it sampling is made coarser."""
     privacy: Privacy | None = None
@@ -64,6 +70,13 @@ class Tracer:
     def flow_entries(self) -> int:
         """Entries of the flow maps, which are there also where nothing is written to them."""
         return 1 if self.flows_max is None else self.flows_max
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """Where the packets of an interface are seen."""
+        passing = self.flows_max is not None or self.snap_length is not None
+        dropped = (DROPPED,) if self.drops_max is not None else ()
+        return (*(self.directions if passing else ()), *dropped)
 
     @property
     def terms(self) -> Terms:
@@ -97,6 +110,7 @@ class Attachment:
 
     interface: str
     direction: str
+    """``DROPPED`` where it is told of what the kernel drops."""
     ifindex: int
 
 
@@ -116,6 +130,8 @@ class PinnedPolicy:
     """Those that somebody has ended, on interfaces that are there."""
     retired: bool = False
     terms: Terms = Terms()
+    drops_max: int | None = None
+    """None of a build without drops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +145,8 @@ class TraceObserved:
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
     secrets: Secrets = NO_SECRETS
     """Which can be used; what they are is not among it."""
+    drops_refused: str = ""
+    """Why this kernel cannot say what it drops; empty where it can."""
 
     def live(self, name: str) -> tuple[PinnedPolicy, ...]:
         """The builds of a policy that are not retired: one, or more after a crash in the middle."""

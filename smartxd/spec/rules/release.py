@@ -33,7 +33,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 }
 """Fields by kind that may only have their defaults; ``*`` stands for each item of a list."""
 
-_MODES = ("flows", "packets")
+_MODES = ("flows", "packets", "drops")
 
 
 def nothing_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
@@ -50,7 +50,7 @@ def no_value_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
     for policy in fleet.policies.values():
         for i, mode in enumerate(policy.spec.modes):
             if mode not in _MODES:
-                message = f"this release does not do {mode} yet, only {' and '.join(_MODES)}"
+                message = f"this release does not do {mode} yet, only {', '.join(_MODES)}"
                 yield policy.finding(NOT_YET, ("modes", i), message)
         if "packets" in policy.spec.modes and policy.spec.privacy.addresses != "keep":
             message = "this release hides addresses in flows only, not in packets"
