@@ -93,7 +93,7 @@ class _Road:
             namespace.delete(name)
 
     def flood(self, per_s: float | None = None) -> tuple[int, float, float]:
-        """Send for SECONDS, at most so many datagrams a second; how many, in what time, by how much of it."""
+        """Send for SECONDS, at most so many in a second; how many, in what time, by how much of it."""
 
         def opened() -> socket.socket:
             return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -117,7 +117,7 @@ class _Road:
     @contextmanager
     def traced(self) -> Iterator[None]:
         """The tracer at the receiving end, which records packets and no flows."""
-        plane = TracePlane(self.root, self.manifest, self.manifest.parent)
+        plane = TracePlane(self.root, self.manifest)
         policy = ObjectRef("TracePolicy", "flood")
         tracer = Tracer(policy, ("near",), ("ingress",), flows_max=None, snap_length="headers")
         state = TraceState((tracer,))

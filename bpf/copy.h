@@ -52,6 +52,8 @@ static __always_inline bool read_bytes(struct copy *copy, u64 offset, void *to, 
 		return false;
 	/* Said so that the verifier knows of this register what was found of another one. */
 	asm volatile("%0 &= 511" : "+r"(offset));
+	if (!__builtin_constant_p(length))
+		return bpf_probe_read_kernel(to, length, copy->bytes + offset) == 0;
 	__builtin_memcpy(to, copy->bytes + offset, length);
 	return true;
 }

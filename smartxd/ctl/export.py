@@ -88,14 +88,12 @@ def add_parser(verbs: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the file; 1 when a damaged segment is not in it."""
-    from smartxd.store.queries import scan  # noqa: PLC0415 (slow to import: only where it writes)
-
     settings, wanted = config.load(args.config), flowargs.wanted(args)
     left_out: list[StoreError] = []
-    stream, form = _form(args.format, settings.captures_dir, wanted)
+    stream, scan, form = _form(args.format, settings.captures_dir, wanted)
     rows = 0
     with _target(args.file) as file, form(file, settings.box) as writer:
-        for table in scan(settings.captures_dir, wanted, left_out.append, stream=stream):
+        for table in scan(settings.captures_dir, wanted, left_out.append):
             writer.write(table)
             rows += table.num_rows
     for err in left_out:
@@ -105,18 +103,20 @@ def run(args: argparse.Namespace) -> int:
     return 1 if left_out else 0
 
 
-def _form(name: str, directory: Path, wanted: FlowFilter) -> tuple[str, Callable[[BinaryIO, str], Any]]:
-    """The stream that a format is of, and what opens a writer on a file and a box's name."""
-    from smartxd.export.files import FORMATS, pcapng  # noqa: PLC0415
-    from smartxd.store.queries import scan  # noqa: PLC0415
+def _form(
+    name: str, directory: Path, wanted: FlowFilter
+) -> tuple[str, Callable[..., Any], Callable[..., Any]]:
+    """Of a format what it is of, what reads that, and what opens a writer on a file and a box's name."""
+    from smartxd.export.files import FORMATS, pcapng  # noqa: PLC0415 (slow to import: only where it writes)
+    from smartxd.store import packets, queries  # noqa: PLC0415
 
     if name in FORMATS:
-        return "flows", FORMATS[name]
+        return "flows", queries.scan, FORMATS[name]
     # A loss is of an interface, not of one address.
     place = FlowFilter(wanted.since_ns, wanted.until_ns, wanted.interface, wanted.policy)
-    tables = scan(directory, place, warn, stream="losses")
+    tables = queries.scan(directory, place, warn, stream="losses")
     lost = [row for table in tables for row in table.to_pylist() if row["cause"] == "ring-full"]
-    return "packets", partial(pcapng, losses=lost)
+    return "packets", packets.scan, partial(pcapng, losses=lost)
 
 
 @contextmanager

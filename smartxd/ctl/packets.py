@@ -12,7 +12,7 @@ from smartxd import config
 from smartxd.ctl import flowargs
 from smartxd.ctl.flows import limit, nothing, warn, what_cells
 from smartxd.ctl.verb import add_config, add_output, add_verb, say
-from smartxd.store.queries import newest
+from smartxd.store.packets import newest
 from smartxd.tables import print_data, print_table
 
 EXAMPLES = """\
@@ -63,7 +63,7 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the packets, the newest first."""
     directory = config.load(args.config).captures_dir
-    table = newest(directory, flowargs.wanted(args), args.limit, warn, stream="packets")
+    table = newest(directory, flowargs.wanted(args), args.limit, warn)
     rows = [_shown(row) for row in table.to_pylist()]
     if not rows:
         say(nothing(directory, "packets", args))

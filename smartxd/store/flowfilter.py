@@ -6,7 +6,11 @@ import json
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from ipaddress import IPv4Network, IPv6Network, ip_address
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from smartxd.records import SPANS
 
@@ -70,6 +74,18 @@ class FlowFilter:
                 args += [inside, inside]
         return " AND ".join(terms), args
 
+    def chosen(self, packets: pa.Table) -> pa.Table:
+        """The rows of a table of packets that are asked for, as ``where`` would choose them."""
+        time_ns = packets["time_ns"]
+        terms = [pc.greater_equal(time_ns, self.since_ns), pc.less(time_ns, self.until_ns)]
+        for columns, value in self._values():
+            if value is not None:
+                terms.append(_any(pc.equal(packets[column], value) for column in columns))
+        for column, network in (("src_ip", self.src), ("dst_ip", self.dst)):
+            if network is not None:
+                terms.append(_any(_is_in(packets[c], network) for c in _both(column)))
+        return packets.filter(reduce(pc.and_, terms))
+
     def _values(self) -> tuple[tuple[Sequence[str], object], ...]:
         return (
             (("interface",), self.interface),
@@ -81,6 +97,16 @@ class FlowFilter:
             (_both("protocol"), self.protocol),
             ((*_both("src_port"), *_both("dst_port")), self.port),
         )
+
+
+def _any(terms: Iterable[pa.ChunkedArray]) -> pa.ChunkedArray:
+    return reduce(pc.or_, (pc.fill_null(term, fill_value=False) for term in terms))
+
+
+def _is_in(addresses: pa.ChunkedArray, network: Network) -> pa.ChunkedArray:
+    """Which of the addresses, as text, are in the network; each distinct one is looked at once."""
+    distinct = pc.unique(addresses.drop_null()).to_pylist()
+    return pc.is_in(addresses, pa.array([a for a in distinct if ip_address(a) in network], pa.string()))
 
 
 def _both(column: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from smartxd.errors import StoreError
-from smartxd.records import FLOW, SPANS, STREAMS
+from smartxd.records import FLOW, STREAMS
 from smartxd.store.flowfilter import FlowFilter
 from smartxd.store.index import Index, is_store
 from smartxd.store.segments import SegmentMerge, SegmentReader, StoredBatch
@@ -65,12 +65,11 @@ Warn = Callable[[StoreError], None]
 
 
 def newest(directory: Path, wanted: FlowFilter, limit: int, warn: Warn, *, stream: str = "flows") -> pa.Table:
-    """The newest rows of a stream as they were captured."""
-    schema, names = STREAMS[stream], _names(stream)
-    order = f"ORDER BY {SPANS[stream][1]} DESC LIMIT ?"
+    """The newest rows of flows or drops as they were captured."""
+    schema, names, order = STREAMS[stream], _names(stream), "ORDER BY last_ns DESC LIMIT ?"
     with SegmentMerge(schema.names) as merge:
-        for path in _segments(directory, wanted):
-            with _left_out(path, warn), merge.attached(path):
+        for path in segments(directory, wanted):
+            with left_out(path, warn), merge.attached(path):
                 where, args = wanted.where(stream, merge.find, merge.SCHEMA)
                 rows = merge.source(stream, merge.SCHEMA)
                 merge.add(f"SELECT {names} FROM {rows} WHERE {where} {order}", [*args, limit])
@@ -103,8 +102,8 @@ def top(
     sums = ", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())
     times = "".join(f'"{name}", ' for name in by if name in TIMES)
     with SegmentMerge(schema.names) as merge:
-        for path in _segments(directory, wanted):
-            with _left_out(path, warn), merge.attached(path):
+        for path in segments(directory, wanted):
+            with left_out(path, warn), merge.attached(path):
                 where, args = wanted.where(stream, merge.find, merge.SCHEMA)
                 # No limit within a segment: what is small in each can be large in all.
                 grouped = f"FROM {merge.source(stream, merge.SCHEMA)} WHERE {where} GROUP BY {numbers}"
@@ -118,9 +117,9 @@ def top(
 
 
 def scan(directory: Path, wanted: FlowFilter, warn: Warn, *, stream: str = "flows") -> Iterator[pa.Table]:
-    """The rows of a stream as they were captured, in that order, at most a batch at a time."""
-    for path in _segments(directory, wanted):
-        with _left_out(path, warn), SegmentReader(path) as reader:
+    """The rows of a stream of flows or losses as they were captured, in order, at most a batch at a time."""
+    for path in segments(directory, wanted):
+        with left_out(path, warn), SegmentReader(path) as reader:
             for batch in reader.batches(stream, 0):
                 if wanted.since_ns <= batch.sums.t_max_ns and batch.sums.t_min_ns < wanted.until_ns:
                     yield from _rows(reader, wanted, batch)
@@ -163,7 +162,7 @@ class Tail:
                 self._segment, self._row = segment.id, 0
             self._damaged.add(segment.name)
             path = self.directory / segment.name
-            with _left_out(path, self.warn), SegmentReader(path) as reader:
+            with left_out(path, self.warn), SegmentReader(path) as reader:
                 for batch in reader.batches("flows", 0):
                     if batch.last_row > self._row:
                         self._row = batch.last_row
@@ -174,7 +173,7 @@ class Tail:
 def span_ns(directory: Path, *, stream: str = "flows") -> tuple[int, int] | None:
     """The times of the first and the last packet of all rows that are there; None without any."""
     spans: list[tuple[int, int]] = []
-    for path in _segments(directory, FlowFilter()):
+    for path in segments(directory, FlowFilter()):
         with suppress(StoreError), SegmentReader(path) as reader:
             spans += [(b.sums.t_min_ns, b.sums.t_max_ns) for b in reader.batches(stream, 0)]
     return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
@@ -189,7 +188,7 @@ def _listed(directory: Path) -> list[Segment]:
         return index.segments()
 
 
-def _segments(directory: Path, wanted: FlowFilter) -> Iterator[Path]:
+def segments(directory: Path, wanted: FlowFilter) -> Iterator[Path]:
     """Each segment that may hold rows of the time."""
     for segment in _listed(directory):
         if segment.closed_s is None or segment.closed_s * _NS >= wanted.since_ns:
@@ -197,7 +196,7 @@ def _segments(directory: Path, wanted: FlowFilter) -> Iterator[Path]:
 
 
 @contextmanager
-def _left_out(path: Path, warn: Warn) -> Iterator[None]:
+def left_out(path: Path, warn: Warn) -> Iterator[None]:
     """Goes on without a segment that cannot be read, and says so unless it was unlinked meanwhile."""
     try:
         yield

@@ -15,11 +15,10 @@ import sqlite_utils
 
 from smartxd.errors import StoreError
 from smartxd.records import STREAMS, without
+from smartxd.store.packed import TABLES
 
 VERSION = 1
 """PRAGMA user_version of every file of the store."""
-
-PAGE_BYTES = 16384
 
 Columns = dict[str, type]
 
@@ -42,7 +41,7 @@ def required(schema: pa.Schema) -> list[str]:
 
 def additions(stream: str, found: Sequence[str]) -> list[str]:
     """The statements after which a table with the columns ``found``, or none, is of this release."""
-    schema = STREAMS[stream]
+    schema = TABLES[stream]
     if not found:
         db = sqlite_utils.Database(memory=True)
         return [db.create_table_sql(stream, columns(schema), not_null=required(schema))]
@@ -66,11 +65,9 @@ def make_segment(path: Path) -> None:
     try:
         db = sqlite_utils.Database(path)
         try:
-            # Rows come by the ten thousand: larger pages are fewer to write.
-            db.conn.execute(f"PRAGMA page_size={PAGE_BYTES}")
             db.conn.execute("PRAGMA journal_mode=WAL")
             with db.conn:
-                for stream, schema in STREAMS.items():
+                for stream, schema in TABLES.items():
                     db.table(stream).create(columns(schema), not_null=required(schema))
                 counts = ("first_row", "last_row", "rows", "packets", "bytes", "t_min_ns", "t_max_ns")
                 batch: Columns = {"stream": str, "seq": int, **dict.fromkeys(counts, int), "checksum": str}

@@ -19,8 +19,9 @@ import adbc_driver_sqlite.dbapi as adbc
 import pyarrow as pa
 
 from smartxd.errors import StoreError
-from smartxd.records import STREAMS, SYNCED, without
-from smartxd.store.batch import Sums, checksum, local_checksum
+from smartxd.records import STREAMS, without
+from smartxd.store.batch import Sums, checksum
+from smartxd.store.packed import TABLES, packed, unpacked
 from smartxd.store.schema import additions, check_version
 
 _ERRORS = (adbc_driver_manager.Error, OSError, pa.ArrowException)
@@ -74,17 +75,6 @@ def _error(path: Path, err: BaseException) -> StoreError:
     )
 
 
-def _digits(stream: str, table: pa.Table) -> str:
-    return checksum(table) if stream in SYNCED else local_checksum(table)
-
-
-def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table as ``schema``: the driver takes a column without a value for one of numbers."""
-    pairs = zip(table.columns, schema, strict=True)
-    columns = [pa.nulls(len(c), f.type) if c.null_count == len(c) else c for c, f in pairs]
-    return pa.table(columns, table.column_names).cast(schema)
-
-
 class _Connection:
     """An ADBC connection whose errors name the file; without one to a database of its own."""
 
@@ -122,7 +112,7 @@ class _Connection:
                 option = {"adbc.sqlite.query.batch_rows": str(max(max_rows, 1))}
                 cursor.adbc_statement.set_options(**option)
                 cursor.execute(sql, tuple(args) or None)
-                table = _cast(cursor.fetch_arrow_table(), schema)
+                table = cursor.fetch_arrow_table().cast(schema)
             table.validate(full=True)  # a flipped bit may leave text that is none
         except _ERRORS as err:
             raise _error(self.path, err) from err
@@ -130,7 +120,7 @@ class _Connection:
 
     def source(self, stream: str, schema: str = "main") -> str:
         """What to select a stream's rows from: its table, with what an older release left out."""
-        found, wanted = self._columns(stream, schema), STREAMS[stream]
+        found, wanted = self._columns(stream, schema), TABLES[stream]
         if not found:
             return f"(SELECT NULL AS rowid{''.join(f', NULL AS {name}' for name in wanted.names)} WHERE 0)"
         added = without(wanted, found)
@@ -177,16 +167,17 @@ class SegmentWriter(_Connection):
         try:
             with self._conn.cursor() as cursor:
                 for stream, seq, table in batches:
+                    rows = packed(stream, table)
                     first = last_row[stream] + 1
-                    last_row[stream] += table.num_rows
-                    cursor.adbc_ingest(stream, table, mode="append")
+                    last_row[stream] += rows.num_rows
+                    cursor.adbc_ingest(stream, rows, mode="append")
                     cursor.execute(f"SELECT max(rowid) FROM {stream}")
                     if cursor.fetchone() != (last_row[stream],):
                         raise Damaged(self.path, f"table {stream} has rows of no batch")
                     s = Sums.of(stream, table)
                     cursor.execute(
                         "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                        (stream, seq, first, last_row[stream], *astuple(s), _digits(stream, table)),
+                        (stream, seq, first, last_row[stream], *astuple(s), checksum(rows)),
                     )
                 cursor.execute("INSERT OR REPLACE INTO generations VALUES (?, ?)", (incarnation, generation))
             self._conn.adbc_connection.commit()
@@ -224,17 +215,17 @@ class SegmentReader(_Connection):
 
     def rows(self, batch: StoredBatch) -> pa.Table:
         """The rows of a batch; Damaged when they are not those that were captured."""
-        schema = STREAMS[batch.stream]
+        schema, count = TABLES[batch.stream], batch.last_row - batch.first_row + 1
         names = ", ".join(f'"{name}"' for name in schema.names)
         table = self.table(
             f"SELECT {names} FROM {self.source(batch.stream)} WHERE rowid BETWEEN ? AND ?",
             (batch.first_row, batch.last_row),
             schema,
-            batch.sums.rows,
+            count,
         )
-        if table.num_rows != batch.sums.rows or _digits(batch.stream, table) != batch.checksum:
+        if table.num_rows != count or checksum(table) != batch.checksum:
             raise Damaged(self.path, f"batch {batch.stream}/{batch.seq} fails its checksum")
-        return table
+        return unpacked(batch.stream, table)
 
 
 class SegmentMerge(_Connection):

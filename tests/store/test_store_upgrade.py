@@ -10,6 +10,7 @@ from capture_rows import OLDER, flow_rows, loss_rows, make_older, make_older_ind
 
 from smartxd.config import CaptureConfig
 from smartxd.records import FLOW
+from smartxd.store import packets
 from smartxd.store.backlog import Backlog
 from smartxd.store.batch import checksum
 from smartxd.store.captures import CaptureStore
@@ -87,22 +88,22 @@ def test_batches_of_both_releases_are_sent_as_they_were_captured(older: Path) ->
 
 def test_packets_begin_in_the_segment_that_the_older_process_began(older: Path) -> None:
     everything = FlowFilter()
-    assert newest(older, everything, 10, fail, stream="packets").num_rows == 0
-    assert list(scan(older, everything, fail, stream="packets")) == []
+    assert packets.newest(older, everything, 10, fail).num_rows == 0
+    assert list(packets.scan(older, everything, fail)) == []
     assert newest(older, everything, 10, fail, stream="drops").num_rows == 0
     rows = packet_rows({"data": b""}, {"time_ns": 10**18 + 1, "data": b"\0\1"})
     with CaptureStore(older, CaptureConfig(segment_s=60), clock=lambda: 1_700_000_060, warn=fail) as store:
         store.append_packets("maps:packets", 4096, rows)
         assert store.committed("maps:packets") == 4096
     assert len(list(older.glob("flows-*.sqlite"))) == 2
-    assert pa.concat_tables(scan(older, everything, fail, stream="packets")).equals(rows)
-    assert newest(older, everything, 10, fail, stream="packets").equals(rows.take([1, 0]))
-    _, (flows, _, packets, _) = read_totals(older) or fail(older)
-    assert (flows.captured.rows, packets.captured.rows, packets.pending.rows) == (10, 2, 2)
+    assert pa.concat_tables(packets.scan(older, everything, fail)).equals(rows)
+    assert packets.newest(older, everything, 10, fail).equals(rows.take([1, 0]))
+    _, (flows, _, stored, _) = read_totals(older) or fail(older)
+    assert (flows.captured.rows, stored.captured.rows, stored.pending.rows) == (10, 2, 2)
     with CaptureStore(older, CaptureConfig(segment_s=60), clock=lambda: 1_700_000_120, warn=fail) as store:
         store.append_packets("maps:packets", 8192, rows)
     assert len(list(older.glob("flows-*.sqlite"))) == 3
-    assert newest(older, everything, 10, fail, stream="packets").num_rows == 4
+    assert packets.newest(older, everything, 10, fail).num_rows == 4
 
 
 def test_a_segment_is_only_changed_by_the_one_who_writes_it(older: Path) -> None:

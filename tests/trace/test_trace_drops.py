@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trace_frames as f
+from test_trace_parser import CASES
 from trace_box import TC_ACT_SHOT, Box, Collected, load_foreign_program, stored_flows, tracer
 
 from smartxd import bpfsys
@@ -22,6 +23,7 @@ from smartxd.capture.maps import PolicyMaps
 from smartxd.desired.trace import _filter as filter_of
 from smartxd.planes.trace import drops
 from smartxd.planes.trace.state import Tracer
+from smartxd.records import DROP, FLOW
 
 pytestmark = pytest.mark.kernel
 FAR, NEAR = "198.51.100.1", "192.0.2.1"
@@ -55,6 +57,19 @@ def drained(box: Box, name: str = "wan", interface: str = "wan") -> list[dict[st
     store = Collected()
     box.drain(store, name)
     return [row for row in store.drops if row["interface"] == interface]
+
+
+@contextmanager
+def shooting(box: Box) -> Iterator[None]:
+    """A program of somebody else's drops all that comes in on `wan`."""
+    program = load_foreign_program(TC_ACT_SHOT)
+    with box.inside():
+        link = bpfsys.link_tcx(program, socket.if_nametoindex("wan"), "ingress")
+    try:
+        yield
+    finally:
+        os.close(link)
+        os.close(program)
 
 
 def datagram(box: Box, port: int, size: int = 100, **ip: Any) -> bytes:
@@ -153,6 +168,23 @@ def test_nothing_is_told_of_the_same_number_in_another_namespace(routing: Box, t
         other.delete()
 
 
+def test_a_dropped_packet_has_the_flow_that_it_had_when_it_passed(box: Box) -> None:
+    """All that the parser's tests send, by which the flow program is judged: that sees it just before."""
+    with shooting(box):
+        box.converge(tracer("wan", drops_max=1024))
+        box.send(*(frame for frame, _ in CASES.values()))
+    store = Collected()
+    box.drain(store)
+    assert {row["reason"] for row in store.drops} == {"TC_INGRESS"}
+    columns = set(FLOW.names) & set(DROP.names) - {"first_ns", "last_ns"}
+
+    def rows(found: list[dict[str, Any]]) -> list[tuple[tuple[str, str], ...]]:
+        return sorted(tuple(sorted((c, str(row[c])) for c in columns)) for row in found)
+
+    assert rows(store.drops) == rows(store.flows)
+    assert len(store.drops) > 20
+
+
 def test_filters_see_a_dropped_packet_as_it_was_on_the_wire(box: Box) -> None:
     def tunnel(port: int, *tags: tuple[int, int]) -> bytes:
         inner = f.ethernet(0x0800, f.ip4(6, f.tcp(7, port, 2)))
@@ -162,15 +194,9 @@ def test_filters_see_a_dropped_packet_as_it_was_on_the_wire(box: Box) -> None:
     box.converge(
         watching("wan", filter=filter_of("vlan 100 and udp"), inner_filter=filter_of("tcp dst port 80"))
     )
-    program = load_foreign_program(TC_ACT_SHOT)
-    try:
-        with box.inside():
-            link = bpfsys.link_tcx(program, socket.if_nametoindex("wan"), "ingress")
+    with shooting(box):
         box.send(*[wanted] * 2, *[tunnel(80, (0x8100, 101))] * 3, *[tunnel(80)] * 4)
         box.send(*[tunnel(81, (0x8100, 100))] * 5)
-        os.close(link)
-    finally:
-        os.close(program)
     (row,) = drained(box)
     assert (row["reason"], row["vlan"], row["vni"]) == ("TC_INGRESS", 100, 5)
     assert (row["inner_dst_port"], row["tcp_flags"]) == (80, 2)
