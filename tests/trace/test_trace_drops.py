@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import trace_frames as f
-from test_trace_parser import CASES
+from oracle_frames import pcaps
 from trace_box import TC_ACT_SHOT, Box, Collected, load_foreign_program, stored_flows, tracer
 
 from smartxd import bpfsys
@@ -169,10 +169,14 @@ def test_nothing_is_told_of_the_same_number_in_another_namespace(routing: Box, t
 
 
 def test_a_dropped_packet_has_the_flow_that_it_had_when_it_passed(box: Box) -> None:
-    """All that the parser's tests send, by which the flow program is judged: that sees it just before."""
+    """Of each kind that is compared with tshark for the flow program, which sees it just before."""
+    frames = pcaps()
+    del frames[
+        "vlan-three"
+    ]  # the first tag is beside the skb, and in the copy: there the third is one too many
     with shooting(box):
         box.converge(tracer("wan", drops_max=1024))
-        box.send(*(frame for frame, _ in CASES.values()))
+        box.send(*(whole for whole, *_ in frames.values()))
     store = Collected()
     box.drain(store)
     assert {row["reason"] for row in store.drops} == {"TC_INGRESS"}

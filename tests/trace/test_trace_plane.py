@@ -356,7 +356,7 @@ def test_flows_go_on_while_nobody_runs(box: Box) -> None:
         "from pathlib import Path; from smartxd.planes.trace.plane import TracePlane as P;"
         "from smartxd.planes.trace.state import *; from smartxd.objects import ObjectRef;"
         "from smartxd.reconcile.plan import Ownership;"
-        f"p = P(Path({str(box.bpffs_dir)!r}), Path({str(box.manifest_path)!r}));"
+        f"p = P(*map(Path, ({str(box.bpffs_dir)!r}, {str(box.manifest_path)!r}, '/none')));"
         "o = p.observe(); t = Tracer(ObjectRef('TracePolicy', 'wan'), ('wan',), ('ingress',));"
         "assert [r.problem for r in p.apply(p.plan(TraceState((t,)), o, Ownership()), o)] == [None];"
         "p.publish('c')"
