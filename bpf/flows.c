@@ -22,6 +22,7 @@
 
 #define NEXT (-1)
 #define LEDGER_SLOTS 512
+#define COST_ONE_IN 256
 
 BPF_TABLE("hash", struct plain_key, struct flow_value, plain0, FLOWS_MAX);
 BPF_TABLE("hash", struct plain_key, struct flow_value, plain1, FLOWS_MAX);
@@ -32,6 +33,7 @@ BPF_TABLE("percpu_array", u32, struct ledger_entry, slots1, LEDGER_SLOTS);
 BPF_TABLE_PUBLIC("percpu_hash", struct ledger_key, struct ledger_entry, ledger0, LEDGER_MAX);
 BPF_TABLE_PUBLIC("percpu_hash", struct ledger_key, struct ledger_entry, ledger1, LEDGER_MAX);
 BPF_TABLE("hash", struct ledger_key, struct total_value, totals, LEDGER_MAX);
+BPF_TABLE("percpu_array", u32, struct cost, cost, 1);
 BPF_TABLE_PUBLIC("array", u32, u64, generation, 1);
 /* One in so many, by bit 0 of the generation, so that one holds for the whole of it. */
 BPF_TABLE("array", u32, u32, sampling, 2);
@@ -164,58 +166,22 @@ static __always_inline struct ledger_entry *ledger_of(bool odd, u32 ifindex, u32
 	return slot;
 }
 
-static __always_inline struct plain_key plain_key_of(u32 src_ip, u32 dst_ip, u16 src_port, u16 dst_port, u8 protocol,
-						     struct __sk_buff *skb, u8 direction)
-{
-	struct plain_key key = {
-		.src_ip = src_ip,
-		.dst_ip = dst_ip,
-		.src_port = src_port,
-		.dst_port = dst_port,
-		.place = skb->ifindex << 9 | direction << 8 | protocol,
-	};
-	return key;
-}
-
 /* The flow's key, in *plain and true if it fits there, else in *key; the cursor then stands where parse() ends. */
 static __always_inline bool identify(struct cursor *c, u8 direction, struct plain_key *plain,
 				     struct flow_key *key)
 {
 	struct __sk_buff *skb = c->skb;
 	bool fits = !skb->vlan_present && skb->ifindex <= PLAIN_IFINDEX_MAX;
-	struct usual u;
+	enum shape shape = recognise(c, direction, fits, plain, key);
 
-	if (recognise(skb, &u)) {
-		struct layer *l = &u.outer;
-		struct ip4_header *ip4 = (void *)l->ip;
-
-		c->offset = u.headers;
-		c->tcp_flags = u.has & HAS_VNI ? u.inner.tcp_flags : l->tcp_flags;
-		if (fits && !u.has && !l->is_ip6) {
-			*plain = plain_key_of(ip4->src, ip4->dst, l->src_port, l->dst_port, l->protocol, skb, direction);
-			return true;
-		}
-		*key = (struct flow_key){
-			.outer = tuple_of(l),
-			.ifindex = skb->ifindex,
-			.direction = direction,
-			.has = u.has,
-		};
-		if (u.has & HAS_VNI) {
-			key->inner = tuple_of(&u.inner);
-			key->vni = u.vni;
-		}
-		if (u.has & HAS_VLAN)
-			key->vlan = u.vlan;
-		add_vlan(skb, key);
-		return false;
-	}
+	if (shape != UNUSUAL)
+		return shape == PLAIN;
+	*c = (struct cursor){.skb = skb, .end = skb->len};
 	*key = (struct flow_key){.ifindex = skb->ifindex, .direction = direction};
 	parse(c, key);
 	if (!fits || key->has || key->outer.has != (HAS_IP4 | HAS_PORTS))
 		return false;
-	*plain = plain_key_of(key->outer.src_ip[0], key->outer.dst_ip[0], key->outer.src_port, key->outer.dst_port,
-			      key->outer.protocol, skb, direction);
+	*plain = plain_key_of(&key->outer, skb->ifindex, direction);
 	return true;
 }
 
@@ -292,7 +258,7 @@ static __always_inline void count_flow(struct cursor *c, bool odd, struct ledger
 static __always_inline int count(struct __sk_buff *skb, u8 direction)
 {
 	struct cursor c = {.skb = skb, .end = skb->len};
-	bool odd, is_plain, is_sampled, is_selected = selected(skb);
+	bool odd, is_plain = false, is_sampled, is_selected = selected(skb);
 	struct ledger_entry *entry;
 	struct plain_key plain, *small = &plain;
 	struct flow_key key, *whole = &key;
@@ -319,12 +285,12 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 	if (is_sampled)
 		packet->record.digest = digest_of(skb);
 #endif
-	if (is_sampled || skb->gso_size)
+	if (is_sampled || skb->gso_size) {
 		is_plain = identify(&c, direction, &plain, &key);
 #ifdef SNAP
-	if (is_sampled || skb->gso_size)
 		is_plain = remember(packet, &c, is_plain, &plain, &key);
 #endif
+	}
 	it = measure(skb, c.offset);
 	entry->value.seen_packets += it.packets;
 	entry->value.seen_skbs += 1;
@@ -358,12 +324,32 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 	return NEXT;
 }
 
+/* count(), and what it costs where the policy has a budget of CPU. */
+static __always_inline int run(struct __sk_buff *skb, u8 direction)
+{
+#ifdef MEASURED
+	u32 zero = 0;
+	struct cost *own = cost.lookup(&zero);
+
+	if (!own)
+		return NEXT;
+	/* In memory, not in a register: the verifier would follow the program once for each of its values. */
+	own->begun_ns = own->runs++ % COST_ONE_IN ? 0 : bpf_ktime_get_ns();
+	count(skb, direction);
+	if (own->begun_ns)
+		own->measured_ns += bpf_ktime_get_ns() - own->begun_ns;
+	return NEXT;
+#else
+	return count(skb, direction);
+#endif
+}
+
 int ingress(struct __sk_buff *skb)
 {
-	return count(skb, INGRESS);
+	return run(skb, INGRESS);
 }
 
 int egress(struct __sk_buff *skb)
 {
-	return count(skb, EGRESS);
+	return run(skb, EGRESS);
 }

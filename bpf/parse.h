@@ -81,7 +81,6 @@ struct ip6_extension {
 	u8 next;
 	u8 units;
 	u16 fragment;
-	u32 id; /* of a fragment only */
 };
 
 struct ports {
@@ -114,7 +113,6 @@ struct icmp_header {
 	u8 type;
 	u8 code;
 	u16 checksum;
-	u32 rest; /* of ICMPv6 a part of the message */
 };
 
 struct arp_header {
@@ -158,12 +156,14 @@ static __always_inline void bound(struct cursor *c, u32 length)
 		c->damage |= TRUNCATED;
 }
 
-/* Past a header of which no more is read: it should be there. */
-static __always_inline void pass(struct cursor *c, u32 length)
+/* Past a header of which no more is read; whether it is there. */
+static __always_inline bool pass(struct cursor *c, u32 length)
 {
 	c->offset += length;
-	if (c->offset > c->end)
-		c->damage |= TRUNCATED;
+	if (c->offset <= c->end)
+		return true;
+	c->damage |= TRUNCATED;
+	return false;
 }
 
 /* Ethernet and in-band VLAN tags; the ID of the first tag goes to *vlan, and its presence is returned. */
@@ -259,11 +259,10 @@ static __always_inline bool parse_ip6(struct cursor *c, struct tuple *t)
 			return true;
 		if (i == IP6_EXTENSIONS_MAX) /* RFC 8200, 4.1: each once, destination options twice */
 			break;
-		if (!load_bytes(c, &e, next == IP6_FRAGMENT ? sizeof(e) : 4))
+		if (!load(c, &e) || (next == IP6_FRAGMENT && !pass(c, 8)))
 			return false;
 		t->protocol = e.next;
 		if (next == IP6_FRAGMENT) {
-			c->offset += sizeof(e);
 			if (be16(e.fragment) & 0xfff8)
 				return false;
 			if (be16(e.fragment) & 1)
@@ -321,15 +320,13 @@ static __always_inline void parse_transport(struct cursor *c, struct tuple *t)
 		ports = h.ports;
 		c->offset += sizeof(h);
 	} else if (t->protocol == IPPROTO_ICMP || t->protocol == IP6_ICMP) {
-		u32 length = t->protocol == IPPROTO_ICMP ? 8 : 4;
 		struct icmp_header h;
 
-		if (!load_bytes(c, &h, length))
+		if (!load(c, &h) || !pass(c, t->protocol == IPPROTO_ICMP ? 8 : 4))
 			return;
 		t->src_port = h.type;
 		t->dst_port = h.code;
 		t->has |= HAS_PORTS;
-		c->offset += length;
 		return;
 	} else {
 		if (t->protocol == IPPROTO_GRE)

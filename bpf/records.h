@@ -103,6 +103,13 @@ struct ledger_entry {
 	struct ledger_value value;
 };
 
+/* A CPU's: how often the programs ran, and how long one run in COST_ONE_IN took, added up. */
+struct cost {
+	u64 runs;
+	u64 begun_ns; /* of the run that is measured; 0: it is not */
+	u64 measured_ns;
+};
+
 /* Written by the capture process only: the ledgers of all generations up to `generation`, added up. */
 struct total_value {
 	u64 generation;

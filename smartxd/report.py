@@ -208,6 +208,8 @@ class TracerReport(_Frozen):
     sampled_out_packets: Count = 0
     sampled_one_in: Count = 1
     """The sampling interval now."""
+    asked_one_in: Count = 1
+    """The one that the spec asks for: to keep to the policy's budget it may be larger now."""
     lost_packets: Count
     """Not counted into a flow, because the flow map was full."""
     ring_full_packets: Count = 0

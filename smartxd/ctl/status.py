@@ -12,7 +12,14 @@ from typing import Any
 from smartxd import config
 from smartxd.ctl.verb import add_config, add_output, add_verb
 from smartxd.errors import DaemonError, StoreError
-from smartxd.report import BoxReport, CaptureReport, ConditionReport, ControlReport, SessionReport
+from smartxd.report import (
+    BoxReport,
+    CaptureReport,
+    ConditionReport,
+    ControlReport,
+    SessionReport,
+    TracerReport,
+)
 from smartxd.socketclient import fetch_status
 from smartxd.store.captures import read_report
 from smartxd.tables import print_data, print_table
@@ -207,7 +214,7 @@ def _show_capture(capture: CaptureReport, now: datetime) -> None:
                     t.interface,
                     _WAYS.get(t.direction, t.direction),
                     "attached" if t.attached else "DETACHED",
-                    f"1/{t.sampled_one_in}" if t.sampled_one_in > 1 else None,
+                    _sampling(t),
                 ),
                 *(f"{t.packets_per_s:.0f}", t.flows, t.records or None, t.packets, t.bytes),
                 *(t.filtered_packets or None, t.sampled_out_packets or None, t.lost_packets),
@@ -229,6 +236,13 @@ def _show_capture(capture: CaptureReport, now: datetime) -> None:
     )
     contact = f"{age(capture.last_contact, now)} ago" if capture.last_contact else "never"
     print(f"centre: last contact {contact}" + (f"; {capture.sync_error}" if capture.sync_error else ""))
+
+
+def _sampling(t: TracerReport) -> str | None:
+    """The interval, and the one that was asked for where a budget makes it coarser."""
+    if t.sampled_one_in > t.asked_one_in:
+        return f"1/{t.sampled_one_in} for 1/{t.asked_one_in}"
+    return f"1/{t.sampled_one_in}" if t.sampled_one_in > 1 else None
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterator[tuple[object, ...]]) -> None:

@@ -70,7 +70,7 @@ class Converger:
     def __post_init__(self) -> None:
         self.kernel = KernelPlane()
         self.frr = FRRPlane(self.config.frr, self.config.secrets_dir)
-        self.trace = TracePlane(self.config.bpffs_dir, self.config.manifest)
+        self.trace = TracePlane(self.config.bpffs_dir, self.config.manifest, self.config.secrets_dir)
         self._backoff = {plane: Backoff(random.random) for plane in PLANES}
         self._previous = {(c.object, c.type): c for c in self.store.conditions()}
         # What a former life has seen serves for "since" only: nothing has been looked at yet.

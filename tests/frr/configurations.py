@@ -415,7 +415,8 @@ class Draw:
         multihop = self.number(2, 255) if not internal and not unnumbered and self.maybe() else 0
         ttl = 0 if multihop or not self.maybe() else 1 if unnumbered else self.number(1, 254)
         keepalive = self.number(1, 21845)
-        sources = ("", "2001:db8::1") if ":" in name else ("", "192.0.2.1", "10.255.0.1")
+        # Not the stable session's: to the other end both would be one neighbour, and collide (RFC 4271, 6.8).
+        sources = ("", "2001:db8::1") if ":" in name else ("", "198.51.100.1", "10.255.0.1")
         bfd = (self.number(10, 60_000), self.one((10, 300, 60_000)), self.number(2, 255))
         plain = self.maybe()
         return Neighbor(

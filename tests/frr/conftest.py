@@ -111,12 +111,19 @@ class Instance:
         """Have the daemons load frr.conf, as watchfrr does after it has started one anew."""
         run("vtysh", "-N", self.name, "-b")
 
-    def configure(self, text: str) -> None:
-        """By hand, as an operator would."""
+    def configure(self, text: str, *, whole: bool = True) -> None:
+        """By hand, as an operator would; not ``whole`` what FRR takes of it."""
         file = self.etc / "by-hand.conf"
         file.write_text(text)
-        run("vtysh", "-N", self.name, "-f", str(file))
+        done = subprocess.run(
+            ["vtysh", "-N", self.name, "-f", str(file)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
         file.unlink()
+        assert not whole or done.returncode == 0, done.stdout + done.stderr
 
     def running(self) -> str:
         return self.vtysh("show running-config")
@@ -124,6 +131,14 @@ class Instance:
     @property
     def config(self) -> FRRConfig:
         return FRRConfig(pathspace=self.name)
+
+
+def vtysh_that(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a vtysh of our own before the real one."""
+    program = folder / "vtysh"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 @dataclass

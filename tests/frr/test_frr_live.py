@@ -16,10 +16,12 @@ import pytest
 from smartxd.config import FRRConfig
 from smartxd.errors import PlaneError
 from smartxd.objects import ObjectRef
+from smartxd.planes.frr import program
 from smartxd.planes.frr import vtysh as shell
 from smartxd.planes.frr.plane import FRRPlane
 from smartxd.planes.frr.saved import Saved
 from smartxd.planes.frr.state import FRRState, Neighbor
+from smartxd.planes.frr.vtysh import Vtysh
 from smartxd.reconcile.plan import Disruption
 from tests.frr.conftest import DAEMONS, Book, Instance, until
 from tests.frr.frr_states import LAN, WAN, changed
@@ -376,12 +378,12 @@ def test_what_frr_does_not_take_on_stops_after_two_rounds(
 ) -> None:
     tries: list[str] = []
 
-    def deaf(_: shell.Vtysh, path: Path) -> shell.Output:
+    def deaf(_: Vtysh, path: Path) -> program.Output:
         tries.append(path.read_text())
         assert path.stat().st_mode & 0o077 == 0
-        return shell.Output(0, "")
+        return program.Output(0, "")
 
-    monkeypatch.setattr(shell.Vtysh, "file", deaf)
+    monkeypatch.setattr(Vtysh, "file", deaf)
     problems = [r.problem for r in Book(FRRPlane(lone.config)).converge(ONE)]
     assert len(tries) == 2
     assert {p.reason for p in problems if p} == {"NotConverged"}
@@ -414,16 +416,11 @@ def test_no_change_is_found_without_starting_a_program(
 ) -> None:
     book = Book(FRRPlane(lone.config))
     done(book, ONE)
-    calls: list[tuple[str, ...]] = []
-    real = shell.call
-
-    def counting(argv: list[str], timeout_s: float, **more: bool) -> shell.Output:
-        calls.append(tuple(argv))
-        return real(argv, timeout_s, **more)
-
-    monkeypatch.setattr(shell, "call", counting)
-    book.converge(ONE)
-    assert not calls
+    started: list[object] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(program.subprocess, "Popen", lambda argv, **_: started.append(argv))
+        book.converge(ONE)
+    assert not started
     lone.configure("router bgp 65001\n neighbor 192.0.2.2 shutdown\nexit\n")
     assert [action.id for action in book.plan(ONE).actions] == ["neighbor 192.0.2.2"]
 
@@ -446,8 +443,8 @@ def test_no_daemon_at_all_is_a_dead_one(bare: Instance) -> None:
 def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     script = f"sleep 300 & echo $! > {pid_file}; wait"
-    with pytest.raises(shell.Timeout):
-        shell.call(["sh", "-c", script], 0.5)
+    with pytest.raises(program.Timeout):
+        program.call(["sh", "-c", script], 0.5)
     child = Path("/proc", pid_file.read_text().strip(), "stat")
     until(lambda: not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z", 5)
 

@@ -34,7 +34,7 @@ from smartxd.planes.frr.state import (
     Set,
 )
 from smartxd.reconcile.planned import report
-from tests.frr.conftest import DAEMONS, Book, Instance, until
+from tests.frr.conftest import DAEMONS, Book, Instance, until, vtysh_that
 from tests.frr.frr_reload import Reload
 from tests.frr.frr_states import IPV4, LAN, SECTION, WAN, beside, changed, speaker
 
@@ -116,6 +116,32 @@ def test_2_a_dead_bgpd_is_an_error_and_keeps_its_saved_configuration(
     lone.start_daemon("bgpd")
     done(book, ONE)
     assert "neighbor 192.0.2.2" in (lone.etc / "frr.conf").read_text()
+
+
+def test_2_a_bgpd_that_dies_while_it_is_saved_keeps_its_saved_configuration(
+    lone: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = Book(FRRPlane(lone.config))
+    done(book, ONE)
+    file, lost = lone.etc / "frr.conf", tmp_path / "lost.conf"
+    saved = file.read_text()
+    more = changed(ONE, *ONE.neighbors, Neighbor(LAN, "198.51.100.2", 65001, 65003))
+    script = f"""
+case "$*" in *"write memory"*) ;; *) exec /usr/bin/vtysh "$@" ;; esac
+kill -9 $(cat {lone.run_dir}/bgpd.pid); sleep 0.1
+/usr/bin/vtysh "$@"
+cp {file} {lost}
+"""
+    with monkeypatch.context() as patch:
+        vtysh_that(tmp_path, patch, script)
+        with pytest.raises(PlaneError, match="bgpd does not answer"):
+            book.converge(more)
+    assert "router bgp" not in lost.read_text()
+    assert file.read_text() == saved
+    lone.start_daemon("bgpd")
+    lone.vtysh_boot()
+    done(book, more)
+    assert "198.51.100.2" in file.read_text()
 
 
 def test_3_a_hung_bgpd_holds_nothing_up(lone: Instance, frr_reload: Reload) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from capture_process import Capture
 from trace_box import Box
 from trace_trial import Trial
 
@@ -47,3 +49,13 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Tr
         for each in made.values():
             each.close()
         pins.remove_all(root)
+
+
+@pytest.fixture
+def capture(box: Box, tmp_path: Path) -> Iterator[Capture]:
+    made = Capture(box, tmp_path)
+    try:
+        yield made
+    finally:
+        while made.running:
+            made.stop(signal.SIGKILL)

@@ -55,8 +55,12 @@ def _tcp(flags: str = "PA", **fields: object) -> Packet:
     return TCP(sport=61000, dport=62000, flags=flags, **fields) / DATA
 
 
-def _vxlan(*inner: Packet, vni: int = 0x123456, **fields: object) -> Packet:
-    return UDP(sport=60001, dport=4789) / VXLAN(vni=vni, **{"flags": 0x08, **fields}) / _stack(*inner)
+def _vxlan(*inner: Packet, vni: int = 0x123456, length: int | None = None, **fields: object) -> Packet:
+    return (
+        UDP(sport=60001, dport=4789, len=length)
+        / VXLAN(vni=vni, **{"flags": 0x08, **fields})
+        / _stack(*inner)
+    )
 
 
 def _stack(*layers: Packet) -> Packet:
@@ -183,7 +187,7 @@ ODD: dict[str, Packet] = {
     "vxlan-ip-header-length": E / _ip() / _vxlan(E, IP(src="10.0.0.1", dst="10.0.0.2", ihl=3), _udp()),
     "vxlan-ip-version": E / _ip6() / _vxlan(E, IPv6(src="fd00::1", dst="fd00::2", version=7), _udp()),
     "vxlan-tcp-header-length": E / _ip() / _vxlan(E, IN4, _tcp(dataofs=2)),
-    "vxlan-ends-behind-its-packet": E / _ip(len=126) / _vxlan(E, IN4, _tcp()),
+    "vxlan-longer-than-its-packet": E / _ip(len=112) / _vxlan(E, IN4, _tcp(), length=92),
 }
 
 

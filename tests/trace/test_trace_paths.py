@@ -20,7 +20,7 @@ from smartxd.capture.layout import FLOW_KEY
 from smartxd.capture.maps import PolicyMaps
 
 pytestmark = pytest.mark.kernel
-SLOWLY = ("enum shape shape = recognise(skb, &outer, &inner, &vni)", "enum shape shape = UNUSUAL")
+SLOWLY = ("enum shape shape = recognise(c, direction, fits, plain, key)", "enum shape shape = UNUSUAL")
 NOTHING = ("#ifdef OUTER_FILTER\n\tif", "\treturn false;\n#ifdef OUTER_FILTER\n\tif")
 SEED = 20
 SOL_PACKET, PACKET_VNET_HDR = 263, 15

@@ -13,15 +13,16 @@ from smartxd.planes.frr import diff
 from smartxd.planes.frr.apply import Convergence
 from smartxd.planes.frr.loaded import Loaded
 from smartxd.planes.frr.needs import daemons
+from smartxd.planes.frr.reload import Reload
 from smartxd.planes.frr.running import Configuration
 from smartxd.planes.frr.saved import Saved
-from smartxd.planes.frr.secrets import NO_SECRETS, Secrets
 from smartxd.planes.frr.state import PLANE, FRRState
 from smartxd.planes.frr.vault import Vault
 from smartxd.planes.frr.vtysh import Vtysh
 from smartxd.planes.frr.words import Path as Statement
 from smartxd.planes.frr.words import part_of
 from smartxd.reconcile.plan import Action, Ownership, Plan, Result
+from smartxd.secrets import NO_SECRETS, Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class FRRPlane:
     def __init__(self, config: FRRConfig, secrets_dir: Path = Path("/etc/smartxd/secrets")) -> None:
         self._vault = Vault(secrets_dir)
         self._vtysh = Vtysh(config, self._vault)
+        self._reload = Reload(config)
         self._loaded = Loaded(self._vtysh.saved_file, self._vtysh.run_dir, self._vault)
         self._saved = Saved(self._vtysh, self._loaded)
         self._seen: tuple[Mapping[str, str], tuple[Configuration, frozenset[str]]] | None = None
@@ -75,18 +77,19 @@ class FRRPlane:
             self._saved.catch_up()
         return FRRObserved(running, answering, self._vault.read(), lacking)
 
-    def _look(self) -> tuple[Configuration, frozenset[str]]:
+    def _look(self, *, save: bool = False) -> tuple[Configuration, frozenset[str]]:
         """The running configuration and who answered: read anew where anything of it may have changed.
 
         While the daemons say the same as before, what vtysh makes of it is the same too; one that is too busy
-        to say it may have changed.
+        to say it may have changed. ``save`` has what is read saved at once, where that may be: half the time
+        of saving is vtysh's start.
         """
         words = self._vtysh.words()
         if self._seen is not None and self._seen[0] == words:
             busy = self._seen[1][1].intersection(self._vtysh.started()) - words.keys()
             if not busy:
                 return self._seen[1]
-        found = self._vtysh.observe()
+        found = (self._saved.catch_up() if save else None) or self._vtysh.observe()
         self._seen = words, found
         return found
 
@@ -134,15 +137,17 @@ class FRRPlane:
         """Do the steps as one batch; PlaneError before anything is written where a daemon does not answer."""
         if not plan.actions:
             return
+        self._reload.prepare()
         self._vtysh.probe(daemons(action.id for action in plan.actions))
         tokens = observed.secrets.tokens
         doing = Convergence(
             self._vtysh,
+            self._reload,
             plan.actions,
             observed.running,
             tokens,
             lambda: self._writing(plan.actions),
-            lambda: self._look()[0],
+            lambda settled: self._look(save=settled)[0],
         )
         results = tuple(doing.run())
         self._saved.catch_up()

@@ -9,6 +9,8 @@ from typing import Literal
 
 from smartxd.objects import ObjectRef, OwnedObject
 from smartxd.planes.trace.filter import Filter
+from smartxd.secrets import NO_SECRETS, Secrets
+from smartxd.terms import Budget, Privacy, Terms
 
 INTERFACES_MAX = 128
 """Interfaces of one policy; the ledger of a policy has room for four times as many."""
@@ -55,6 +57,9 @@ class Tracer:
     """Bytes kept of each packet, at most 256. None: packets are not recorded."""
     drops_max: int | None = None
     """Flows of dropped packets between two drains; None: drops are not recorded."""
+    budget: Budget | None = None
+    """What it may cost; beyond it sampling is made coarser."""
+    privacy: Privacy | None = None
 
     @property
     def id(self) -> str:
@@ -74,9 +79,9 @@ class Tracer:
         return (*(self.directions if passing else ()), *dropped)
 
     @property
-    def one_in(self) -> int:
-        """The sampling interval: one skb in so many."""
-        return self.sampling.one_in if self.sampling else 1
+    def terms(self) -> Terms:
+        """What the capture process is told."""
+        return Terms(self.sampling.one_in if self.sampling else 1, self.budget, self.privacy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,7 @@ class PinnedPolicy:
     ended: frozenset[Attachment] = frozenset()
     """Those that somebody has ended, on interfaces that are there."""
     retired: bool = False
+    terms: Terms = Terms()
     drops_max: int | None = None
     """None of a build without drops."""
 
@@ -137,6 +143,8 @@ class TraceObserved:
     policies: tuple[PinnedPolicy, ...] = ()
     """Sorted by name, the newest build first."""
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
+    secrets: Secrets = NO_SECRETS
+    """Which can be used; what they are is not among it."""
     drops_refused: str = ""
     """Why this kernel cannot say what it drops; empty where it can."""
 
