@@ -8,6 +8,7 @@
 
 #define TAG_AT (2 * ETH_ALEN)
 #define TAG_BYTES 4
+#define VLAN_TAGS_MAX 3 /* with that which was beside the packet */
 #define COPY_MAX 256
 #define COPY_MASK 511
 #define READ_MAX 64 /* more than is read at once */

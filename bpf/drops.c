@@ -14,7 +14,6 @@
 #include "tracepoint.h"
 
 #define MAC_UNSET 0xffff
-#define TAGS_AND_HEADER_MAX (ETH_HLEN + VLAN_TAGS_MAX * TAG_BYTES)
 #define POINTER_OF_DST (~1ULL) /* bit 0: whether it is counted */
 
 BPF_TABLE("hash", struct watched_key, u32, watched, WATCHED_MAX);
@@ -98,12 +97,11 @@ static __always_inline bool find_position(u64 at, struct skb *skb, struct positi
  */
 static __always_inline bool has_ethernet(struct position *p)
 {
-	u32 between = p->network - p->mac;
+	u32 tags = p->network - p->mac - ETH_HLEN;
 
 	if (p->mac == MAC_UNSET || p->mac > p->data || p->mac + ETH_HLEN > p->tail)
 		return false;
-	return p->network < p->mac || !p->network ||
-	       between == ETH_HLEN || between == ETH_HLEN + TAG_BYTES || between == TAGS_AND_HEADER_MAX;
+	return p->network < p->mac || (tags <= VLAN_TAGS_MAX * TAG_BYTES && tags % TAG_BYTES == 0);
 }
 
 /* From `from` bytes of the skb to `at` bytes of the copy, as far as there is room and the skb is linear. */

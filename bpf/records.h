@@ -83,8 +83,8 @@ struct ledger_value {
 	u64 ring_full_packets; /* the ring had no room */
 	u64 ring_full_skbs;
 	u64 ring_full_bytes;
-	u64 truncated_skbs; /* of those not filtered: ends before its headers do, or before it says */
-	u64 malformed_skbs; /* of those not filtered: says of itself what cannot be */
+	u64 truncated_skbs; /* of those to be recorded: ends before its headers do, or before it says */
+	u64 malformed_skbs; /* of those to be recorded: says of itself what cannot be */
 };
 
 /* When a CPU last asked for the time, and what it was told. */
@@ -101,6 +101,13 @@ struct ledger_entry {
 	struct ledger_key key; /* ifindex 0: of nobody */
 	struct clock clock;
 	struct ledger_value value;
+};
+
+/* A CPU's: how often the programs ran, and how long one run in COST_ONE_IN took, added up. */
+struct cost {
+	u64 runs;
+	u64 begun_ns; /* of the run that is measured; 0: it is not */
+	u64 measured_ns;
 };
 
 /* Written by the capture process only: the ledgers of all generations up to `generation`, added up. */

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from smartxd.capture import layout
+from smartxd.capture.conceal import Conceal
 from smartxd.capture.layout import (
     CLOCK_IS_TAI,
     DIRECTIONS,
@@ -48,6 +49,8 @@ class Origin:
     """The sampling interval that held, of flows; a packet's record says it."""
     tai_offset_ns: int = 0
     """The same of CLOCK_TAI."""
+    conceal: Conceal | None = None
+    """None: addresses are recorded as they are."""
 
 
 def decode_flows(keys: Records, values: Records, origin: Origin) -> pa.Table:
@@ -81,7 +84,7 @@ def decode_connections(keys: Records, values: Records, origin: Origin) -> pa.Tab
         "state": _choose(list(TCP_STATES), values["state"].astype("i4"), values["state"] == 0),
     }
     for end in ("local", "remote"):
-        columns[f"{end}_ip"] = _addresses(keys[f"{end}_ip"], keys["has"])
+        columns[f"{end}_ip"] = _addresses(keys[f"{end}_ip"], keys["has"], origin.conceal)
         columns[f"{end}_port"] = pa.array(keys[f"{end}_port"])
     for name in ("events", "retransmits", "resets_sent", "resets_received", "state_changes"):
         columns[name] = pa.array(values[name])
@@ -148,8 +151,8 @@ def _identity(keys: Records, origin: Origin) -> dict[str, pa.Array]:
     for prefix, layer in (("", outer), ("inner_", inner)):
         is_ip = layer["has"] & (HAS_IP4 | HAS_IP6)
         has_ports = layer["has"] & HAS_PORTS
-        columns[f"{prefix}src_ip"] = _addresses(layer["src_ip"], layer["has"])
-        columns[f"{prefix}dst_ip"] = _addresses(layer["dst_ip"], layer["has"])
+        columns[f"{prefix}src_ip"] = _addresses(layer["src_ip"], layer["has"], origin.conceal)
+        columns[f"{prefix}dst_ip"] = _addresses(layer["dst_ip"], layer["has"], origin.conceal)
         columns[f"{prefix}protocol"] = _nullable(layer["protocol"], is_ip)
         columns[f"{prefix}src_port"] = _nullable(layer["src_port"], has_ports)
         columns[f"{prefix}dst_port"] = _nullable(layer["dst_port"], has_ports)
@@ -220,7 +223,7 @@ def _nullable(values: npt.NDArray[Any], present: npt.NDArray[Any]) -> pa.Array:
     return pa.array(values, mask=present == 0)
 
 
-def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8]) -> pa.Array:
+def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8], conceal: Conceal | None) -> pa.Array:
     """Text of each address, null where there is none; each distinct one is written once."""
     words: list[str] = []
     places = np.zeros(len(raw), "i4")
@@ -231,5 +234,6 @@ def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8]) -> pa.Arr
         packed = pa.py_buffer(np.ascontiguousarray(raw[rows, :size]))
         found = pa.Array.from_buffers(pa.binary(size), len(rows), [None, packed]).dictionary_encode()
         places[rows] = found.indices.to_numpy() + len(words)
-        words += [socket.inet_ntop(family, address) for address in found.dictionary.to_pylist()]
+        distinct = found.dictionary.to_pylist()
+        words += [socket.inet_ntop(family, conceal(one) if conceal else one) for one in distinct]
     return _choose(words, places, has & (HAS_IP4 | HAS_IP6) == 0)

@@ -24,6 +24,7 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from smartxd.capture.conceal import Conceal
 from smartxd.capture.decode import (
     Origin,
     Records,
@@ -76,7 +77,7 @@ def _names(policy: TracedPolicy) -> dict[int, str]:
     return dict(socket.if_nameindex()) | {i.ifindex: i.name for i in policy.interfaces}
 
 
-def _origin(policy: TracedPolicy, sampled_one_in: int = 1) -> Origin:
+def _origin(policy: TracedPolicy, sampled_one_in: int = 1, conceal: Conceal | None = None) -> Origin:
     now_ns = time.time_ns()
     tai_s = round((now_ns - time.clock_gettime_ns(time.CLOCK_TAI)) / NS)
     return Origin(
@@ -84,6 +85,7 @@ def _origin(policy: TracedPolicy, sampled_one_in: int = 1) -> Origin:
         unix_offset_ns=now_ns - time.monotonic_ns(),
         tai_offset_ns=tai_s * NS,
         sampled_one_in=sampled_one_in,
+        conceal=conceal,
     )
 
 
@@ -105,33 +107,44 @@ class Drain:
         maps: PolicyMaps,
         store: Store,
         grace: GracePeriod,
+        *,
+        conceal: Conceal | None = None,
         reached: Callable[[str], None] = lambda _: None,
         names: KernelNames | None = None,
     ) -> None:
-        """``names`` are those of the kernel, as far as others have asked for them.
+        """``conceal`` says what is stored for an address, if not itself.
 
-        ``reached`` is told each point at which a crash could strike, so that tests can let it.
+        ``reached`` is told each point at which a crash could strike, so that tests can let it. ``names`` are
+        those of the kernel, as far as others have asked for them.
         """
         self._names = names or KernelNames()
         self._maps = maps
         self._store = store
         self._grace = grace
+        self._conceal = conceal
         self._reached = reached
 
-    def run(self, policy: TracedPolicy) -> RowCounts:
-        """Store all that was counted up to now; the number of flow rows. A quiet policy costs little."""
+    def run(self, policy: TracedPolicy, one_in: int | None = None) -> RowCounts:
+        """Store all that was counted up to now; the number of flow rows. A quiet policy costs little.
+
+        From then on one skb in ``one_in`` is recorded; as before where that is not given.
+        """
         generation = self._maps.generation
         counts: RowCounts = Counter()
         if len(self._maps.ledger(generation - 1)):
             self._grace.wait()  # the process before may have been killed between flip and wait
             counts += self._settle(policy, generation - 1)
-        if not len(self._maps.ledger(generation)):
+        before = self._maps.sampled_one_in(generation)
+        if one_in in (None, before) and not len(self._maps.ledger(generation)):
             return counts
+        self._maps.sample_one_in(generation + 1, one_in or before)
         self._reached("before flip")
         self._maps.generation = generation + 1
         self._reached("flipped")
         self._grace.wait()
         self._reached("idle")
+        if not len(self._maps.ledger(generation)):
+            return counts  # flipped for the interval alone
         return counts + self._settle(policy, generation)
 
     def _settle(self, policy: TracedPolicy, generation: int) -> RowCounts:
@@ -139,7 +152,7 @@ class Drain:
         ledger = maps.ledger(generation)
         stored = self._store.committed(policy.incarnation)
         if stored is None or stored < generation:
-            origin = _origin(policy, maps.sampled_one_in(generation))
+            origin = _origin(policy, maps.sampled_one_in(generation), self._conceal)
             found = maps.flows(generation)
             dropped, connections = maps.told(DROPS, generation), maps.told(CONNECTIONS, generation)
             self._reached("read")

@@ -82,6 +82,12 @@ LEDGER_ENTRY = np.dtype([("key", LEDGER_KEY), ("clock", CLOCK), ("value", LEDGER
 
 TOTAL_VALUE = np.dtype([("generation", "u8"), ("sum", LEDGER_VALUE)])
 
+COST = np.dtype([("runs", "u8"), ("begun_ns", "u8"), ("measured_ns", "u8")])
+"""Of one CPU."""
+
+COST_ONE_IN = 256
+"""As in bpf/flows.c: the runs of which one is measured."""
+
 PACKET = np.dtype(
     [
         ("time_ns", "u8"),

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from smartxd import bpfsys
+from smartxd import bpfsys, terms
 from smartxd.capture.decode import Records
 from smartxd.capture.layout import (
     CONNECTION_KEY,
     CONNECTION_VALUE,
+    COST,
+    COST_ONE_IN,
     DROP_KEY,
     FLOW_KEY,
     FLOW_VALUE,
@@ -26,6 +28,7 @@ from smartxd.capture.layout import (
     widen,
 )
 from smartxd.errors import StoreError
+from smartxd.terms import Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ TOLD = (DROPS, CONNECTIONS)
 
 _SETS = ("plain", "flows", "slots", "ledger")
 """The maps of which there are two."""
-_NAMES = (*(f"{name}{bit}" for name in _SETS for bit in (0, 1)), "totals", "generation", "sampling")
+_NAMES = (*(f"{name}{bit}" for name in _SETS for bit in (0, 1)), "totals", "generation", "sampling", "cost")
 _INDEX = np.dtype("u4")
 _COUNTERS = len(LEDGER_VALUE.names or ())
 _ZERO = struct.pack("=I", 0)
@@ -83,7 +86,7 @@ class PolicyMaps:
         self._fds: dict[str, int] = {}
         self._cpus = bpfsys.possible_cpus()
         try:
-            for name in _NAMES:
+            for name in (*_NAMES, terms.PIN):
                 self._fds[name] = bpfsys.open_pin(pin_dir / name)
             self.flows_max = self._check("flows0", FLOW_KEY, FLOW_VALUE)
             self._check("plain0", PLAIN_KEY, FLOW_VALUE)
@@ -117,6 +120,19 @@ class PolicyMaps:
         value = bpfsys.lookup(self._fds["sampling"], struct.pack("=I", generation & 1), 4)
         assert value is not None  # an array has all its entries
         return int(struct.unpack("=I", value)[0])
+
+    def sample_one_in(self, generation: int, one_in: int) -> None:
+        """Set the sampling interval of a generation that is not yet written, and all before it settled."""
+        bpfsys.update(self._fds["sampling"], struct.pack("=I", generation & 1), struct.pack("=I", one_in))
+
+    def terms(self) -> Terms:
+        """What the policy asks for."""
+        return Terms.unpacked(bpfsys.lookup(self._fds[terms.PIN], _ZERO, terms.RECORD_BYTES) or b"")
+
+    def run_time_ns(self) -> int:
+        """About how long the policy's programs have run, on all CPUs; 0 of one without a budget of CPU."""
+        costs = self._read("cost", _INDEX, np.dtype((COST, (self._cpus,))), 1).values
+        return COST_ONE_IN * int(costs["measured_ns"].sum())
 
     def flows(self, generation: int) -> Entries:
         """The flows of a generation, which must be idle: else the maps change under the reader."""

@@ -48,6 +48,7 @@ def needs(desired: Desired) -> Needs:
     groups = {(link.port, link.group) for link in links if isinstance(link, Vxlan) and "." in link.group}
     traced = frozenset(name for tracer in desired.trace.tracers for name in tracer.interfaces)
     secrets = {part.secret for part in desired.frr.parts if isinstance(part, Neighbor) and part.secret}
+    secrets |= {t.privacy.key for t in desired.trace.tracers if t.privacy is not None and t.privacy.key}
     return Needs(
         links=frozenset(kinds),
         interfaces=frozenset(link.name for link in links) | traced,

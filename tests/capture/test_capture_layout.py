@@ -46,13 +46,14 @@ def all_of(kind):
     return {"size": ctypes.sizeof(kind), "fields": fields(kind)}
 
 # A per-CPU value is an array of one struct for each CPU.
-percpu = module["ledger0"].Leaf
+percpu, cost = module["ledger0"].Leaf, module["cost"].Leaf
 print(json.dumps({
     "FLOW_KEY": all_of(module["flows0"].Key),
     "PLAIN_KEY": all_of(module["plain0"].Key),
     "FLOW_VALUE": all_of(module["flows0"].Leaf),
     "LEDGER_KEY": all_of(module["ledger0"].Key),
     "LEDGER_ENTRY": all_of(getattr(percpu, "_type_", percpu)),
+    "COST": all_of(getattr(cost, "_type_", cost)),
     "TOTAL_VALUE": all_of(module["totals"].Leaf),
     "DROP_KEY": all_of(drops["drops0"].Key),
     "CONNECTION_KEY": all_of(tcp["tcp0"].Key),

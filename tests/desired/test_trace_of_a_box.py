@@ -10,6 +10,7 @@ from smartxd.desired import desire
 from smartxd.planes.trace.state import Sampling, Tracer
 from smartxd.source import folder
 from smartxd.spec.load import load
+from smartxd.terms import Budget, Privacy
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "koren-two-site"
 OTHERS = {name: text for name, text in folder.read(EXAMPLE).items() if "trace" not in Path(name).name}
@@ -68,6 +69,30 @@ def test_filters_of_both_packets_are_compiled_and_keep_their_text() -> None:
 )
 def test_sampling_is_what_the_policy_says(said: str, meant: Sampling) -> None:
     assert tracer("{name: lan0}", f"sampling: {{{said}}}").sampling == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("{cpuPercent: 2.5}", Budget(cpu_percent=2.5)),
+        ("{recordsPerSecond: 100, cpuPercent: 1}", Budget(1, 100)),
+        ("{}", None),
+    ],
+)
+def test_a_budget_is_what_the_policy_says(said: str, meant: Budget | None) -> None:
+    assert tracer("{name: lan0}", f"budget: {said}").budget == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("{addresses: keep}", None),
+        ("{addresses: truncate, ipv4Prefix: 16}", Privacy("truncate", 16, 48)),
+        ("{addresses: pseudonym, keyRef: people}", Privacy("pseudonym", key="people")),
+    ],
+)
+def test_privacy_is_what_the_policy_says(said: str, meant: Privacy | None) -> None:
+    assert tracer("{name: lan0}", f"privacy: {said}").privacy == meant
 
 
 def test_without_sampling_every_packet_is_recorded() -> None:

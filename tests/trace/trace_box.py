@@ -98,7 +98,8 @@ class Box:
         self.path = f"/run/netns/{self.name}"
         self.bpffs_dir = bpffs.MOUNT_POINT / self.name
         self.manifest_path = directory / "trace.json"
-        self.plane = TracePlane(self.bpffs_dir, self.manifest_path)
+        self.secrets_dir = directory / "secrets"
+        self.plane = TracePlane(self.bpffs_dir, self.manifest_path, self.secrets_dir)
         self.owned: set[OwnedObject] = set()
         subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=10)
         with self.inside():
@@ -168,7 +169,7 @@ class Box:
         policy = self.policy(name)
         maps, ring, grace = PolicyMaps(policy.pin_dir), Ring(policy.pin_dir), GracePeriod()
         try:
-            Drain(maps, store, grace, reached).run(policy)
+            Drain(maps, store, grace, reached=reached).run(policy)
             PacketDrain(ring, store, reached).run(policy)
         finally:
             maps.close()

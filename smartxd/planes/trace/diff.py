@@ -27,6 +27,8 @@ from smartxd.planes.trace.state import (
     unavailable,
 )
 from smartxd.reconcile.plan import Action, Change, Ownership, Plan, Problem, Verb
+from smartxd.secrets import Secrets
+from smartxd.terms import Terms
 
 PLANE = "trace"
 KIND = "TracePolicy"
@@ -88,6 +90,7 @@ def plan(desired: TraceState, observed: TraceObserved, owned: Ownership) -> Plan
     inventory = owned.of(PLANE)
     for tracer in desired.tracers:
         problems += _problems(tracer, observed)
+        problems += _key_problems(tracer, observed.secrets)
         if any(refusals(tracer)):
             continue
         action = _action(feasible(tracer, observed), observed, inventory.get(tracer.id))
@@ -113,6 +116,7 @@ def _action(tracer: Tracer, observed: TraceObserved, recorded: ObjectRef | None)
     places = wanted(tracer, observed.interfaces)
     if places != serving.attachments or len(live) > 1:
         changes += (Change("attached", _names(serving.attachments), _names(places)),)
+    changes += tuple(_other_terms(serving.terms, tracer.terms))
     if recorded != tracer.owner:
         changes += (Change("inventory", recorded, tracer.owner),)
     if not changes:
@@ -124,8 +128,14 @@ def _action(tracer: Tracer, observed: TraceObserved, recorded: ObjectRef | None)
         new=tracer,
         changes=changes,
         # Interfaces come and go by themselves; a program that was ended was ended by somebody.
-        follows=len(live) == 1 and serving.ended.isdisjoint(places),
+        follows=len(live) == 1 and serving.ended.isdisjoint(places) and serving.terms == tracer.terms,
     )
+
+
+def _other_terms(was: Terms, now: Terms) -> Iterator[Change]:
+    for name in ("one_in", "budget", "privacy"):
+        if getattr(was, name) != getattr(now, name):
+            yield Change(name, getattr(was, name), getattr(now, name))
 
 
 def _rebuilt(policy: PinnedPolicy, tracer: Tracer, sources: str) -> tuple[Change, ...]:
@@ -145,6 +155,13 @@ def refusals(tracer: Tracer) -> Iterator[str]:
     for name, filter in (("filter", tracer.filter), ("innerFilter", tracer.inner_filter)):
         if filter is not None and filter.refused:
             yield f"{name} {filter.text}: {filter.refused}"
+
+
+def _key_problems(tracer: Tracer, secrets: Secrets) -> Iterator[Problem]:
+    """Without its key a policy counts on, and capture leaves in the kernel what it may not store in clear."""
+    key = tracer.privacy.key if tracer.privacy is not None else ""
+    if key and (fault := secrets.fault(key)) is not None:
+        yield Problem(tracer.owner, fault.reason, f"{fault.message}; until then nothing is stored")
 
 
 def _problems(tracer: Tracer, observed: TraceObserved) -> list[Problem]:
@@ -190,5 +207,7 @@ def _as_tracer(owner: ObjectRef, policy: PinnedPolicy) -> Tracer:
         interfaces=tuple(sorted({p.interface for p in places})),
         directions=tuple(sorted({p.direction for p in places} - {DROPPED, TCP})),
         flows_max=policy.flow_entries,
+        budget=policy.terms.budget,
+        privacy=policy.terms.privacy,
     )
     return _with_probes(tracer, policy.probes)

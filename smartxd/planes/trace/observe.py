@@ -7,6 +7,7 @@ import socket
 import struct
 from pathlib import Path
 
+from smartxd import secretfile
 from smartxd.planes.trace import bpffs, fields, pins, sources
 from smartxd.planes.trace.state import Interface, TraceObserved
 
@@ -16,7 +17,7 @@ _ETHERNET_TYPES = (1, 772)
 """ARPHRD_ETHER, and ARPHRD_LOOPBACK, whose packets carry an Ethernet header of zeros."""
 
 
-def observe(bpffs_dir: Path) -> TraceObserved:
+def observe(bpffs_dir: Path, secrets_dir: Path) -> TraceObserved:
     """The state of tracing on this box; PlaneError when bpffs cannot be read."""
     found = interfaces()
     names = {interface.ifindex: name for name, interface in found.items()}
@@ -25,7 +26,8 @@ def observe(bpffs_dir: Path) -> TraceObserved:
     except OSError as err:
         raise bpffs.refused(bpffs_dir, err) from err
     fingerprint = sources.fingerprint(sources.directory())
-    return TraceObserved(fingerprint, policies, found, fields.refusals())
+    secrets = secretfile.survey(secrets_dir, lambda _: "")
+    return TraceObserved(fingerprint, policies, found, secrets, fields.refusals())
 
 
 def interfaces() -> dict[str, Interface]:

@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from smartxd import bpfsys
+from smartxd import bpfsys, terms
 from smartxd.planes.trace import attach, probes
 from smartxd.planes.trace.program import PARTIAL, PINS
 from smartxd.planes.trace.state import PinnedPolicy
+from smartxd.terms import Terms
 
 RETIRED = "retired"
 _BUILD = re.compile(r"([^:]+):([0-9a-f]{8,16}):([0-9a-f]{16})")
@@ -33,6 +34,12 @@ def pinned(root: Path, names: Mapping[int, str]) -> tuple[PinnedPolicy, ...]:
     """All policies below ``root``, sorted by name, the newest build first; ``names`` by ifindex."""
     policies = [p for folder in _builds(root) if (p := _policy(folder, names)) is not None]
     return tuple(sorted(policies, key=lambda p: p.name))
+
+
+def set_terms(pin_dir: Path, asked: Terms) -> None:
+    """Tell the capture process on what terms a policy records."""
+    with bpfsys.opened(pin_dir / terms.PIN) as fd:
+        bpfsys.update(fd, bytes(4), asked.packed())
 
 
 def retire(pin_dir: Path) -> None:
@@ -87,12 +94,19 @@ def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
             fingerprint = ""
         with bpfsys.opened(folder / "flows0") as fd:
             entries = bpfsys.map_info(fd).max_entries
-        found = probes.entries(folder)
+        with bpfsys.opened(folder / terms.PIN) as fd:
+            recorded_on = Terms.unpacked(bpfsys.lookup(fd, bytes(4), terms.RECORD_BYTES) or b"")
+        told = probes.entries(folder)
         places, retired = attach.attachments(folder, names), (folder / RETIRED).exists()
     except FileNotFoundError:
         if not folder.exists():
             return None  # the capture process has just removed it
         return PinnedPolicy(name, "", incarnation, folder, 0, retired=(folder / RETIRED).exists())
     running = frozenset(place for place, runs in places.items() if runs)
-    ended = frozenset(places) - running
-    return PinnedPolicy(name, fingerprint, incarnation, folder, entries, running, ended, retired, found)
+    return PinnedPolicy(
+        *(name, fingerprint, incarnation, folder, entries, running),
+        ended=frozenset(places) - running,
+        retired=retired,
+        terms=recorded_on,
+        probes=told,
+    )

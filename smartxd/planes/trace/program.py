@@ -21,11 +21,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from smartxd import bpfsys
+from smartxd import bpfsys, terms
 from smartxd.errors import PlaneError
 from smartxd.planes.trace import fields
 from smartxd.planes.trace.probes import PROBES, Probe
 from smartxd.planes.trace.state import WATCHED_MAX
+from smartxd.terms import Terms
 
 TIMEOUT_S = 180
 """The largest filters take clang some 15 s of a CPU."""
@@ -33,9 +34,9 @@ MESSAGE_LINES = 6
 DIRECTIONS = ("ingress", "egress")
 MAPS = (
     *("plain0", "plain1", "flows0", "flows1", "slots0", "slots1", "ledger0", "ledger1"),
-    *("totals", "generation", "sampling", "packets"),
+    *("totals", "generation", "sampling", "cost", "packets"),
 )
-PINS = (*DIRECTIONS, *MAPS)
+PINS = (*DIRECTIONS, *MAPS, terms.PIN)
 PARTIAL = "new:"
 """Prefix of the folder in which a build is not complete."""
 
@@ -55,6 +56,8 @@ class Request:
     """The sampling interval to start with."""
     probes: dict[str, int] = field(default_factory=dict)
     """Which programs on tracepoints to build too, by name, and the entries of their maps."""
+    terms: str = Terms().packed().hex()
+    """For the capture process: a record of smartxd/terms.py in hex."""
 
 
 def build(request: Request) -> None:
@@ -132,6 +135,8 @@ def compile_and_pin(request: Request) -> None:
                 pins |= _probe(bpf_class, request, probe, flags)
     for parity in (0, 1):
         bpfsys.update(pins["sampling"], struct.pack("=I", parity), struct.pack("=I", request.one_in))
+    pins[terms.PIN] = bpfsys.create_map(bpfsys.MapType.ARRAY, 4, terms.RECORD_BYTES, 1)
+    bpfsys.update(pins[terms.PIN], bytes(4), bytes.fromhex(request.terms))
     _pin(pins, Path(request.pin_dir))
 
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 from smartxd.objects import ObjectRef, OwnedObject
 from smartxd.planes.trace.filter import Filter
+from smartxd.secrets import NO_SECRETS, Secrets
+from smartxd.terms import Budget, Privacy, Terms
 
 INTERFACES_MAX = 128
 """Interfaces of one policy; the ledger of a policy has room for four times as many."""
@@ -66,6 +68,9 @@ class Tracer:
     """Flows of dropped packets between two drains; None: drops are not recorded."""
     tcp_max: int | None = None
     """Connections between two drains; None: what becomes of TCP connections is not recorded."""
+    budget: Budget | None = None
+    """What it may cost; beyond it sampling is made coarser."""
+    privacy: Privacy | None = None
 
     @property
     def id(self) -> str:
@@ -91,9 +96,9 @@ class Tracer:
         return {name: most for name, most in entries.items() if most is not None}
 
     @property
-    def one_in(self) -> int:
-        """The sampling interval: one skb in so many."""
-        return self.sampling.one_in if self.sampling else 1
+    def terms(self) -> Terms:
+        """What the capture process is told."""
+        return Terms(self.sampling.one_in if self.sampling else 1, self.budget, self.privacy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +148,7 @@ class PinnedPolicy:
     retired: bool = False
     probes: Mapping[str, int] = field(default_factory=dict)
     """As of a tracer."""
+    terms: Terms = Terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,8 @@ class TraceObserved:
     policies: tuple[PinnedPolicy, ...] = ()
     """Sorted by name, the newest build first."""
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
+    secrets: Secrets = NO_SECRETS
+    """Which can be used; what they are is not among it."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Why this kernel cannot tell what programs on its tracepoints ask, by name, of those that it cannot."""
 
