@@ -7,8 +7,10 @@ import socket
 import numpy as np
 
 from smartxd.capture import layout
-from smartxd.capture.decode import Origin, decode_flows, decode_losses
+from smartxd.capture.conceal import concealer
+from smartxd.capture.decode import Origin, decode_connections, decode_flows, decode_losses
 from smartxd.records import FLOW, LOSS
+from smartxd.terms import Privacy
 
 ORIGIN = Origin("wan", "abc", {2: "eth0"}, 1_000)
 
@@ -81,3 +83,28 @@ def test_a_full_map_is_decoded_address_by_address() -> None:
     keys["outer"]["has"] = layout.HAS_IP4 | layout.HAS_PORTS
     keys["outer"]["src_ip"][:, :4] = np.arange(65536, dtype=">u4").view("u1").reshape(-1, 4)
     assert decode_flows(keys, values, ORIGIN)["src_ip"][65535].as_py() == "0.0.255.255"
+
+
+def test_connections_have_states_in_their_order_and_addresses_as_the_policy_hides_them() -> None:
+    keys = np.zeros(3, layout.CONNECTION_KEY)
+    keys["has"] = [layout.HAS_IP4, layout.HAS_IP6, layout.HAS_IP4]
+    keys["ifindex"] = [2, 0, 3]
+    keys["local_ip"][:, :4] = [10, 0, 0, 1]
+    keys["remote_ip"][:, :4] = [10, 1, 2, 3]
+    keys["remote_ip"][1] = [0x20, 1, *[7] * 14]
+    values = np.zeros(3, layout.CONNECTION_VALUE)
+    number = {name: n for n, name in enumerate(layout.TCP_STATES)}
+    life = ["SYN_SENT", "ESTABLISHED", "CLOSE_WAIT", "LAST_ACK", "CLOSE"]
+    values["states"][0] = sum(1 << number[name] for name in reversed(life))
+    values["state"][0] = number["CLOSE"]
+    values["srtt_last_us"] = [5, 0, (1 << 32) - 1]
+    values["first_ns"] = [1, 2, 3]
+    hide = concealer(Privacy("truncate", 8, 32), "")
+    rows = decode_connections(keys, values, Origin("p", "c", {2: "wan"}, 10**18, conceal=hide)).to_pylist()
+    assert [row["interface"] for row in rows] == ["wan", None, "if3"]
+    assert [row["remote_ip"] for row in rows] == ["10.0.0.0", "2001:707::", "10.0.0.0"]
+    assert [row["states"] for row in rows] == [",".join(life), None, None]
+    assert [row["state"] for row in rows] == ["CLOSE", None, None]
+    assert [row["srtt_last_us"] for row in rows] == [5, None, (1 << 32) - 1]
+    assert [row["first_ns"] for row in rows] == [10**18 + n for n in (1, 2, 3)]
+    assert sorted(layout.TCP_LIFE) == [n for n, s in enumerate(layout.TCP_STATES) if s not in ("", "LISTEN")]
