@@ -194,7 +194,7 @@ def _traced(road: _Road) -> Iterator[None]:
 def _tracing(road: _Road) -> Iterator[Manifest]:
     """The tracer on the receiving end, as a box runs it."""
     root, manifest = bpffs.MOUNT_POINT / road.name, road.folder / "trace.json"
-    plane = TracePlane(root, manifest)
+    plane = TracePlane(root, manifest, road.folder)
     state = TraceState((Tracer(ObjectRef("TracePolicy", "flood"), (NEAR,), ("ingress",)),))
 
     def begin() -> None:

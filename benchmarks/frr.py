@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 
 from benchmarks.feed import feed
@@ -28,7 +29,7 @@ from smartxd.lab.layout import ROOT, BoxLayout
 from smartxd.lab.process import end
 from smartxd.objects import ObjectRef
 from smartxd.planes.frr.plane import FRRPlane
-from smartxd.planes.frr.running import parse_running
+from smartxd.planes.frr.running import Configuration, parse, parse_running
 from smartxd.planes.frr.state import (
     BFDProfile,
     FRRState,
@@ -132,7 +133,11 @@ class Box:
 
     def text(self) -> str:
         """What runs, as frr-reload takes it."""
-        return parse_running(namespace.run(["vtysh", "-N", self.name, "-c", "show running-config"])).text
+        return self.running().text
+
+    def running(self) -> Configuration:
+        """What runs."""
+        return parse_running(namespace.run(["vtysh", "-N", self.name, "-c", "show running-config"]))
 
     def reload(self, text: str) -> float:
         """Seconds that frr-reload takes to bring FRR to a configuration."""
@@ -143,6 +148,8 @@ class Box:
         took = time.perf_counter() - began
         if done.returncode:
             raise LabError(f"{PEER} exited with {done.returncode}: {done.stdout[-300:]}{done.stderr[-300:]}")
+        if self.running().paths != parse(text).paths:  # It leaves an empty section here and there.
+            raise LabError(f"{PEER} has not come to what it was given")
         return took
 
 
@@ -164,47 +171,49 @@ def box() -> Iterator[Box]:
         yield Box(layout)
 
 
-def _there_and_back(add: Callable[[], float], delete: Callable[[], float]) -> tuple[float, float]:
-    """Medians of two that undo each other."""
-    pairs = [(add(), delete()) for _ in range(REPEATS)]
-    return statistics.median(a for a, _ in pairs), statistics.median(d for _, d in pairs)
-
-
-def _ours(ours: Box, count: int) -> tuple[float, float]:
-    """To add so many neighbours, and to delete them."""
-    state = sessions(count)
-    return _there_and_back(lambda: ours.round(state), lambda: ours.round(_BARE))
-
-
-def _steady(ours: Box, count: int) -> tuple[float, float]:
-    """Of so many neighbours that are there: to change one, and to find no change."""
-    ours.round(sessions(count))
-    changes = itertools.cycle(("and more", ""))
-    changed = statistics.median(ours.round(sessions(count, next(changes))) for _ in range(REPEATS + 1))
-    return changed, statistics.median(ours.round(sessions(count)) for _ in range(REPEATS))
+def _in_turns(*timed: Callable[[], float], times: int = REPEATS) -> list[float]:
+    """Medians of what is done in turns, so that all of it meets the same machine."""
+    rounds = [[do() for do in timed] for _ in range(times)]
+    return [statistics.median(took) for took in zip(*rounds, strict=True)]
 
 
 def _against_frr_reload() -> Iterator[Row]:
+    few, changed = sessions(FEW), sessions(FEW, "and more")
+    adopted = replace(few, adopt=frozenset(part.owner for part in few.parts))
     with box() as ours, box() as theirs:
-        added, deleted = _ours(ours, FEW)
-        changed, rest = _steady(ours, FEW)
-        bare, whole, other = (
-            _text_of(theirs, state) for state in (_BARE, sessions(FEW), sessions(FEW, "more"))
+        ours.round(_BARE)
+        whole, other, bare = (_text_of(theirs, state) for state in (few, changed, _BARE))
+
+        def cleared() -> float:
+            """frr-reload deletes for most of a minute: the plane takes away what it has added."""
+            theirs.round(adopted)  # What is not the plane's it would not delete.
+            took = theirs.round(_BARE)
+            if theirs.text() != bare:
+                raise LabError(f"what {PEER} has added is still there")
+            return took
+
+        added, deleted, peer_added, _ = _in_turns(
+            lambda: ours.round(few), lambda: ours.round(_BARE), lambda: theirs.reload(whole), cleared
         )
-        theirs.round(_BARE)
-        # It deletes for most of a minute: the plane takes away what it has added, but for one time.
-        peer_added, _ = _there_and_back(lambda: theirs.reload(whole), lambda: theirs.round(_BARE))
-        theirs.round(sessions(FEW))
-        texts = itertools.cycle((other, whole))
-        peer_changed = statistics.median(theirs.reload(next(texts)) for _ in range(REPEATS + 1))
-        theirs.round(sessions(FEW))
-        peer_rest = statistics.median(theirs.reload(whole) for _ in range(REPEATS))
+        ours.round(few)
+        theirs.round(few)
+        states, texts = itertools.cycle((changed, few)), itertools.cycle((other, whole))
+        one, peer_one = _in_turns(lambda: ours.round(next(states)), lambda: theirs.reload(next(texts)))
+        ours.round(few)
+        theirs.round(few)
+        rest, peer_rest = _in_turns(lambda: ours.round(few), lambda: theirs.reload(whole))
         peer_deleted = theirs.reload(bare)
     many = f"{FEW} neighbours"
     yield from _compared(f"delete {many}", deleted, peer_deleted, 1 / 40)
     yield from _compared(f"add {many}", added, peer_added, 1)
-    yield from _compared(f"change one of {many}", changed, peer_changed, 0.6)
+    yield from _compared(f"change one of {many}", one, peer_one, 0.6)
     yield from _compared(f"find no change in {many}", rest, peer_rest, 1 / 5)
+
+
+def _rest(box: Box, state: FRRState) -> float:
+    """To find no change, once it is there."""
+    box.round(state)
+    return statistics.median(box.round(state) for _ in range(REPEATS))
 
 
 def _text_of(box: Box, state: FRRState) -> str:
@@ -223,8 +232,9 @@ def _growth() -> Iterator[Row]:
     for count in sizes:
         with box() as ours:
             ours.round(_BARE)
-            added, deleted = _ours(ours, count)
-            _, rest = _steady(ours, count)
+            state = sessions(count)
+            added, deleted = _in_turns(lambda: ours.round(state), lambda: ours.round(_BARE))  # noqa: B023
+            rest = _rest(ours, state)
         for name, took in zip(times, (added, deleted, rest), strict=True):
             times[name].append(took)
             if count != FEW:
@@ -236,10 +246,12 @@ def _growth() -> Iterator[Row]:
 
 
 def _beside_a_full_table() -> Iterator[Row]:
-    with box() as ours:
-        _, alone = _steady(ours, FEW)
-        with feed(ours.name, _ASN, prefixes=FEED):
-            beside = statistics.median(ours.round(sessions(FEW)) for _ in range(REPEATS))
+    state = sessions(FEW)
+    with box() as quiet, box() as fed:
+        quiet.round(state)
+        fed.round(state)
+        with feed(fed.name, _ASN, prefixes=FEED):
+            alone, beside = _in_turns(lambda: quiet.round(state), lambda: fed.round(state), times=25)
     what = f"find no change in {FEW} neighbours beside {FEED} prefixes"
     yield Row(f"{what}, against none", beside / alone, "x", 1.2, "no feed", 1)
     yield Row(what, beside * 1e3, "ms", None, "no feed", alone * 1e3)

@@ -117,7 +117,7 @@ class _Road:
     @contextmanager
     def traced(self) -> Iterator[None]:
         """The tracer at the receiving end, which records packets and no flows."""
-        plane = TracePlane(self.root, self.manifest)
+        plane = TracePlane(self.root, self.manifest, self.manifest.parent)
         policy = ObjectRef("TracePolicy", "flood")
         tracer = Tracer(policy, ("near",), ("ingress",), flows_max=None, snap_length="headers")
         state = TraceState((tracer,))

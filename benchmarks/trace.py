@@ -9,7 +9,6 @@ another flow first.
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import struct
 import tempfile
@@ -17,16 +16,21 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import flood, frames, testrun
 from benchmarks.table import Row, spread
 from smartxd import bpfsys
-from smartxd.planes.trace import bpffs, pins, program, sources
-from smartxd.planes.trace.state import LEDGER_MAX
+from smartxd.objects import ObjectRef
+from smartxd.planes.trace import bpffs, pins, program, selection, sources
+from smartxd.planes.trace.filter import Filter
+from smartxd.planes.trace.state import LEDGER_MAX, Tracer
+from smartxd.spec.pcap import compiled
 
-FLOWS_MAX = 65536
+EVERYTHING = Tracer(ObjectRef("TracePolicy", "bench"), ("lo",))
+FLOWS_MAX = EVERYTHING.flows_max
 FLOWS = 16_384
 BUILDS = 3
 ROUNDS = 101
@@ -39,19 +43,6 @@ MANY = f"UDP, {FLOWS:,} flows"
 LIMITS = ((TRACER, "UDP", 1.0), (TRACER, MANY, 1.1), (TRACER, "VXLAN", 1.6), (FILTERED, "UDP", 0.3))
 FRAMES = {"UDP": frames.UDP, "VXLAN": frames.VXLAN, **frames.OTHERS}
 
-REFUSING = """
-#pragma once
-#include <uapi/linux/if_ether.h>
-
-static __always_inline bool selected(struct __sk_buff *skb)
-{
-	u8 *data = (void *)(long)skb->data, *data_end = (void *)(long)skb->data_end;
-
-	return data + ETH_HLEN <= data_end && *(u16 *)(data + 12) == __builtin_bswap16(ETH_P_ARP);
-}
-"""
-"""In place of bpf/select.h: none of the frames but ARP."""
-
 Samples = Mapping[tuple[str, str], Sequence[int]]
 """Nanoseconds of a run, by kind of program and by what it ran over."""
 
@@ -60,12 +51,9 @@ def run() -> list[Row]:
     """The rows; LabError when a program to compare with is not installed."""
     flooded = flood.rows()
     with _pinned() as folder, tempfile.TemporaryDirectory() as tree, ExitStack() as stack:
-        refusing = Path(tree, "bpf")
-        shutil.copytree(sources.directory(), refusing)
-        (refusing / "select.h").write_text(REFUSING)
         programs = [
-            (name, stack.enter_context(_tracer(folder, built)))
-            for name, built in ((TRACER, sources.directory()), (FILTERED, refusing))
+            (name, stack.enter_context(_tracer(folder, tracer)))
+            for name, tracer in ((TRACER, EVERYTHING), (FILTERED, replace(EVERYTHING, filter=_filter("arp"))))
             for _ in range(BUILDS)
         ]
         modules = [_module(Path(tree, f"headers{n}")) for n in range(BUILDS)]
@@ -121,11 +109,16 @@ def _pinned() -> Iterator[Path]:
         pins.remove_all(root)
 
 
+def _filter(text: str) -> Filter:
+    return Filter(text, tuple((i.code, i.jt, i.jf, i.k) for i in compiled(text)))
+
+
 @contextmanager
-def _tracer(root: Path, folder: Path) -> Iterator[int]:
-    """A descriptor of the tracer as it is on a box, built from the sources in ``folder``."""
+def _tracer(root: Path, tracer: Tracer) -> Iterator[int]:
+    """A descriptor of the tracer as it is on a box."""
+    folder, text = sources.directory(), selection.c_text(tracer)
     pin_dir = pins.fresh_dir(root, "bench", sources.fingerprint(folder))
-    program.build(program.Request(str(folder), str(pin_dir), FLOWS_MAX, LEDGER_MAX))
+    program.build(program.Request(str(folder), str(pin_dir), tracer.flow_entries, LEDGER_MAX, text))
     with bpfsys.opened(pin_dir / "ingress") as fd:
         yield fd
 

@@ -17,10 +17,12 @@
 #include "select.h"
 #include "sample.h"
 #include "usual.h"
+#include "amount.h"
 #include "packets.h"
 
 #define NEXT (-1)
 #define LEDGER_SLOTS 512
+#define COST_ONE_IN 256
 
 BPF_TABLE("hash", struct plain_key, struct flow_value, plain0, FLOWS_MAX);
 BPF_TABLE("hash", struct plain_key, struct flow_value, plain1, FLOWS_MAX);
@@ -28,10 +30,11 @@ BPF_TABLE("hash", struct flow_key, struct flow_value, flows0, FLOWS_MAX);
 BPF_TABLE("hash", struct flow_key, struct flow_value, flows1, FLOWS_MAX);
 BPF_TABLE("percpu_array", u32, struct ledger_entry, slots0, LEDGER_SLOTS);
 BPF_TABLE("percpu_array", u32, struct ledger_entry, slots1, LEDGER_SLOTS);
-BPF_TABLE("percpu_hash", struct ledger_key, struct ledger_entry, ledger0, LEDGER_MAX);
-BPF_TABLE("percpu_hash", struct ledger_key, struct ledger_entry, ledger1, LEDGER_MAX);
+BPF_TABLE_PUBLIC("percpu_hash", struct ledger_key, struct ledger_entry, ledger0, LEDGER_MAX);
+BPF_TABLE_PUBLIC("percpu_hash", struct ledger_key, struct ledger_entry, ledger1, LEDGER_MAX);
 BPF_TABLE("hash", struct ledger_key, struct total_value, totals, LEDGER_MAX);
-BPF_TABLE("array", u32, u64, generation, 1);
+BPF_TABLE("percpu_array", u32, struct cost, cost, 1);
+BPF_TABLE_PUBLIC("array", u32, u64, generation, 1);
 /* One in so many, by bit 0 of the generation, so that one holds for the whole of it. */
 BPF_TABLE("array", u32, u32, sampling, 2);
 #if SAMPLING == SAMPLING_COUNT
@@ -54,12 +57,6 @@ BPF_TABLE("percpu_array", u32, struct packet, scratch, 1);
  * would not know the map of such a call, and could not inline it.
  */
 #define APART(value, map) asm volatile("# " map : "+r"(value))
-
-/* What an skb was on the wire. */
-struct amount {
-	u64 packets;
-	u64 bytes;
-};
 
 static __always_inline struct flow_value *plain_of(bool odd, struct plain_key *key, u64 now)
 {
@@ -169,83 +166,23 @@ static __always_inline struct ledger_entry *ledger_of(bool odd, u32 ifindex, u32
 	return slot;
 }
 
-/* What the skb was on the wire, given the length of its headers. */
-static __always_inline struct amount measure(struct __sk_buff *skb, u32 headers)
-{
-	u32 tag = skb->vlan_present ? 4 : 0;
-	struct amount it = {.packets = 1, .bytes = skb->len + tag};
-
-	if (!skb->gso_size)
-		return it;
-	it.packets = skb->gso_segs;
-	/* A guest's or a file's GSO skb may come without a count of its segments. */
-	if (!it.packets && skb->len > headers)
-		it.packets = (skb->len - headers + skb->gso_size - 1) / skb->gso_size;
-	if (!it.packets)
-		it.packets = 1;
-	it.bytes += (it.packets - 1) * (headers + tag);
-	return it;
-}
-
 /* The flow's key, in *plain and true if it fits there, else in *key; the cursor then stands where parse() ends. */
 static __always_inline bool identify(struct cursor *c, u8 direction, struct plain_key *plain,
 				     struct flow_key *key)
 {
 	struct __sk_buff *skb = c->skb;
 	bool fits = !skb->vlan_present && skb->ifindex <= PLAIN_IFINDEX_MAX;
-	struct layer outer, inner;
-	u32 vni;
-	enum shape shape = recognise(skb, &outer, &inner, &vni);
+	enum shape shape = recognise(c, direction, fits, plain, key);
 
-	if (shape == TUNNELLED) {
-		c->offset = FRAME_MIN + sizeof(struct vxlan_header) + ETH_HLEN + inner.headers;
-		c->tcp_flags = inner.tcp_flags;
-		*key = (struct flow_key){
-			.outer = tuple_of(&outer),
-			.inner = tuple_of(&inner),
-			.ifindex = skb->ifindex,
-			.vni = vni,
-			.direction = direction,
-			.has = HAS_VNI,
-		};
-		add_vlan(skb, key);
+	if (shape != UNUSUAL)
+		return shape == PLAIN;
+	*c = (struct cursor){.skb = skb, .end = skb->len};
+	*key = (struct flow_key){.ifindex = skb->ifindex, .direction = direction};
+	parse(c, key);
+	if (!fits || key->has || key->outer.has != (HAS_IP4 | HAS_PORTS))
 		return false;
-	}
-	if (shape == PLAIN) {
-		c->offset = ETH_HLEN + outer.headers;
-		c->tcp_flags = outer.tcp_flags;
-		if (!fits) {
-			*key = (struct flow_key){.outer = tuple_of(&outer), .ifindex = skb->ifindex, .direction = direction};
-			add_vlan(skb, key);
-			return false;
-		}
-	} else {
-		*key = (struct flow_key){.ifindex = skb->ifindex, .direction = direction};
-		parse(c, key);
-		if (!fits || key->has || key->outer.has != (HAS_IP4 | HAS_PORTS))
-			return false;
-		outer = layer_of(&key->outer);
-	}
-	*plain = (struct plain_key){
-		.src_ip = outer.src_ip,
-		.dst_ip = outer.dst_ip,
-		.src_port = outer.src_port,
-		.dst_port = outer.dst_port,
-		.place = skb->ifindex << 9 | direction << 8 | outer.protocol,
-	};
+	*plain = plain_key_of(&key->outer, skb->ifindex, direction);
 	return true;
-}
-
-static __always_inline void add_to_flow(struct flow_value *flow, struct amount *it, u8 tcp_flags, u64 now)
-{
-	__sync_fetch_and_add(&flow->skbs, 1);
-	__sync_fetch_and_add(&flow->bytes, it->bytes);
-	if (it->packets > 1)
-		__sync_fetch_and_add(&flow->more_packets, it->packets - 1);
-	if ((flow->tcp_flags & tcp_flags) != tcp_flags)
-		__sync_fetch_and_or(&flow->tcp_flags, tcp_flags);
-	if (now > flow->last_ns)
-		flow->last_ns = now;
 }
 
 /* Whether a packet that the filters let through is recorded. */
@@ -321,7 +258,7 @@ static __always_inline void count_flow(struct cursor *c, bool odd, struct ledger
 static __always_inline int count(struct __sk_buff *skb, u8 direction)
 {
 	struct cursor c = {.skb = skb, .end = skb->len};
-	bool odd, is_plain, is_sampled, is_selected = selected(skb);
+	bool odd, is_plain = false, is_sampled, is_selected = selected(skb);
 	struct ledger_entry *entry;
 	struct plain_key plain, *small = &plain;
 	struct flow_key key, *whole = &key;
@@ -348,12 +285,12 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 	if (is_sampled)
 		packet->record.digest = digest_of(skb);
 #endif
-	if (is_sampled || skb->gso_size)
+	if (is_sampled || skb->gso_size) {
 		is_plain = identify(&c, direction, &plain, &key);
 #ifdef SNAP
-	if (is_sampled || skb->gso_size)
 		is_plain = remember(packet, &c, is_plain, &plain, &key);
 #endif
+	}
 	it = measure(skb, c.offset);
 	entry->value.seen_packets += it.packets;
 	entry->value.seen_skbs += 1;
@@ -387,12 +324,32 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 	return NEXT;
 }
 
+/* count(), and what it costs where the policy has a budget of CPU. */
+static __always_inline int run(struct __sk_buff *skb, u8 direction)
+{
+#ifdef MEASURED
+	u32 zero = 0;
+	struct cost *own = cost.lookup(&zero);
+
+	if (!own)
+		return NEXT;
+	/* In memory, not in a register: the verifier would follow the program once for each of its values. */
+	own->begun_ns = own->runs++ % COST_ONE_IN ? 0 : bpf_ktime_get_ns();
+	count(skb, direction);
+	if (own->begun_ns)
+		own->measured_ns += bpf_ktime_get_ns() - own->begun_ns;
+	return NEXT;
+#else
+	return count(skb, direction);
+#endif
+}
+
 int ingress(struct __sk_buff *skb)
 {
-	return count(skb, INGRESS);
+	return run(skb, INGRESS);
 }
 
 int egress(struct __sk_buff *skb)
 {
-	return count(skb, EGRESS);
+	return run(skb, EGRESS);
 }

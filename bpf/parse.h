@@ -9,6 +9,15 @@
 #include <uapi/linux/in.h>
 #include "records.h"
 
+/*
+ * What is parsed: at tc an skb, by the helper that reads linear and paged data alike. A program that has something
+ * else says before what it is and how it is read; it has the fields of an skb that are asked for.
+ */
+#ifndef PACKET
+#define PACKET struct __sk_buff
+#define READ_BYTES(packet, offset, to, length) (bpf_skb_load_bytes(packet, offset, to, length) == 0)
+#endif
+
 #define VLAN_TAGS_MAX 2
 #define IP6_EXTENSIONS_MAX 8
 #define IP6_HOPOPTS 0
@@ -26,11 +35,12 @@ enum { TRUNCATED = 1, MALFORMED = 2 };
 
 /* Where the parser stands; `offset` ends up behind the last header that was understood. */
 struct cursor {
-	struct __sk_buff *skb;
+	PACKET *skb;
 	u32 offset;
 	u32 end; /* of the packet: what lies behind it is padding */
 	u8 tcp_flags;
 	u8 damage;
+	bool is_fragment; /* the first: lengths within speak of the whole, which goes on in the next ones */
 };
 
 struct ethernet_header {
@@ -82,12 +92,33 @@ struct tcp_header {
 	u16 acknowledged[2];
 	u8 words;
 	u8 flags;
+	u16 window;
 };
 
 struct udp_header {
 	struct ports ports;
 	u16 length;
 	u16 checksum;
+};
+
+struct sctp_header {
+	struct ports ports;
+	u32 tag;
+	u32 checksum;
+};
+
+struct icmp_header {
+	u8 type;
+	u8 code;
+	u16 checksum;
+};
+
+struct arp_header {
+	u16 hardware;
+	u16 protocol;
+	u8 hardware_bytes;
+	u8 protocol_bytes;
+	u16 operation;
 };
 
 struct vxlan_header {
@@ -100,28 +131,37 @@ static __always_inline u16 be16(u16 value)
 	return __builtin_bswap16(value);
 }
 
-/* The helper reads linear and paged data alike. */
 #define load(c, to) load_bytes(c, to, sizeof(*(to)))
 
 static __always_inline bool load_bytes(struct cursor *c, void *to, u32 length)
 {
-	if (c->offset + length <= c->end && bpf_skb_load_bytes(c->skb, c->offset, to, length) == 0)
+	if (c->offset + length <= c->end && READ_BYTES(c->skb, c->offset, to, length))
 		return true;
 	c->damage |= TRUNCATED;
 	return false;
 }
 
-/* The packet ends where its IP header says, if it was not cut off before. */
+/* The packet ends where its header says, if it was not cut off before. */
 static __always_inline void bound(struct cursor *c, u32 length)
 {
 	u32 end = c->offset + length;
 
 	if (c->skb->gso_size)
 		return;
-	if (end > c->end)
-		c->damage |= TRUNCATED;
-	else
+	if (end <= c->end)
 		c->end = end;
+	else if (!c->is_fragment)
+		c->damage |= TRUNCATED;
+}
+
+/* Past a header of which no more is read; whether it is there. */
+static __always_inline bool pass(struct cursor *c, u32 length)
+{
+	c->offset += length;
+	if (c->offset <= c->end)
+		return true;
+	c->damage |= TRUNCATED;
+	return false;
 }
 
 /* Ethernet and in-band VLAN tags; the ID of the first tag goes to *vlan, and its presence is returned. */
@@ -148,93 +188,95 @@ static __always_inline bool parse_ethernet(struct cursor *c, struct tuple *t, u1
 		tagged = true;
 		t->ethertype = be16(tag.ethertype);
 	}
-	if (t->ethertype < ETH_P_802_3_MIN)
+	if (t->ethertype < ETH_P_802_3_MIN) {
+		bound(c, t->ethertype);
 		t->ethertype = ETH_P_802_2;
+	}
 	return tagged;
 }
 
-/* What may follow an IP header. */
-enum transport { NONE, WHOLE, FIRST_FRAGMENT };
+static __always_inline void parse_arp(struct cursor *c)
+{
+	struct arp_header h;
 
-static __always_inline enum transport parse_ip4(struct cursor *c, struct tuple *t)
+	if (load(c, &h))
+		pass(c, sizeof(h) + 2 * (h.hardware_bytes + h.protocol_bytes));
+}
+
+/* Whether a transport header follows. */
+static __always_inline bool parse_ip4(struct cursor *c, struct tuple *t)
 {
 	struct ip4_header h;
 	u32 length;
-	u16 fragment;
 
 	if (!load(c, &h))
-		return NONE;
+		return false;
 	length = (h.version_words & 0xf) * 4;
-	if (h.version_words >> 4 != 4 || length < sizeof(h)) {
+	if (h.version_words >> 4 != 4 || length < sizeof(h) || (be16(h.length) < length && !c->skb->gso_size)) {
 		c->damage |= MALFORMED;
-		return NONE;
+		return false;
 	}
+	if (c->offset + length > c->end) {
+		c->damage |= TRUNCATED;
+		return false;
+	}
+	bound(c, be16(h.length));
+	c->offset += length;
 	t->src_ip[0] = h.src;
 	t->dst_ip[0] = h.dst;
 	t->protocol = h.protocol;
 	t->has |= HAS_IP4;
-	if (be16(h.length) < length && !c->skb->gso_size) {
-		c->damage |= MALFORMED;
-		return NONE;
-	}
-	bound(c, be16(h.length));
-	c->offset += length;
-	if (c->offset > c->end) {
-		c->damage |= TRUNCATED;
-		return NONE;
-	}
-	fragment = be16(h.fragment) & 0x3fff;
-	if (!fragment)
-		return WHOLE;
-	return fragment == 0x2000 ? FIRST_FRAGMENT : NONE;
+	if (be16(h.fragment) & 0x2000)
+		c->is_fragment = true;
+	return !(be16(h.fragment) & 0x1fff);
 }
 
-static __always_inline enum transport parse_ip6(struct cursor *c, struct tuple *t)
+static __always_inline bool parse_ip6(struct cursor *c, struct tuple *t)
 {
-	enum transport follows = WHOLE;
 	struct ip6_header h;
 
 	if (!load(c, &h))
-		return NONE;
+		return false;
 	if ((*(u8 *)&h) >> 4 != 6) {
 		c->damage |= MALFORMED;
-		return NONE;
+		return false;
 	}
 	c->offset += sizeof(h);
-	if (h.length) /* else a jumbogram, or one to be */
-		bound(c, be16(h.length));
+	bound(c, be16(h.length)); /* a jumbogram is a GSO skb: no MTU is large enough for another */
 	__builtin_memcpy(t->src_ip, h.src, sizeof(h.src));
 	__builtin_memcpy(t->dst_ip, h.dst, sizeof(h.dst));
 	t->protocol = h.next;
 	t->has |= HAS_IP6;
 
-	for (int i = 0; i < IP6_EXTENSIONS_MAX; i++) {
+	for (int i = 0; i <= IP6_EXTENSIONS_MAX; i++) {
 		u8 next = t->protocol;
 		struct ip6_extension e;
 
 		if (next != IP6_HOPOPTS && next != IP6_ROUTING && next != IP6_DSTOPTS && next != IP6_AUTH &&
 		    next != IP6_FRAGMENT)
-			return follows;
-		if (!load(c, &e))
-			return NONE;
+			return true;
+		if (i == IP6_EXTENSIONS_MAX) /* RFC 8200, 4.1: each once, destination options twice */
+			break;
+		if (!load(c, &e) || (next == IP6_FRAGMENT && !pass(c, 8)))
+			return false;
 		t->protocol = e.next;
 		if (next == IP6_FRAGMENT) {
-			c->offset += 8;
 			if (be16(e.fragment) & 0xfff8)
-				return NONE;
+				return false;
 			if (be16(e.fragment) & 1)
-				follows = FIRST_FRAGMENT;
+				c->is_fragment = true;
 		} else if (next == IP6_AUTH) {
 			c->offset += (e.units + 2) * 4;
 		} else {
 			c->offset += (e.units + 1) * 8;
 		}
 	}
-	return NONE;
+	c->damage |= MALFORMED;
+	return false;
 }
 
-/* Ports as far as the packet has them: a first fragment may end behind the ports. */
-static __always_inline void parse_transport(struct cursor *c, struct tuple *t, enum transport follows)
+/* Ports of UDP and TCP as far as the packet has them: a first fragment may end behind the ports. */
+static __always_inline void parse_transport(struct cursor *c, struct tuple *t)
 {
 	struct ports ports;
 
@@ -243,12 +285,10 @@ static __always_inline void parse_transport(struct cursor *c, struct tuple *t, e
 
 		if (load(c, &h)) {
 			ports = h.ports;
-			if (follows == WHOLE && !c->skb->gso_size) {
-				if (be16(h.length) < sizeof(h))
-					c->damage |= MALFORMED;
-				else if (c->offset + be16(h.length) > c->end)
-					c->damage |= TRUNCATED;
-			}
+			if (be16(h.length) < sizeof(h) && !c->skb->gso_size)
+				c->damage |= MALFORMED;
+			else if (c->offset + be16(h.length) > c->end && !c->is_fragment && !c->skb->gso_size)
+				c->damage |= TRUNCATED;
 		} else if (!load(c, &ports)) {
 			return;
 		}
@@ -260,34 +300,37 @@ static __always_inline void parse_transport(struct cursor *c, struct tuple *t, e
 			u32 length = (h.words >> 4) * 4;
 
 			ports = h.ports;
-			c->tcp_flags = h.flags;
 			if (length < 20) {
 				c->damage |= MALFORMED;
 				length = 20;
+			} else {
+				c->tcp_flags = h.flags;
 			}
-			c->offset += length;
+			pass(c, length);
 		} else if (!load(c, &ports)) {
 			return;
 		}
 	} else if (t->protocol == IP_SCTP) {
-		if (!load(c, &ports))
-			return;
-		c->offset += 12;
-	} else if (t->protocol == IPPROTO_ICMP || t->protocol == IP6_ICMP) {
-		u16 kind_code;
+		struct sctp_header h;
 
-		if (!load(c, &kind_code))
+		if (!load(c, &h))
 			return;
-		t->src_port = *(u8 *)&kind_code;
-		t->dst_port = *((u8 *)&kind_code + 1);
+		ports = h.ports;
+		c->offset += sizeof(h);
+	} else if (t->protocol == IPPROTO_ICMP || t->protocol == IP6_ICMP) {
+		struct icmp_header h;
+
+		if (!load(c, &h) || !pass(c, t->protocol == IPPROTO_ICMP ? 8 : 4))
+			return;
+		t->src_port = h.type;
+		t->dst_port = h.code;
 		t->has |= HAS_PORTS;
-		c->offset += 8;
 		return;
 	} else {
+		if (t->protocol == IPPROTO_GRE)
+			pass(c, 4);
 		return;
 	}
-	if (c->offset > c->end)
-		c->damage |= TRUNCATED;
 	t->src_port = be16(ports.src);
 	t->dst_port = be16(ports.dst);
 	t->has |= HAS_PORTS;
@@ -295,14 +338,16 @@ static __always_inline void parse_transport(struct cursor *c, struct tuple *t, e
 
 static __always_inline void parse_network(struct cursor *c, struct tuple *t)
 {
-	enum transport follows = NONE;
+	bool follows = false;
 
 	if (t->ethertype == ETH_P_IP)
 		follows = parse_ip4(c, t);
 	else if (t->ethertype == ETH_P_IPV6)
 		follows = parse_ip6(c, t);
+	else if (t->ethertype == ETH_P_ARP)
+		parse_arp(c);
 	if (follows)
-		parse_transport(c, t, follows);
+		parse_transport(c, t);
 }
 
 /* The frame inside, when the packet is VXLAN: the cursor stands behind the UDP header. */
@@ -313,8 +358,12 @@ static __always_inline void parse_vxlan(struct cursor *c, struct flow_key *key)
 
 	if (key->outer.dst_port != VXLAN_PORT || key->outer.protocol != IPPROTO_UDP)
 		return;
-	if (!load(c, &h) || !(*(u8 *)&h.flags & VXLAN_HAS_VNI))
+	if (!load(c, &h))
 		return;
+	if (!(*(u8 *)&h.flags & VXLAN_HAS_VNI)) {
+		c->damage |= MALFORMED;
+		return;
+	}
 	c->offset += sizeof(h);
 	key->vni = __builtin_bswap32(h.vni) >> 8;
 	key->has |= HAS_VNI;
@@ -323,7 +372,7 @@ static __always_inline void parse_vxlan(struct cursor *c, struct flow_key *key)
 }
 
 /* The kernel strips the outermost tag into the skb on ingress, and may carry it there on egress. */
-static __always_inline void add_vlan(struct __sk_buff *skb, struct flow_key *key)
+static __always_inline void add_vlan(PACKET *skb, struct flow_key *key)
 {
 	if (skb->vlan_present) {
 		key->vlan = skb->vlan_tci & 0xfff;

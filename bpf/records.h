@@ -6,7 +6,8 @@
  */
 #pragma once
 
-enum direction { INGRESS = 0, EGRESS = 1 };
+/* Where a packet was seen: at tc, or by the kernel's own word when it dropped it. */
+enum direction { INGRESS = 0, EGRESS = 1, DROPPED = 2 };
 
 /* tuple.has */
 enum { HAS_IP4 = 1, HAS_IP6 = 2, HAS_PORTS = 4 };
@@ -82,8 +83,8 @@ struct ledger_value {
 	u64 ring_full_packets; /* the ring had no room */
 	u64 ring_full_skbs;
 	u64 ring_full_bytes;
-	u64 truncated_skbs; /* of those not filtered: ends before its headers do, or before it says */
-	u64 malformed_skbs; /* of those not filtered: says of itself what cannot be */
+	u64 truncated_skbs; /* of those to be recorded: ends before its headers do, or before it says */
+	u64 malformed_skbs; /* of those to be recorded: says of itself what cannot be */
 };
 
 /* When a CPU last asked for the time, and what it was told. */
@@ -100,6 +101,13 @@ struct ledger_entry {
 	struct ledger_key key; /* ifindex 0: of nobody */
 	struct clock clock;
 	struct ledger_value value;
+};
+
+/* A CPU's: how often the programs ran, and how long one run in COST_ONE_IN took, added up. */
+struct cost {
+	u64 runs;
+	u64 begun_ns; /* of the run that is measured; 0: it is not */
+	u64 measured_ns;
 };
 
 /* Written by the capture process only: the ledgers of all generations up to `generation`, added up. */
@@ -125,4 +133,17 @@ struct packet_record {
 	u8 tcp_flags; /* of the innermost TCP header */
 	u8 clock;
 	u16 unused;
+};
+
+/* An interface by number, and its network namespace, since the kernel drops packets of all of them at one place. */
+struct watched_key {
+	u32 netns; /* inode */
+	u32 ifindex;
+};
+
+/* Of packets that the kernel dropped; the value is that of a flow. */
+struct drop_key {
+	u64 location; /* the address to which kfree_skb() would return */
+	struct flow_key flow;
+	u32 reason; /* enum skb_drop_reason of the running kernel */
 };

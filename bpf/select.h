@@ -4,7 +4,9 @@
  * its filters as C functions, with OUTER_FILTER and INNER_FILTER defined where the policy has them.
  */
 #pragma once
+#ifndef PACKET
 #include "frame.h"
+#endif
 #include "parse.h"
 
 #define SAMPLING_NONE 0
@@ -90,7 +92,7 @@ static __always_inline bool frame_inside(struct frame *outer, struct frame *inne
 	return true;
 }
 
-static __always_inline bool selected(struct __sk_buff *skb)
+static __always_inline bool selected(PACKET *skb)
 {
 	struct frame outer;
 

@@ -1,107 +1,140 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The packets that nearly all are: TCP and UDP over IPv4 without options and fragments, with no VLAN tag but one beside
- * the skb, and the same inside VXLAN. They are read in place, at fixed offsets. Whatever is not exactly so, damaged or merely beyond
- * the linear data, is left to parse(), which finds the same in each packet that both of them know.
+ * The packets that nearly all are: TCP and UDP over IP without options, extension headers and fragments, with no VLAN
+ * tag or one, and the same inside VXLAN. They are read in place, at few offsets. Whatever is not exactly so, damaged or
+ * merely beyond the linear data, is left to parse(), which finds the same in each packet that both of them know.
  */
 #pragma once
 #include "parse.h"
 
 #define IP4_PLAIN 0x45 /* version 4, five words */
-#define IP4_UDP 28 /* bytes of both headers */
-#define FRAME_MIN (ETH_HLEN + IP4_UDP)
 
-enum shape { UNUSUAL, PLAIN, TUNNELLED };
+enum shape { UNUSUAL, PLAIN, OTHER };
 
-/* An IPv4 header without options, and what is behind it. */
-struct layer {
-	u32 src_ip;
-	u32 dst_ip;
-	u16 src_port;
-	u16 dst_port;
-	u8 protocol;
-	u8 tcp_flags;
-	u32 headers; /* bytes of the IP and the transport header */
-	u32 length; /* bytes of the IP packet */
-};
-
-/* Reads the packet at `at`, of which the IP header and the eight bytes behind it are linear. */
-static __always_inline bool read_layer(u8 *at, u8 *linear_end, u32 room, struct layer *l)
+/* The transport header at `at`, of a packet of which `room` bytes are left there; what is behind, or 0. */
+static __always_inline u8 *read_transport(struct cursor *c, u8 *at, u8 *linear_end, u32 room, struct tuple *t)
 {
-	struct ip4_header *ip = (void *)at;
-	struct udp_header *udp = (void *)(ip + 1);
-	struct tcp_header *tcp = (void *)(ip + 1);
+	struct udp_header *udp = (void *)at;
+	struct tcp_header *tcp = (void *)at;
 
-	l->length = be16(ip->length);
-	if (ip->version_words != IP4_PLAIN || ip->fragment & be16(0x3fff) || l->length > room)
-		return false;
-	l->protocol = ip->protocol;
-	if (l->protocol == IPPROTO_UDP) {
-		l->headers = sizeof(*ip) + sizeof(*udp);
-		l->tcp_flags = 0;
-		if (be16(udp->length) + sizeof(*ip) != l->length)
-			return false;
-	} else if (l->protocol == IPPROTO_TCP) {
-		if ((u8 *)(tcp + 1) > linear_end || tcp->words < 0x50)
-			return false;
-		l->headers = sizeof(*ip) + (tcp->words >> 4) * 4;
-		l->tcp_flags = tcp->flags;
-	} else {
-		return false;
+	if ((u8 *)(udp + 1) > linear_end)
+		return 0;
+	t->src_port = be16(udp->ports.src);
+	t->dst_port = be16(udp->ports.dst);
+	if (t->protocol == IPPROTO_UDP) {
+		c->offset += sizeof(*udp);
+		return be16(udp->length) == room && room >= sizeof(*udp) ? (u8 *)(udp + 1) : 0;
 	}
-	l->src_ip = ip->src;
-	l->dst_ip = ip->dst;
-	l->src_port = be16(udp->ports.src);
-	l->dst_port = be16(udp->ports.dst);
-	return l->headers <= l->length;
+	if (t->protocol == IPPROTO_TCP && (u8 *)(tcp + 1) <= linear_end) {
+		u32 length = (tcp->words >> 4) * 4;
+
+		c->offset += length;
+		c->tcp_flags = tcp->flags;
+		return length >= 20 && length <= room ? (u8 *)(tcp + 1) : 0;
+	}
+	return 0;
 }
 
-/* The layers of a packet that is as most are; the inner one and the VNI of one that is TUNNELLED. */
-static __always_inline enum shape recognise(struct __sk_buff *skb, struct layer *outer, struct layer *inner,
-					    u32 *vni)
+/* The IP packet at `at`, in a frame of which `room` bytes are left there; what is behind its headers, or 0. */
+static __always_inline u8 *read_layer(struct cursor *c, u8 *at, u8 *linear_end, u16 ethertype, u32 room, struct tuple *t)
 {
-	u8 *at = (void *)(long)skb->data, *linear_end = (void *)(long)skb->data_end;
-	struct ethernet_header *frame = (void *)at;
-	struct vxlan_header *vxlan;
+	struct ip4_header *ip4 = (void *)at;
+	struct ip6_header *ip6 = (void *)at;
+	u32 length;
 
-	if (at + FRAME_MIN > linear_end || frame->ethertype != be16(ETH_P_IP) ||
-	    !read_layer(at + ETH_HLEN, linear_end, skb->len - ETH_HLEN, outer))
-		return UNUSUAL;
-	if (outer->dst_port != VXLAN_PORT || outer->protocol != IPPROTO_UDP)
-		return PLAIN;
-	vxlan = (void *)(at + FRAME_MIN);
-	frame = (void *)(vxlan + 1);
-	at = (void *)frame;
-	if (at + FRAME_MIN > linear_end || outer->length < IP4_UDP + sizeof(*vxlan) + FRAME_MIN ||
-	    !(*(u8 *)&vxlan->flags & VXLAN_HAS_VNI) || frame->ethertype != be16(ETH_P_IP) ||
-	    !read_layer(at + ETH_HLEN, linear_end, outer->length - IP4_UDP - sizeof(*vxlan) - ETH_HLEN, inner))
-		return UNUSUAL;
-	*vni = __builtin_bswap32(vxlan->vni) >> 8;
-	return TUNNELLED;
+	if (ethertype == be16(ETH_P_IP)) {
+		if ((u8 *)(ip4 + 1) > linear_end || ip4->version_words != IP4_PLAIN || ip4->fragment & be16(0x3fff))
+			return 0;
+		length = be16(ip4->length);
+		if (length < sizeof(*ip4) || length > room)
+			return 0;
+		c->offset += sizeof(*ip4);
+		t->src_ip[0] = ip4->src;
+		t->dst_ip[0] = ip4->dst;
+		t->ethertype = ETH_P_IP;
+		t->protocol = ip4->protocol;
+		t->has = HAS_IP4 | HAS_PORTS;
+		return read_transport(c, (u8 *)(ip4 + 1), linear_end, length - sizeof(*ip4), t);
+	}
+	if (ethertype == be16(ETH_P_IPV6)) {
+		if ((u8 *)(ip6 + 1) > linear_end || *at >> 4 != 6)
+			return 0;
+		length = be16(ip6->length);
+		if (sizeof(*ip6) + length > room)
+			return 0;
+		c->offset += sizeof(*ip6);
+		__builtin_memcpy(t->src_ip, ip6->src, sizeof(ip6->src));
+		__builtin_memcpy(t->dst_ip, ip6->dst, sizeof(ip6->dst));
+		t->ethertype = ETH_P_IPV6;
+		t->protocol = ip6->next;
+		t->has = HAS_IP6 | HAS_PORTS;
+		return read_transport(c, (u8 *)(ip6 + 1), linear_end, length, t);
+	}
+	return 0;
 }
 
-static __always_inline struct tuple tuple_of(struct layer *l)
+static __always_inline struct plain_key plain_key_of(struct tuple *t, u32 ifindex, u8 direction)
 {
-	struct tuple t = {
-		.src_ip = {l->src_ip},
-		.dst_ip = {l->dst_ip},
-		.src_port = l->src_port,
-		.dst_port = l->dst_port,
-		.ethertype = ETH_P_IP,
-		.protocol = l->protocol,
-		.has = HAS_IP4 | HAS_PORTS,
-	};
-	return t;
-}
-
-static __always_inline struct layer layer_of(struct tuple *t)
-{
-	struct layer l = {
+	struct plain_key key = {
 		.src_ip = t->src_ip[0],
 		.dst_ip = t->dst_ip[0],
 		.src_port = t->src_port,
 		.dst_port = t->dst_port,
-		.protocol = t->protocol,
+		.place = ifindex << 9 | direction << 8 | t->protocol,
 	};
-	return l;
+	return key;
+}
+
+/*
+ * The key of a packet that is as most are: in *plain, and nothing of it in *key, where it `fits` there. The cursor then
+ * stands where parse() leaves it.
+ */
+static __always_inline enum shape recognise(struct cursor *c, u8 direction, bool fits, struct plain_key *plain,
+					    struct flow_key *key)
+{
+	struct __sk_buff *skb = c->skb;
+	u8 *data = (void *)(long)skb->data, *linear_end = (void *)(long)skb->data_end, *at = data + ETH_HLEN;
+	struct ethernet_header *frame = (void *)data;
+	u16 ethertype;
+	u32 room;
+
+	if (at > linear_end)
+		return UNUSUAL;
+	*key = (struct flow_key){.ifindex = skb->ifindex, .direction = direction};
+	c->offset = ETH_HLEN;
+	ethertype = frame->ethertype;
+	if (ethertype == be16(ETH_P_8021Q)) {
+		struct vlan_tag *tag = (void *)at;
+
+		at = (void *)(tag + 1);
+		if (at > linear_end)
+			return UNUSUAL;
+		c->offset += sizeof(*tag);
+		key->vlan = be16(tag->tci) & 0xfff;
+		key->has = HAS_VLAN;
+		ethertype = tag->ethertype;
+	}
+	at = read_layer(c, at, linear_end, ethertype, skb->len - c->offset, &key->outer);
+	if (!at)
+		return UNUSUAL;
+	if (key->outer.dst_port != VXLAN_PORT || key->outer.protocol != IPPROTO_UDP) {
+		if (fits && !key->has && ethertype == be16(ETH_P_IP)) {
+			*plain = plain_key_of(&key->outer, skb->ifindex, direction);
+			return PLAIN;
+		}
+	} else {
+		struct vxlan_header *vxlan = (void *)at;
+
+		frame = (void *)(vxlan + 1);
+		at = (void *)(frame + 1);
+		c->offset += sizeof(*vxlan) + sizeof(*frame);
+		room = be16(((struct udp_header *)vxlan - 1)->length) - sizeof(struct udp_header);
+		if (at > linear_end || room < sizeof(*vxlan) + sizeof(*frame) || !(*(u8 *)&vxlan->flags & VXLAN_HAS_VNI) ||
+		    !read_layer(c, at, linear_end, frame->ethertype, room - sizeof(*vxlan) - sizeof(*frame), &key->inner))
+			return UNUSUAL;
+		key->vni = __builtin_bswap32(vxlan->vni) >> 8;
+		key->has |= HAS_VNI;
+	}
+	add_vlan(skb, key);
+	return OTHER;
 }

@@ -38,6 +38,7 @@ class _Command(IntEnum):
     PROG_GET_FD_BY_ID = 13
     OBJ_GET_INFO_BY_FD = 15
     PROG_QUERY = 16
+    RAW_TRACEPOINT_OPEN = 17
     MAP_LOOKUP_BATCH = 24
     MAP_LOOKUP_AND_DELETE_BATCH = 25
     LINK_CREATE = 28
@@ -51,6 +52,13 @@ class MapType(IntEnum):
     ARRAY = 2
     ARRAY_OF_MAPS = 12
     RINGBUF = 27
+
+
+class ProgramType(IntEnum):
+    """The types of programs that are made here, or asked for."""
+
+    CLASSIFIER = 3
+    RAW_TRACEPOINT = 17
 
 
 _TCX_ATTACH_TYPE = {"ingress": 46, "egress": 47}
@@ -226,6 +234,11 @@ def program_id(fd: int) -> int:
     return int(id)
 
 
+def missed_runs(fd: int) -> int:
+    """How often the kernel left a tracing program out, as it was running on that CPU already (Linux 5.12)."""
+    return int(struct.unpack_from("=Q", _info(fd, 224), 208)[0])
+
+
 def program_name(program: int) -> str:
     """The name of the program of this number, empty where it has none; FileNotFoundError when it is gone."""
     fd = _bpf(_Command.PROG_GET_FD_BY_ID, _attr("I", program))
@@ -250,19 +263,19 @@ def has_helper(number: int) -> bool:
     return True
 
 
-def load_idle_program() -> int:
-    """A descriptor of a new program for tc that does nothing: to ask what the kernel can do."""
-    return _load((0xB7, 0, 0, 0))  # r0 = 0; exit
+def load_idle_program(kind: ProgramType = ProgramType.CLASSIFIER) -> int:
+    """A descriptor of a new program that does nothing: to ask what the kernel can do."""
+    return _load((0xB7, 0, 0, 0), kind)  # r0 = 0; exit
 
 
-def _load(first: tuple[int, int, int, int]) -> int:
-    """A program for tc of this instruction and an exit."""
+def _load(first: tuple[int, int, int, int], kind: ProgramType = ProgramType.CLASSIFIER) -> int:
+    """A program of this instruction and an exit."""
     code = ctypes.create_string_buffer(struct.pack("=BBhiBBhi", *first, 0x95, 0, 0, 0))
     license = ctypes.create_string_buffer(b"Apache-2.0")
-    sched_cls, instructions = 3, 2
+    instructions = 2
     return _bpf(
         _Command.PROG_LOAD,
-        _attr("IIQQ", sched_cls, instructions, ctypes.addressof(code), ctypes.addressof(license)),
+        _attr("IIQQ", kind, instructions, ctypes.addressof(code), ctypes.addressof(license)),
     )
 
 
@@ -296,6 +309,12 @@ def link_tcx(program_fd: int, ifindex: int, direction: str) -> int:
     return _bpf(
         _Command.LINK_CREATE, _attr("4I2IQ", program_fd, ifindex, attach_type, _BPF_F_BEFORE, 0, 0, 0)
     )
+
+
+def link_raw_tracepoint(program_fd: int, name: str) -> int:
+    """A descriptor of a new link by which a program runs at a tracepoint; it ends with its last reference."""
+    word = ctypes.create_string_buffer(name.encode())
+    return _bpf(_Command.RAW_TRACEPOINT_OPEN, _attr("QIIQ", ctypes.addressof(word), program_fd, 0, 0))
 
 
 def detach_link(fd: int) -> None:

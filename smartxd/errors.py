@@ -5,6 +5,7 @@
     ├── SpecError         specs that do not validate; carries every finding
     ├── SourceError       the Git repo: unreachable, refused, too large
     ├── PlaneError        kernel, FRR or tracer as a whole cannot be observed or driven
+    ├── SecretError       a file of secrets_dir that cannot be used
     ├── StoreError        the local SQLite files
     ├── SyncError         the centre: unreachable, or it refused a batch
     ├── DaemonError       the daemon: not running, or already running
@@ -48,6 +49,14 @@ class SourceError(SmartxError):
 
 class PlaneError(SmartxError):
     """A whole plane is out of reach; ``reason`` is the CamelCase reason of the conditions it causes."""
+
+    def __init__(self, reason: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.reason = reason
+
+
+class SecretError(SmartxError):
+    """A secret cannot be used; ``reason`` is the CamelCase reason of the condition it causes."""
 
     def __init__(self, reason: str, message: str, hint: str = "") -> None:
         super().__init__(message, hint)

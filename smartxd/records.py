@@ -59,6 +59,20 @@ PACKET = pa.schema(
 )
 """One packet (skb) of a policy that records packets; null where the packet has no such field."""
 
+DROP = pa.schema(
+    [
+        *(FLOW.field(name) for name in ("policy", "commit_id", "interface")),
+        pa.field("reason", pa.string(), nullable=False),  # as the kernel names it: "NO_SOCKET"
+        pa.field("location", pa.string(), nullable=False),  # the kernel's symbol and the offset in it
+        *(
+            FLOW.field(i)
+            for i in range(FLOW.get_field_index("ethertype"), FLOW.get_field_index("sampled_one_in"))
+        ),
+        *(FLOW.field(name) for name in ("first_ns", "last_ns")),
+    ]
+)
+"""One flow of packets that the kernel dropped for one reason at one place, in one drain interval."""
+
 LOSS = pa.schema(
     [
         pa.field("policy", pa.string(), nullable=False),
@@ -73,16 +87,21 @@ LOSS = pa.schema(
     ]
 )
 """What was to be recorded and was not, with the cause: seen = filtered + sampled out + recorded + lost, per
-policy and interface. Of what is recorded as flows ``overflow``: the flow map was full; of what is recorded as
-packets ``ring-full``: they came faster than they were stored."""
+policy and interface. Of what is recorded as flows, or as drops (direction "dropped"),
+``overflow``: the map was full; of what is recorded as packets ``ring-full``: they came faster than they were
+stored."""
 
 SYNCED: dict[str, pa.Schema] = {"flows": FLOW, "losses": LOSS}
 """The streams that are sent to the centre."""
 
-STREAMS: dict[str, pa.Schema] = {**SYNCED, "packets": PACKET}
-"""The streams of a box. Packets stay on it (docs/decisions/0013)."""
+STREAMS: dict[str, pa.Schema] = {**SYNCED, "packets": PACKET, "drops": DROP}
+"""The streams of a box. Packets stay on it (docs/decisions/0013), and what it dropped."""
 
-SPANS = {"flows": ("first_ns", "last_ns"), "losses": ("at_ns", "at_ns"), "packets": ("time_ns", "time_ns")}
+SPANS = {
+    **dict.fromkeys(("flows", "drops"), ("first_ns", "last_ns")),
+    "losses": ("at_ns", "at_ns"),
+    "packets": ("time_ns", "time_ns"),
+}
 """The columns of a stream's first and last time; a row is of its last."""
 
 ADDED = {"sampled_one_in": 1}

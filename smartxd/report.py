@@ -80,6 +80,10 @@ class FamilyReport(_Frozen):
     family: Line
     prefixes_received: Count
     prefixes_sent: Count
+    prefixes_max: Count = 0
+    """How many the other end may announce; 0 where that is not bounded."""
+    limit: Line = ""
+    """``near`` from the part of these on from which it is said, ``over`` beyond them."""
 
 
 class SessionReport(_Frozen):
@@ -204,10 +208,16 @@ class TracerReport(_Frozen):
     sampled_out_packets: Count = 0
     sampled_one_in: Count = 1
     """The sampling interval now."""
+    asked_one_in: Count = 1
+    """The one that the spec asks for: to keep to the policy's budget it may be larger now."""
     lost_packets: Count
     """Not counted into a flow, because the flow map was full."""
     ring_full_packets: Count = 0
     """Not recorded as packets, because they came faster than they were stored."""
+    truncated_skbs: Count = 0
+    """Of those to be recorded: ended before their headers did, or before they say."""
+    malformed_skbs: Count = 0
+    """Of those to be recorded: say of themselves what cannot be."""
     packets_per_s: Rate
     """Over the last drain interval."""
     flows: Count

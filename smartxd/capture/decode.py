@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from smartxd.capture import layout
+from smartxd.capture.conceal import Conceal
 from smartxd.capture.layout import CLOCK_IS_TAI, DIRECTIONS, HAS_IP4, HAS_IP6, HAS_PORTS, HAS_VLAN, HAS_VNI
-from smartxd.records import FLOW, LOSS, PACKET
+from smartxd.records import DROP, FLOW, LOSS, PACKET
 
 Records = npt.NDArray[np.void]
 Words = npt.NDArray[np.uint64]
@@ -38,19 +39,29 @@ class Origin:
     """The sampling interval that held, of flows; a packet's record says it."""
     tai_offset_ns: int = 0
     """The same of CLOCK_TAI."""
+    conceal: Conceal | None = None
+    """None: addresses are recorded as they are."""
 
 
 def decode_flows(keys: Records, values: Records, origin: Origin) -> pa.Table:
     """Rows of ``records.FLOW``, one for each entry of a flow map, in its order."""
-    columns = _identity(keys, origin)
-    columns["packets"] = pa.array(values["skbs"] + values["more_packets"])
-    for name in ("skbs", "bytes"):
-        columns[name] = pa.array(values[name])
+    columns = _identity(keys, origin) | _amounts(values, origin)
     columns["sampled_one_in"] = pa.array(np.full(len(keys), origin.sampled_one_in, "u4"))
-    columns["tcp_flags"] = pa.array(values["tcp_flags"].astype("u1"))
-    for name in ("first_ns", "last_ns"):
-        columns[name] = pa.array(values[name].astype("i8") + origin.unix_offset_ns)
     return pa.table([columns[name] for name in FLOW.names], schema=FLOW)
+
+
+def decode_drops(
+    keys: Records,
+    values: Records,
+    origin: Origin,
+    reasons: Mapping[int, str],
+    locations: Mapping[int, str],
+) -> pa.Table:
+    """Rows of ``records.DROP``, one for each entry of a map of drops, in its order; names by number."""
+    columns = _identity(keys["flow"], origin) | _amounts(values, origin)
+    columns["reason"] = _named(keys["reason"], reasons)
+    columns["location"] = _named(keys["location"], locations)
+    return pa.table([columns[name] for name in DROP.names], schema=DROP)
 
 
 def packet_records(words: Words, starts: Starts) -> Records:
@@ -103,11 +114,21 @@ def _identity(keys: Records, origin: Origin) -> dict[str, pa.Array]:
     for prefix, layer in (("", outer), ("inner_", inner)):
         is_ip = layer["has"] & (HAS_IP4 | HAS_IP6)
         has_ports = layer["has"] & HAS_PORTS
-        columns[f"{prefix}src_ip"] = _addresses(layer["src_ip"], layer["has"])
-        columns[f"{prefix}dst_ip"] = _addresses(layer["dst_ip"], layer["has"])
+        columns[f"{prefix}src_ip"] = _addresses(layer["src_ip"], layer["has"], origin.conceal)
+        columns[f"{prefix}dst_ip"] = _addresses(layer["dst_ip"], layer["has"], origin.conceal)
         columns[f"{prefix}protocol"] = _nullable(layer["protocol"], is_ip)
         columns[f"{prefix}src_port"] = _nullable(layer["src_port"], has_ports)
         columns[f"{prefix}dst_port"] = _nullable(layer["dst_port"], has_ports)
+    return columns
+
+
+def _amounts(values: Records, origin: Origin) -> dict[str, pa.Array]:
+    """The columns that say how much there was of it, and when."""
+    columns = {name: pa.array(values[name]) for name in ("skbs", "bytes")}
+    columns["packets"] = pa.array(values["skbs"] + values["more_packets"])
+    columns["tcp_flags"] = pa.array(values["tcp_flags"].astype("u1"))
+    for name in ("first_ns", "last_ns"):
+        columns[name] = pa.array(values[name].astype("i8") + origin.unix_offset_ns)
     return columns
 
 
@@ -137,6 +158,11 @@ def _common(ifindexes: npt.NDArray[Any], directions: npt.NDArray[Any], origin: O
     }
 
 
+def _named(numbers: npt.NDArray[Any], names: Mapping[int, str]) -> pa.Array:
+    unique, places = np.unique(numbers, return_inverse=True)
+    return _choose([names[int(number)] for number in unique], places)
+
+
 def _choose(
     words: list[str], places: npt.NDArray[Any], absent: npt.NDArray[np.bool_] | None = None
 ) -> pa.Array:
@@ -150,7 +176,7 @@ def _nullable(values: npt.NDArray[Any], present: npt.NDArray[Any]) -> pa.Array:
     return pa.array(values, mask=present == 0)
 
 
-def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8]) -> pa.Array:
+def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8], conceal: Conceal | None) -> pa.Array:
     """Text of each address, null where there is none; each distinct one is written once."""
     words: list[str] = []
     places = np.zeros(len(raw), "i4")
@@ -161,5 +187,6 @@ def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8]) -> pa.Arr
         packed = pa.py_buffer(np.ascontiguousarray(raw[rows, :size]))
         found = pa.Array.from_buffers(pa.binary(size), len(rows), [None, packed]).dictionary_encode()
         places[rows] = found.indices.to_numpy() + len(words)
-        words += [socket.inet_ntop(family, address) for address in found.dictionary.to_pylist()]
+        distinct = found.dictionary.to_pylist()
+        words += [socket.inet_ntop(family, conceal(one) if conceal else one) for one in distinct]
     return _choose(words, places, has & (HAS_IP4 | HAS_IP6) == 0)

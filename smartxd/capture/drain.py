@@ -24,16 +24,19 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from smartxd.capture.conceal import Conceal
 from smartxd.capture.decode import (
     Origin,
     Records,
+    decode_drops,
     decode_flows,
     decode_losses,
     decode_packets,
     packet_records,
 )
+from smartxd.capture.kernelnames import KernelNames
 from smartxd.capture.layout import DIRECTIONS
-from smartxd.capture.maps import GracePeriod, PolicyMaps
+from smartxd.capture.maps import Entries, GracePeriod, PolicyMaps
 from smartxd.capture.ring import Ring
 from smartxd.manifest import TracedPolicy
 from smartxd.store.batch import MAX_ROWS
@@ -46,7 +49,9 @@ class Store(Protocol):
         """The highest generation stored; None before the first."""
         ...
 
-    def append(self, incarnation: str, generation: int, flows: pa.Table, losses: pa.Table) -> None:
+    def append(
+        self, incarnation: str, generation: int, flows: pa.Table, losses: pa.Table, drops: pa.Table
+    ) -> None:
         """Store a generation in one transaction."""
         ...
 
@@ -66,7 +71,7 @@ def _names(policy: TracedPolicy) -> dict[int, str]:
     return dict(socket.if_nameindex()) | {i.ifindex: i.name for i in policy.interfaces}
 
 
-def _origin(policy: TracedPolicy, sampled_one_in: int = 1) -> Origin:
+def _origin(policy: TracedPolicy, sampled_one_in: int = 1, conceal: Conceal | None = None) -> Origin:
     now_ns = time.time_ns()
     tai_s = round((now_ns - time.clock_gettime_ns(time.CLOCK_TAI)) / NS)
     return Origin(
@@ -74,6 +79,7 @@ def _origin(policy: TracedPolicy, sampled_one_in: int = 1) -> Origin:
         unix_offset_ns=now_ns - time.monotonic_ns(),
         tai_offset_ns=tai_s * NS,
         sampled_one_in=sampled_one_in,
+        conceal=conceal,
     )
 
 
@@ -84,35 +90,51 @@ def _rows(keys: Records) -> RowCounts:
 
 
 class Drain:
-    """Drains the flows and the ledger of one policy."""
+    """Drains the flows, the drops and the ledger of one policy."""
 
     def __init__(
         self,
         maps: PolicyMaps,
         store: Store,
         grace: GracePeriod,
+        *,
+        conceal: Conceal | None = None,
         reached: Callable[[str], None] = lambda _: None,
+        names: KernelNames | None = None,
     ) -> None:
-        """``reached`` is told each point at which a crash could strike, so that tests can let it."""
+        """``conceal`` says what is stored for an address, if not itself.
+
+        ``reached`` is told each point at which a crash could strike, so that tests can let it. ``names`` are
+        those of the kernel, as far as others have asked for them.
+        """
+        self._names = names or KernelNames()
         self._maps = maps
         self._store = store
         self._grace = grace
+        self._conceal = conceal
         self._reached = reached
 
-    def run(self, policy: TracedPolicy) -> RowCounts:
-        """Store all that was counted up to now; the number of flow rows. A quiet policy costs little."""
+    def run(self, policy: TracedPolicy, one_in: int | None = None) -> RowCounts:
+        """Store all that was counted up to now; the number of flow rows. A quiet policy costs little.
+
+        From then on one skb in ``one_in`` is recorded; as before where that is not given.
+        """
         generation = self._maps.generation
         counts: RowCounts = Counter()
         if len(self._maps.ledger(generation - 1)):
             self._grace.wait()  # the process before may have been killed between flip and wait
             counts += self._settle(policy, generation - 1)
-        if not len(self._maps.ledger(generation)):
+        before = self._maps.sampled_one_in(generation)
+        if one_in in (None, before) and not len(self._maps.ledger(generation)):
             return counts
+        self._maps.sample_one_in(generation + 1, one_in or before)
         self._reached("before flip")
         self._maps.generation = generation + 1
         self._reached("flipped")
         self._grace.wait()
         self._reached("idle")
+        if not len(self._maps.ledger(generation)):
+            return counts  # flipped for the interval alone
         return counts + self._settle(policy, generation)
 
     def _settle(self, policy: TracedPolicy, generation: int) -> RowCounts:
@@ -120,21 +142,30 @@ class Drain:
         ledger = maps.ledger(generation)
         stored = self._store.committed(policy.incarnation)
         if stored is None or stored < generation:
-            origin = _origin(policy, maps.sampled_one_in(generation))
+            origin = _origin(policy, maps.sampled_one_in(generation), self._conceal)
             found = maps.flows(generation)
+            dropped = maps.drops(generation)
             self._reached("read")
+            drops = self._decode_drops(dropped, origin)
             flows = decode_flows(found.keys, found.values, origin)
             losses = decode_losses(ledger.keys, ledger.values, origin, time.time_ns())
-            self._store.append(policy.incarnation, generation, flows, losses)
-            counts = _rows(found.keys)
+            self._store.append(policy.incarnation, generation, flows, losses, drops)
+            counts = _rows(found.keys) + _rows(dropped.keys["flow"])
         self._reached("committed")
         maps.add_to_totals(generation, ledger)
         self._reached("totalled")
         maps.empty_flows(generation)
+        maps.empty_drops(generation)
         self._reached("flows emptied")
         maps.empty_ledger(generation)
         self._reached("settled")
         return counts
+
+    def _decode_drops(self, found: Entries, origin: Origin) -> pa.Table:
+        reasons = self._names.reasons(found.keys["reason"])
+        return decode_drops(
+            found.keys, found.values, origin, reasons, self._names.locations(found.keys["location"])
+        )
 
 
 class PacketDrain:

@@ -82,6 +82,12 @@ LEDGER_ENTRY = np.dtype([("key", LEDGER_KEY), ("clock", CLOCK), ("value", LEDGER
 
 TOTAL_VALUE = np.dtype([("generation", "u8"), ("sum", LEDGER_VALUE)])
 
+COST = np.dtype([("runs", "u8"), ("begun_ns", "u8"), ("measured_ns", "u8")])
+"""Of one CPU."""
+
+COST_ONE_IN = 256
+"""As in bpf/flows.c: the runs of which one is measured."""
+
 PACKET = np.dtype(
     [
         ("time_ns", "u8"),
@@ -103,7 +109,10 @@ PACKET = np.dtype(
 CLOCK_IS_TAI = 1
 """``packet_record.clock``; the other one is CLOCK_MONOTONIC."""
 
-DIRECTIONS = ("ingress", "egress")
+DROP_KEY = np.dtype([("location", "u8"), ("flow", FLOW_KEY), ("reason", "u4")])
+"""The value is a FLOW_VALUE."""
+
+DIRECTIONS = ("ingress", "egress", "dropped")
 """By number, as in ``enum direction``."""
 
 HAS_IP4, HAS_IP6, HAS_PORTS = 1, 2, 4

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from smartxd import bpfsys
+from smartxd import bpfsys, terms
 from smartxd.capture.decode import Records
 from smartxd.capture.layout import (
+    COST,
+    COST_ONE_IN,
+    DROP_KEY,
     FLOW_KEY,
     FLOW_VALUE,
     LEDGER_ENTRY,
@@ -23,10 +26,11 @@ from smartxd.capture.layout import (
     widen,
 )
 from smartxd.errors import StoreError
+from smartxd.terms import Terms
 
 _SETS = ("plain", "flows", "slots", "ledger")
 """The maps of which there are two."""
-_NAMES = (*(f"{name}{bit}" for name in _SETS for bit in (0, 1)), "totals", "generation", "sampling")
+_NAMES = (*(f"{name}{bit}" for name in _SETS for bit in (0, 1)), "totals", "generation", "sampling", "cost")
 _INDEX = np.dtype("u4")
 _COUNTERS = len(LEDGER_VALUE.names or ())
 _ZERO = struct.pack("=I", 0)
@@ -55,13 +59,14 @@ class PolicyMaps:
         self._fds: dict[str, int] = {}
         self._cpus = bpfsys.possible_cpus()
         try:
-            for name in _NAMES:
+            for name in (*_NAMES, terms.PIN):
                 self._fds[name] = bpfsys.open_pin(pin_dir / name)
             self.flows_max = self._check("flows0", FLOW_KEY, FLOW_VALUE)
             self._check("plain0", PLAIN_KEY, FLOW_VALUE)
             self._slots = self._check("slots0", _INDEX, LEDGER_ENTRY)
             self._ledger_max = self._check("ledger0", LEDGER_KEY, LEDGER_ENTRY)
             self._check("totals", LEDGER_KEY, TOTAL_VALUE)
+            self._drops_max = self._open_drops(pin_dir)
         except BaseException:
             self.close()
             raise
@@ -89,12 +94,29 @@ class PolicyMaps:
         assert value is not None  # an array has all its entries
         return int(struct.unpack("=I", value)[0])
 
+    def sample_one_in(self, generation: int, one_in: int) -> None:
+        """Set the sampling interval of a generation that is not yet written, and all before it settled."""
+        bpfsys.update(self._fds["sampling"], struct.pack("=I", generation & 1), struct.pack("=I", one_in))
+
+    def terms(self) -> Terms:
+        """What the policy asks for."""
+        return Terms.unpacked(bpfsys.lookup(self._fds[terms.PIN], _ZERO, terms.RECORD_BYTES) or b"")
+
+    def run_time_ns(self) -> int:
+        """About how long the policy's programs have run, on all CPUs; 0 of one without a budget of CPU."""
+        costs = self._read("cost", _INDEX, np.dtype((COST, (self._cpus,))), 1).values
+        return COST_ONE_IN * int(costs["measured_ns"].sum())
+
     def flows(self, generation: int) -> Entries:
         """The flows of a generation, which must be idle: else the maps change under the reader."""
         plain = self._read(f"plain{generation & 1}", PLAIN_KEY, FLOW_VALUE, self.flows_max)
         others = self._read(f"flows{generation & 1}", FLOW_KEY, FLOW_VALUE, self.flows_max)
         keys = np.concatenate([widen(plain.keys), others.keys])
         return Entries(keys, np.concatenate([plain.values, others.values]))
+
+    def drops(self, generation: int) -> Entries:
+        """What was dropped in an idle generation, as ``flows`` gives flows; nothing without drops."""
+        return self._read_drops(generation, remove=False)
 
     def ledger(self, generation: int) -> Entries:
         """What was seen and lost in a generation, by interface and direction, the sum of all CPUs."""
@@ -133,6 +155,16 @@ class PolicyMaps:
         self._read(f"plain{generation & 1}", PLAIN_KEY, FLOW_VALUE, self.flows_max, remove=True)
         self._read(f"flows{generation & 1}", FLOW_KEY, FLOW_VALUE, self.flows_max, remove=True)
 
+    @property
+    def missed_drops(self) -> int:
+        """Drops, of any interface, at which the program could not be run: it was running, and interrupted."""
+        program = self._fds.get("dropped")
+        return 0 if program is None else bpfsys.missed_runs(program)
+
+    def empty_drops(self, generation: int) -> None:
+        """Remove the drops of an idle generation."""
+        self._read_drops(generation, remove=True)
+
     def empty_ledger(self, generation: int) -> None:
         """Remove the ledger of an idle generation."""
         self._read(f"ledger{generation & 1}", LEDGER_KEY, self._per_cpu, self._ledger_max, remove=True)
@@ -140,6 +172,20 @@ class PolicyMaps:
         nobodys = bytes(self._per_cpu.itemsize)
         for index in np.flatnonzero(taken).astype(_INDEX):
             bpfsys.update(self._fds[f"slots{generation & 1}"], index.tobytes(), nobodys)
+
+    def _open_drops(self, pin_dir: Path) -> int:
+        """The entries of the maps of drops, 0 where the policy has none."""
+        try:
+            for name in ("drops0", "drops1", "dropped"):
+                self._fds[name] = bpfsys.open_pin(pin_dir / name)
+        except FileNotFoundError:
+            return 0
+        return self._check("drops0", DROP_KEY, FLOW_VALUE)
+
+    def _read_drops(self, generation: int, *, remove: bool) -> Entries:
+        if not self._drops_max:
+            return Entries(np.empty(0, DROP_KEY), np.empty(0, FLOW_VALUE))
+        return self._read(f"drops{generation & 1}", DROP_KEY, FLOW_VALUE, self._drops_max, remove=remove)
 
     @property
     def _per_cpu(self) -> np.dtype[np.void]:

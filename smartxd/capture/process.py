@@ -32,7 +32,7 @@ def run(config: Config, stop: threading.Event) -> None:
     """
     with _single(config), CaptureStore(config.captures_dir, config.capture, warn=_warn) as store:
         try:
-            tracing = Tracing(store, _warn)
+            tracing = Tracing(store, _warn, config.secrets_dir)
         except OSError as err:
             raise DaemonError(f"BPF cannot be used: {err}", "run as root, on Linux 5.15 or newer") from err
         with _sending(config, store, stop) as wake, _readable(stop) as stopping:

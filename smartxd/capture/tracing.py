@@ -8,13 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from smartxd import bpfsys
+from smartxd import bpfsys, secretfile
+from smartxd.capture.conceal import Conceal, concealer
 from smartxd.capture.drain import Drain, PacketDrain, RowCounts, Store
+from smartxd.capture.kernelnames import KernelNames
 from smartxd.capture.layout import DIRECTIONS
 from smartxd.capture.maps import GracePeriod, OtherRelease, PolicyMaps
+from smartxd.capture.pace import Load, next_one_in
 from smartxd.capture.ring import Ring
-from smartxd.errors import SmartxError, StoreError
+from smartxd.errors import SmartxError
 from smartxd.manifest import Manifest, TracedPolicy
 from smartxd.report import TracerReport
 from smartxd.store.captures import StoreLost
@@ -30,6 +34,8 @@ class _Counted:
     filtered_packets: int = 0
     sampled_out_packets: int = 0
     lost_packets: int = 0
+    truncated_skbs: int = 0
+    malformed_skbs: int = 0
     ring_full_packets: int = 0
     flows: int = 0
     records: int = 0
@@ -44,8 +50,14 @@ class _Traced:
     records: RowCounts = field(default_factory=RowCounts)
     """Rows of packets since the last report."""
     packets: dict[Place, int] = field(default_factory=dict)
+    missed: int = 0
+    """Drops at which the program could not be run, as far as that was said."""
     at_s: float | None = None
     """When ``packets`` was true, by the monotonic clock; None before the first time."""
+    drained_s: float = 0.0
+    """Of a CPU, that its drains have taken since the load was last looked at."""
+    spent: tuple[float, int] | None = None
+    """When that was, by the monotonic clock, and the programs' run time up to then."""
 
     def close(self) -> None:
         self.ring.close()
@@ -55,11 +67,16 @@ class _Traced:
 class Tracing:
     """The open maps of all policies, from one round to the next."""
 
-    def __init__(self, store: Store, warn: Callable[[str], None]) -> None:
-        """``warn`` is told a line when a policy begins to fail, and again when the reason changes."""
+    def __init__(self, store: Store, warn: Callable[[str], None], secrets_dir: Path) -> None:
+        """``warn`` is told a line when a policy begins to fail, and again when the reason changes.
+
+        ``secrets_dir`` has the keys with which pseudonyms are made.
+        """
+        self._secrets_dir = secrets_dir
         self._store = store
         self._warn = warn
         self._grace = GracePeriod()
+        self._names = KernelNames()
         self._open: dict[str, _Traced] = {}
         self._epoll = select.epoll()
         self._failing: dict[str, str] = {}
@@ -81,8 +98,10 @@ class Tracing:
             if policy.retired and not policy.pin_dir.exists():
                 continue  # done; the trace plane has not looked since
             with self._noted(policy):
-                reports += self._drain(self._opened(policy))
-                self._failing.pop(policy.incarnation, None)
+                traced = self._opened(policy)
+                if traced is not None:
+                    reports += self._drain(traced)
+                    self._failing.pop(policy.incarnation, None)
         self._failing = {
             i: m for i, m in self._failing.items() if i in {p.incarnation for p in manifest.policies}
         }
@@ -115,22 +134,26 @@ class Tracing:
 
     def _drain_ring(self, traced: _Traced) -> bool:
         """Store the packets that wait; whether there were any."""
+        begun_s = time.thread_time()
         rows = PacketDrain(traced.ring, self._store).run(traced.policy)
+        traced.drained_s += time.thread_time() - begun_s
         traced.records += rows
         return bool(rows)
 
-    def _opened(self, policy: TracedPolicy) -> _Traced:
-        """The maps of the policy; StoreError where there are none that could be read, now or ever."""
+    def _opened(self, policy: TracedPolicy) -> _Traced | None:
+        """The maps of the policy; None where there are none that could be read, now or ever."""
         traced = self._open.get(policy.incarnation)
         if traced is None:
             try:
                 traced = _traced(policy)
             except (FileNotFoundError, OtherRelease) as err:
+                self._fails(
+                    policy,
+                    f"its maps in {policy.pin_dir} are not there" if isinstance(err, OSError) else err.line,
+                )
                 if policy.retired:
                     bpfsys.remove_pins(policy.pin_dir)
-                if isinstance(err, OtherRelease):
-                    raise
-                raise StoreError(f"its maps in {policy.pin_dir} are not there") from err
+                return None
             self._open[policy.incarnation] = traced
             # By edges: a ring that holds something is not news, but that the kernel says it fills.
             self._epoll.register(traced.ring.fd, select.EPOLLIN | select.EPOLLET)
@@ -139,10 +162,16 @@ class Tracing:
 
     def _drain(self, traced: _Traced) -> tuple[TracerReport, ...]:
         policy = traced.policy
-        drain = Drain(traced.maps, self._store, self._grace)
+        drain = Drain(
+            traced.maps, self._store, self._grace, conceal=self._concealer(traced), names=self._names
+        )
+        begun_s = time.thread_time()
         traced.flows = drain.run(policy)
+        traced.drained_s += time.thread_time() - begun_s
         self._drain_ring(traced)
+        self._say_missed(traced)
         if not policy.retired:
+            self._keep_to_budget(traced, drain)
             return _report(traced)
         # Nothing runs any more: when nothing new has come, that was the last of it.
         self._grace.wait()
@@ -151,6 +180,40 @@ class Tracing:
         self._forget(policy.incarnation)
         bpfsys.remove_pins(policy.pin_dir)
         return ()
+
+    def _concealer(self, traced: _Traced) -> Conceal | None:
+        """What to store for an address; SecretError without the key: in clear it is not stored."""
+        privacy = traced.maps.terms().privacy
+        if privacy is None:
+            return None
+        return concealer(privacy, secretfile.read(self._secrets_dir / privacy.key) if privacy.key else "")
+
+    def _keep_to_budget(self, traced: _Traced, drain: Drain) -> None:
+        """Sample as coarsely as the budget wants it after what was recorded since the last time."""
+        maps, terms = traced.maps, traced.maps.terms()
+        before, traced.spent = traced.spent, (time.monotonic(), maps.run_time_ns())
+        drained_s, traced.drained_s = traced.drained_s, 0.0
+        if before is None:
+            return
+        elapsed_s, run_s = traced.spent[0] - before[0], (traced.spent[1] - before[1]) / 1e9
+        load = Load(elapsed_s, run_s + drained_s, traced.flows.total() + traced.records.total())
+        one_in = maps.sampled_one_in(maps.generation)
+        wanted = next_one_in(terms, one_in, load)
+        if wanted != one_in:
+            traced.flows += drain.run(traced.policy, wanted)
+            self._warn(
+                f"policy {traced.policy.name}: one packet in {wanted} is recorded, it was one in {one_in}: "
+                f"{load} of {terms.budget or 'no budget'}"
+            )
+
+    def _say_missed(self, traced: _Traced) -> None:
+        missed = traced.maps.missed_drops
+        if missed > traced.missed:
+            traced.missed = missed
+            self._warn(
+                f"policy {traced.policy.name}: of {missed} dropped packets, of whatever interface, the kernel"
+                " said nothing: they were dropped in an interrupt, while it told of another one"
+            )
 
     def _forget(self, incarnation: str) -> None:
         traced = self._open.pop(incarnation, None)
@@ -195,6 +258,8 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
         place.filtered_packets += int(value["sum"]["filtered_packets"])
         place.sampled_out_packets += int(value["sum"]["sampled_out_packets"])
         place.lost_packets += int(value["sum"]["overflow_packets"])
+        place.truncated_skbs += int(value["sum"]["truncated_skbs"])
+        place.malformed_skbs += int(value["sum"]["malformed_skbs"])
         place.ring_full_packets += int(value["sum"]["ring_full_packets"])
     for what in ("flows", "records"):
         for (ifindex, direction), rows in getattr(traced, what).items():
@@ -203,7 +268,7 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
                 setattr(place, what, getattr(place, what) + rows)
     traced.records = RowCounts()
     attached = {(i.name, d) for i in policy.interfaces if i.attached for d in i.directions}
-    one_in = traced.maps.sampled_one_in(traced.maps.generation)
+    one_in, asked = traced.maps.sampled_one_in(traced.maps.generation), traced.maps.terms().one_in
     now_s = time.monotonic()
     elapsed_s = now_s - traced.at_s if traced.at_s is not None else 0.0
     reports = tuple(
@@ -217,8 +282,11 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
             filtered_packets=c.filtered_packets,
             sampled_out_packets=c.sampled_out_packets,
             sampled_one_in=one_in,
+            asked_one_in=asked,
             lost_packets=c.lost_packets,
             ring_full_packets=c.ring_full_packets,
+            truncated_skbs=c.truncated_skbs,
+            malformed_skbs=c.malformed_skbs,
             packets_per_s=max(0, c.packets - traced.packets.get(place, 0)) / elapsed_s if elapsed_s else 0.0,
             flows=c.flows,
             records=c.records,

@@ -59,6 +59,8 @@ def wanted(args: argparse.Namespace) -> FlowFilter:
         port=args.port,
         src=args.src,
         dst=args.dst,
+        reason=getattr(args, "reason", None),
+        function=getattr(args, "function", None),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from textwrap import fill
@@ -15,11 +16,15 @@ from smartxd.ctl.verb import add_config, add_output, add_verb, say
 from smartxd.errors import StoreError
 from smartxd.store.flowfilter import LAST_NS
 from smartxd.store.ledger import StreamTotals, read_totals
-from smartxd.store.queries import FLOW_KEY, GROUPS, ORDERS, TIMES, newest, span_ns, top
+from smartxd.store.queries import GROUPS, KEYS, ORDERS, TIMES, newest, span_ns, top
 from smartxd.store.view import Counts
 from smartxd.tables import print_data, print_table
 
-_BY = fill(", ".join(("src", "dst", *GROUPS)), 100, initial_indent="  ", subsequent_indent="  ")
+
+def by_help(stream: str) -> str:
+    """The columns of a stream for ``--by``, as a help shows them."""
+    return fill(", ".join(("src", "dst", *GROUPS[stream])), 100, initial_indent="  ", subsequent_indent="  ")
+
 
 EXAMPLES = f"""columns:
   DIR       in or out, as the interface sees it
@@ -32,7 +37,7 @@ EXAMPLES = f"""columns:
   -o json and yaml have every column of docs/flows.md by its name; times are nanoseconds since 1970
 
 columns for --by:
-{_BY}
+{by_help("flows")}
   src, dst  short for src_ip and dst_ip
   port      the lower one of a flow's ports: mostly the service's
   minute, hour, day    in UTC; rows are then in the order of time
@@ -63,43 +68,57 @@ def add_parser(verbs: Any) -> None:
     add_config(parser)
     flowargs.add_times(parser)
     flowargs.add_fields(parser)
-    text = f"how many rows ({_TOP}; with a time in --by {_TIMES_MAX})"
-    parser.add_argument("--top", "--limit", type=limit, metavar="N", help=text)
-    parser.add_argument(
-        "--order", choices=ORDERS, default="bytes", help="what comes first: the most of this (%(default)s)"
-    )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--by", type=_columns, metavar="COLUMN,…", help="add up by these columns")
-    what.add_argument("--newest", action="store_true", help="rows as they were captured, newest first")
+    what = add_sums(parser, "flows", "bytes")
     what.add_argument("--totals", action="store_true", help="rows, packets and bytes of each stream")
     add_output(parser)
     parser.set_defaults(run=run)
 
 
+def add_sums(parser: argparse.ArgumentParser, stream: str, order: str) -> Any:
+    """The options of how rows are added up and which come first; gives the group of what excludes that."""
+    text = f"how many rows ({_TOP}; with a time in --by {_TIMES_MAX})"
+    parser.add_argument("--top", "--limit", type=limit, metavar="N", help=text)
+    parser.add_argument(
+        "--order", choices=ORDERS, default=order, help="what comes first: the most of this (%(default)s)"
+    )
+    what = parser.add_mutually_exclusive_group()
+    columns = _columns(stream)
+    what.add_argument("--by", type=columns, metavar="COLUMN,…", help="add up by these columns")
+    what.add_argument("--newest", action="store_true", help="rows as they were captured, newest first")
+    return what
+
+
 def run(args: argparse.Namespace) -> int:
     """Print the flows or the totals."""
-    directory = config.load(args.config).captures_dir
     if args.totals:
-        return _totals(directory, args.output)
-    wanted = flowargs.wanted(args)
-    by = args.by or FLOW_KEY
+        return _totals(config.load(args.config).captures_dir, args.output)
+    columns = ("INTERFACE", "DIR", "PROTO", "SOURCE", "DESTINATION", "INNER", "PACKETS", "BYTES", "LAST")
+    return show(args, "flows", columns, flow_cells)
+
+
+def show(
+    args: argparse.Namespace,
+    stream: str,
+    columns: Sequence[str],
+    cells: Callable[[dict[str, Any]], Sequence[object]],
+) -> int:
+    """Print rows of a stream, added up or not, for people by these columns and the cells of a row."""
+    directory, wanted = config.load(args.config).captures_dir, flowargs.wanted(args)
+    by = args.by or KEYS[stream]
     most = args.top or (_TIMES_MAX if set(by) & set(TIMES) else _TOP)
     if args.newest:
-        rows = newest(directory, wanted, most, warn).to_pylist()
+        rows = newest(directory, wanted, most, warn, stream=stream).to_pylist()
     else:
-        rows = top(directory, wanted, by, most, warn, order=args.order).to_pylist()
+        rows = top(directory, wanted, by, most, warn, order=args.order, stream=stream).to_pylist()
     if not rows:
-        say(nothing(directory, "flows", args))
+        say(nothing(directory, stream, args))
     if args.output != "table":
         print_data(rows, args.output)
     elif rows and args.by:
-        columns = (*by, "packets", "bytes")
-        print_table([c.upper() for c in columns], [[_cell(row, c) for c in columns] for row in rows])
+        names = (*by, "packets", "bytes")
+        print_table([c.upper() for c in names], [[_cell(row, c) for c in names] for row in rows])
     elif rows:
-        print_table(
-            ("INTERFACE", "DIR", "PROTO", "SOURCE", "DESTINATION", "INNER", "PACKETS", "BYTES", "LAST"),
-            [flow_cells(row) for row in rows],
-        )
+        print_table(columns, [cells(row) for row in rows])
     return 0
 
 
@@ -110,14 +129,17 @@ def flow_cells(row: dict[str, Any]) -> tuple[object, ...]:
 
 def what_cells(row: dict[str, Any]) -> tuple[object, ...]:
     """A flow or packet as people read it: where, which way, protocol, ends and inner packet."""
+    return (row["interface"], "in" if row["direction"] == "ingress" else "out", *carried_cells(row))
+
+
+def carried_cells(row: dict[str, Any]) -> tuple[object, ...]:
+    """What it was: protocol, ends and inner packet."""
     inner = None
     if row["vni"] is not None:
         ends = [_end(row[f"inner_{side}_ip"], row[f"inner_{side}_port"]) or "?" for side in ("src", "dst")]
         carried = "-" if row["inner_protocol"] is None else protocols.ip_name(row["inner_protocol"])
         inner = f"vni {row['vni']} {carried} {ends[0]} > {ends[1]}"
     return (
-        row["interface"],
-        "in" if row["direction"] == "ingress" else "out",
         protocols.ether_name(row["ethertype"])
         if row["protocol"] is None
         else protocols.ip_name(row["protocol"]),
@@ -222,9 +244,12 @@ def limit(text: str) -> int:
     return int(text)
 
 
-def _columns(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(_ALIASES.get(name, name) for name in text.split(",")))
-    for name in names:
-        if name not in GROUPS:
-            raise argparse.ArgumentTypeError(f"no column {name!r}; there are {', '.join(GROUPS)}")
-    return names
+def _columns(stream: str) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        names = tuple(dict.fromkeys(_ALIASES.get(name, name) for name in text.split(",")))
+        for name in names:
+            if name not in GROUPS[stream]:
+                raise argparse.ArgumentTypeError(f"no column {name!r}; there are {', '.join(GROUPS[stream])}")
+        return names
+
+    return parse

@@ -24,7 +24,16 @@ EXAMPLES = """examples:
 
 KINDS = (
     *("Applied", "Failed", "Drift", "Contested", "CommitAccepted", "CommitRefused", "FetchFailed"),
-    *("SessionUp", "SessionDown", "PrefixLimitReached", "BFDUp", "BFDDown", "SessionsChanged"),
+    *(
+        "SessionUp",
+        "SessionDown",
+        "PrefixLimitNear",
+        "PrefixLimitReached",
+        "PrefixLimitKept",
+        "BFDUp",
+        "BFDDown",
+        "SessionsChanged",
+    ),
 )
 
 

@@ -14,7 +14,7 @@ from smartxd.errors import SmartxError, SpecError
 
 VERBS = (
     *("status", "history", "validate", "plan", "schema"),
-    *("flows", "packets", "export", "observe", "doctor", "lab"),
+    *("flows", "packets", "drops", "export", "observe", "doctor", "lab"),
 )
 """Modules beside this one with ``add_parser(verbs)``, which sets ``run``: arguments in, exit code out."""
 

@@ -33,7 +33,7 @@ def plans(base: Desired, head: Desired, boxes: Sequence[BoxSpec]) -> tuple[Plan,
     before = assume_kernel.assumed(base.kernel, underneath(boxes, [base.kernel, head.kernel]))
     interfaces = {link.name: Interface(link.index, ethernet=True) for link in before.links.values()}
     links = kernel.plan(head.kernel, before, owned)
-    traced = after(links, assume_trace.assumed(base.trace, interfaces))
+    traced = after(links, assume_trace.assumed(base.trace, interfaces, head.trace))
     return (
         links,
         frr.plan(head.frr, assume_frr.assumed(base.frr), owned, assume_frr.secrets(base.frr, head.frr)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,27 @@ from typing import Any
 from smartxd import config
 from smartxd.ctl.verb import add_config, add_output, add_verb
 from smartxd.errors import DaemonError, StoreError
-from smartxd.report import BoxReport, CaptureReport, ConditionReport, ControlReport, SessionReport
+from smartxd.report import (
+    BoxReport,
+    CaptureReport,
+    ConditionReport,
+    ControlReport,
+    SessionReport,
+    TracerReport,
+)
 from smartxd.socketclient import fetch_status
 from smartxd.store.captures import read_report
 from smartxd.tables import print_data, print_table
 
 EXAMPLES = """columns:
-  RECEIVED SENT  prefixes; of a session with several address families, of each
+  RECEIVED SENT  prefixes; of a session with several address families, of each; where they are bounded of how
+                 many, and whether they are near or over that
   DROPS          how often the session was lost since FRR was started; LAST ERROR says why it was lost last
   PACKETS/S      packets per second over the last drain interval
   FLOWS          rows of flows that the last drain interval recorded
   RECORDS        packets that it recorded one by one, where the policy does
   SAMPLE         the sampling interval: one packet in so many is recorded
+  DIR            in, out, or dropped by the kernel; FLOWS, PACKETS and LOST are then of what was dropped
   PACKETS        all that were seen, be they recorded, filtered, not in the sample, or lost
   FILTERED       packets that the policy's filters did not let through
   UNSAMPLED      packets that were not in the sample
@@ -42,6 +51,7 @@ examples:
 """
 
 TIMEOUT_S = 10.0
+_WAYS = {"ingress": "in", "egress": "out"}
 
 
 def add_parser(verbs: Any) -> None:
@@ -139,7 +149,7 @@ def _show_sessions(control: ControlReport) -> None:
         (
             (
                 *(s.owner, s.address, s.remote_as, s.state, seconds(s.uptime_s) if s.uptime_s else "-"),
-                *(s.bfd or "-", s.drops, _by_family(s, "prefixes_received"), _by_family(s, "prefixes_sent")),
+                *(s.bfd or "-", s.drops, _received(s), _sent(s)),
                 s.last_error,
             )
             for s in control.sessions
@@ -155,12 +165,24 @@ def _show_sessions(control: ControlReport) -> None:
     )
 
 
-def _by_family(session: SessionReport, counted: str) -> str:
-    """A count of prefixes; of several families each: ``ipv4 2, evpn 3``."""
-    counts = [(f.family, getattr(f, counted)) for f in session.families]
+def _received(session: SessionReport) -> str:
+    """Prefixes by family, where they are bounded of how many: ``ipv4 5/3 over, evpn 3``."""
+    counts = {
+        f.family: f"{f.prefixes_received}{f'/{f.prefixes_max}' if f.prefixes_max else ''} {f.limit}".rstrip()
+        for f in session.families
+    }
+    return _by_family(counts, session.prefixes_received)
+
+
+def _sent(session: SessionReport) -> str:
+    return _by_family({f.family: str(f.prefixes_sent) for f in session.families}, session.prefixes_sent)
+
+
+def _by_family(counts: Mapping[str, str], total: int) -> str:
+    """Counts of prefixes, of several families each by its name."""
     if len(counts) < 2:
-        return str(getattr(session, counted))
-    return ", ".join(f"{family} {count}" for family, count in counts)
+        return next(iter(counts.values()), str(total))
+    return ", ".join(f"{family} {count}" for family, count in counts.items())
 
 
 def _objects(conditions: Sequence[ConditionReport], now: datetime) -> Iterator[tuple[object, ...]]:
@@ -183,20 +205,20 @@ def _show_capture(capture: CaptureReport, now: datetime) -> None:
         "tracers",
         (
             *("POLICY", "INTERFACE", "DIR", "STATE", "SAMPLE", "PACKETS/S", "FLOWS", "RECORDS"),
-            *("PACKETS", "BYTES", "FILTERED", "UNSAMPLED", "LOST", "RING FULL"),
+            *("PACKETS", "BYTES", "FILTERED", "UNSAMPLED", "LOST", "RING FULL", "TRUNCATED", "MALFORMED"),
         ),
         (
             (
                 *(
                     t.policy,
                     t.interface,
-                    "in" if t.direction == "ingress" else "out",
+                    _WAYS.get(t.direction, t.direction),
                     "attached" if t.attached else "DETACHED",
-                    f"1/{t.sampled_one_in}" if t.sampled_one_in > 1 else None,
+                    _sampling(t),
                 ),
                 *(f"{t.packets_per_s:.0f}", t.flows, t.records or None, t.packets, t.bytes),
                 *(t.filtered_packets or None, t.sampled_out_packets or None, t.lost_packets),
-                t.ring_full_packets or None,
+                *(t.ring_full_packets or None, t.truncated_skbs or None, t.malformed_skbs or None),
             )
             for t in capture.tracers
         ),
@@ -214,6 +236,13 @@ def _show_capture(capture: CaptureReport, now: datetime) -> None:
     )
     contact = f"{age(capture.last_contact, now)} ago" if capture.last_contact else "never"
     print(f"centre: last contact {contact}" + (f"; {capture.sync_error}" if capture.sync_error else ""))
+
+
+def _sampling(t: TracerReport) -> str | None:
+    """The interval, and the one that was asked for where a budget makes it coarser."""
+    if t.sampled_one_in > t.asked_one_in:
+        return f"1/{t.sampled_one_in} for 1/{t.asked_one_in}"
+    return f"1/{t.sampled_one_in}" if t.sampled_one_in > 1 else None
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterator[tuple[object, ...]]) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from smartxd.config import Config
-from smartxd.daemon.errand import Errand, Outcome, Target
+from smartxd.daemon.errand import Errand, Outcome, Target, refused
 from smartxd.daemon.foresight import after
 from smartxd.desired import Desired
 from smartxd.errors import PlaneError, SmartxError, StoreError
@@ -70,7 +70,7 @@ class Converger:
     def __post_init__(self) -> None:
         self.kernel = KernelPlane()
         self.frr = FRRPlane(self.config.frr, self.config.secrets_dir)
-        self.trace = TracePlane(self.config.bpffs_dir, self.config.manifest)
+        self.trace = TracePlane(self.config.bpffs_dir, self.config.manifest, self.config.secrets_dir)
         self._backoff = {plane: Backoff(random.random) for plane in PLANES}
         self._previous = {(c.object, c.type): c for c in self.store.conditions()}
         # What a former life has seen serves for "since" only: nothing has been looked at yet.
@@ -311,6 +311,8 @@ class Converger:
             found: Plan = driver.plan(getattr(desired, plane), observed, Ownership(self.store.owned()))
         except (PlaneError, StoreError) as err:
             return self._hopeless(plane, desired, err)
+        except OSError as err:
+            return self._hopeless(plane, desired, refused(err))
         return found
 
     def _hopeless(self, plane: str, desired: Desired, err: PlaneError | StoreError) -> Plan:

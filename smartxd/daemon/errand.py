@@ -53,3 +53,10 @@ class Errand:
             return converge(self.driver, self.state, inventory, self.waiting, self.resting)
         except (PlaneError, StoreError) as err:
             return err
+        except OSError as err:
+            return refused(err)
+
+
+def refused(err: OSError) -> PlaneError:
+    """What the machine itself refuses, as a place on a full disk or a program: one plane's failure, told."""
+    return PlaneError("MachineRefused", str(err), "make room on this box, or repair it: it is tried again")

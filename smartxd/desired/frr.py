@@ -96,8 +96,10 @@ def _vnis(fleet: Fleet, speaker: Router, box: str) -> Iterator[VNI]:
     for tunnel in sorted(fleet.on("Tunnel", box), key=lambda t: int(t.spec.vni)):
         flood = tunnel.spec.flood
         targets = flood.route_targets if isinstance(flood, EVPNFlood) else (f"{speaker.router_id}:0",)
-        if targets:
-            yield VNI(tunnel.ref, tunnel.spec.vni, speaker.asn, tuple(sorted(set(targets))))
+        distinguisher = tunnel.spec.route_distinguishers.get(box, "")
+        if targets or distinguisher:
+            told = tuple(sorted(set(targets)))
+            yield VNI(tunnel.ref, tunnel.spec.vni, speaker.asn, told, distinguisher)
 
 
 def _static_routes(fleet: Fleet, box: str) -> Iterator[StaticRoute]:

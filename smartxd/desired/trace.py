@@ -12,6 +12,7 @@ from smartxd.spec.fleet import Fleet
 from smartxd.spec.kinds import tracepolicy
 from smartxd.spec.kinds.tracepolicy import TracePoint, TracePolicySpec
 from smartxd.spec.pcap import FilterError, LibpcapMissing, compiled
+from smartxd.terms import Budget, Privacy
 
 
 def lower(fleet: Fleet, box: str) -> TraceState:
@@ -32,6 +33,9 @@ def _tracer(fleet: Fleet, box: str, policy: Object[TracePolicySpec]) -> Tracer:
         inner_filter=_filter(spec.inner_filter) if spec.inner_filter is not None else None,
         sampling=_sampling(spec.sampling),
         snap_length=spec.snap_length if "packets" in spec.modes else None,
+        drops_max=spec.flows_max if "drops" in spec.modes else None,
+        budget=_budget(spec.budget),
+        privacy=_privacy(spec.privacy),
     )
 
 
@@ -73,3 +77,15 @@ def _sampling(spec: tracepolicy.Sampling) -> Sampling | None:
     if isinstance(spec, tracepolicy.NoSampling):
         return None
     return Sampling(spec.mode, spec.one_in, spec.seed if isinstance(spec, tracepolicy.HashSampling) else 0)
+
+
+def _budget(spec: tracepolicy.Budget | None) -> Budget | None:
+    if spec is None or (spec.cpu_percent is None and spec.records_per_second is None):
+        return None
+    return Budget(spec.cpu_percent, spec.records_per_second)
+
+
+def _privacy(spec: tracepolicy.Privacy) -> Privacy | None:
+    if spec.addresses == "keep":
+        return None
+    return Privacy(spec.addresses, spec.ipv4_prefix, spec.ipv6_prefix, spec.key_ref or "")

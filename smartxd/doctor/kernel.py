@@ -27,11 +27,13 @@ _LINKS = {
     "802.1q": ("gateways in a VLAN of a Bridge", "a kernel with CONFIG_VLAN_8021Q"),
     "vrf": ("VRFs, which no spec of this release asks for", "a kernel with CONFIG_NET_VRF"),
 }
+_DROPS = "drop reasons"
 _BPF = {
     "bpf": (_TRACING, "a kernel with CONFIG_BPF_SYSCALL, NET_CLS_BPF and NET_CLS_ACT"),
     "tcx": ("links of tracers that end with their pins", "Linux 6.6 or later; until then clsact serves"),
     "ring buffer": ("packets mode of tracers", "Linux 5.8 or later"),
     "batch map operations": ("draining flows", "Linux 5.6 or later"),
+    _DROPS: ("drops mode of tracers", "Linux 5.17 or later with CONFIG_DEBUG_INFO_BTF"),
 }
 _SPARED = frozenset({"tcx", "ring buffer"})
 """What tracers of flows do without."""
@@ -67,7 +69,7 @@ class KernelLooks:
                 yield Finding(name, Verdict.WARNING, f"not looked at: {refused.strerror}", purpose, _ROOT)
                 continue
             wrong = "" if refused is None else refused.strerror or str(refused)
-            needed = self.traces and name not in _SPARED
+            needed = self.needs.drops if name == _DROPS else self.traces and name not in _SPARED
             yield judged(name, wrong, "works", purpose, advice, needed=needed)
 
     def files(self) -> Iterator[Finding]:
@@ -86,7 +88,7 @@ class KernelLooks:
             "tracefs",
             "" if mounted else "not mounted",
             "mounted",
-            "drops and tcp modes of tracers",
+            "tcp mode of tracers",
             "mount -t tracefs tracefs /sys/kernel/tracing",
         )
 

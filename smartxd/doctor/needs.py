@@ -24,6 +24,8 @@ class Needs:
     interfaces: frozenset[str] = frozenset()
     """Links by name that smartxd makes, or traces."""
     traced: frozenset[str] = frozenset()
+    drops: bool = False
+    """Whether a tracer is to record what the kernel drops."""
     forwards6: bool = False
     frr: bool = False
     daemons: tuple[str, ...] = ()
@@ -46,10 +48,12 @@ def needs(desired: Desired) -> Needs:
     groups = {(link.port, link.group) for link in links if isinstance(link, Vxlan) and "." in link.group}
     traced = frozenset(name for tracer in desired.trace.tracers for name in tracer.interfaces)
     secrets = {part.secret for part in desired.frr.parts if isinstance(part, Neighbor) and part.secret}
+    secrets |= {t.privacy.key for t in desired.trace.tracers if t.privacy is not None and t.privacy.key}
     return Needs(
         links=frozenset(kinds),
         interfaces=frozenset(link.name for link in links) | traced,
         traced=traced,
+        drops=any(tracer.drops_max is not None for tracer in desired.trace.tracers),
         forwards6=any(f.family == "ipv6" for f in desired.kernel.forwarding)
         or any(not isinstance(link, Vxlan) and link.forwarding6 for link in links),
         frr=bool(desired.frr.parts),
@@ -64,4 +68,5 @@ def needs(desired: Desired) -> Needs:
 def _memory_bytes(tracer: Tracer) -> int:
     """Of the maps that grow with what is traced."""
     ring = 0 if tracer.snap_length is None else RING_BYTES
-    return 2 * tracer.flow_entries * _FLOW_BYTES + ring
+    entries = tracer.flow_entries + (tracer.drops_max or 0)
+    return 2 * entries * _FLOW_BYTES + ring

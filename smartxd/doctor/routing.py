@@ -39,9 +39,9 @@ class RoutingLooks:
             yield self._daemon(daemon, answers=daemon not in health.silent)
 
     def secrets(self) -> Iterator[Finding]:
-        """Whether the passwords that specs name can be used, and by nobody else."""
+        """Whether the passwords and keys that specs name can be used, and by nobody else."""
         folder, needed = self.config.secrets_dir, self.needs.secrets
-        purpose = "passwords of BGP sessions"
+        purpose = "passwords of BGP sessions, keys of pseudonyms"
         faults = secret_faults(folder, needed)
         for name, fault in faults.items():
             verdict = Verdict.FAIL if name in needed else Verdict.WARNING

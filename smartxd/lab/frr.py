@@ -38,7 +38,8 @@ def prepare(box: BoxLayout) -> None:
     for folder, mode in ((box.frr_config, 0o750), (box.frr_run, 0o755)):
         folder.mkdir(mode=mode, exist_ok=True)
         shutil.chown(folder, "frr", "frr")
-    files = {"frr.conf": f"hostname {box.box}\n", "vtysh.conf": "service integrated-vtysh-config\n"}
+    # Nobody loads frr.conf here: a line in it would be one that the daemons lack.
+    files = {"frr.conf": "", "vtysh.conf": "service integrated-vtysh-config\n"}
     for name, text in files.items():
         file = box.frr_config / name
         if not file.exists():

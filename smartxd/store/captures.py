@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from smartxd.config import CaptureConfig
 from smartxd.errors import StoreError
-from smartxd.records import STREAMS, SYNCED
+from smartxd.records import DROP, STREAMS, SYNCED
 from smartxd.report import CaptureReport, TracerReport
 from smartxd.store.batch import split
 from smartxd.store.index import PATTERN, Index
@@ -38,6 +38,7 @@ SEGMENTS_PER_BOUND = 8
 RESERVE_BYTES = 64 << 20
 """The oldest files also go when less of the file system is free: a full disk would refuse even to count."""
 
+NO_DROPS = DROP.empty_table()
 SET_ASIDE = ".damaged"
 
 _TRACERS = TypeAdapter(tuple[TracerReport, ...])
@@ -144,9 +145,11 @@ class CaptureStore:
         """The highest generation of maps, or position of a ring, whose rows are stored; None before any."""
         return self._generations.get(incarnation)
 
-    def append(self, incarnation: str, generation: int, flows: pa.Table, losses: pa.Table) -> None:
+    def append(
+        self, incarnation: str, generation: int, flows: pa.Table, losses: pa.Table, drops: pa.Table = NO_DROPS
+    ) -> None:
         """Store one drain of the maps, all of it or nothing; no-op for a generation that is stored."""
-        self._append(incarnation, generation, {"flows": flows, "losses": losses})
+        self._append(incarnation, generation, {"flows": flows, "losses": losses, "drops": drops})
 
     def append_packets(self, ring: str, position: int, packets: pa.Table) -> None:
         """Store what a ring held up to a position, as ``append`` does a generation."""

@@ -1,4 +1,4 @@
-"""Which flows or packets are asked for, as a condition in SQL on one segment."""
+"""Which rows are asked for, as a condition in SQL on one segment."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ Find = Callable[[str, Sequence[object]], Iterable[Sequence[object]]]
 
 LAST_NS = 2**63 - 1
 
+_FUNCTION = "substr(location, 1, instr(location || '+', '+') - 1)"
 _ROWS = (
     "rowid >= coalesce((SELECT min(first_row) FROM {0}batches WHERE {1} AND t_max_ns >= ?), 1 << 62)"
     " AND rowid <= coalesce((SELECT max(last_row) FROM {0}batches WHERE {1} AND t_min_ns < ?), 0)"
@@ -45,6 +46,10 @@ class FlowFilter:
     """Of either end."""
     src: Network | None = None
     dst: Network | None = None
+    reason: str | None = None
+    """Of a drop; what is not one has none."""
+    function: str | None = None
+    """In which the kernel dropped it."""
 
     def where(self, stream: str, find: Find, schema: str = "") -> tuple[str, list[object]]:
         """The condition on a stream of a segment, and its arguments; it first skips batches of other times.
@@ -87,6 +92,8 @@ class FlowFilter:
             (("policy",), self.policy),
             (("vni",), self.vni),
             (("ethertype",), self.ethertype),
+            (("reason",), self.reason),
+            ((_FUNCTION,), self.function),
             (_both("protocol"), self.protocol),
             ((*_both("src_port"), *_both("dst_port")), self.port),
         )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from smartxd.records import SYNCED
+from smartxd.records import STREAMS
 
 CHUNK = pa.schema([pa.field("chunk", pa.binary(), nullable=False)])
 
-TABLES: dict[str, pa.Schema] = {**SYNCED, "packets": CHUNK}
+TABLES: dict[str, pa.Schema] = {**STREAMS, "packets": CHUNK}
 """The rows of each stream's table in a segment."""
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")

@@ -17,12 +17,20 @@ from smartxd.store.segments import SegmentMerge, SegmentReader, StoredBatch
 from smartxd.store.view import Segment
 
 MEASURES = ("packets", "skbs", "bytes", "tcp_flags", "first_ns", "last_ns")
-KEYS = tuple(name for name in FLOW.names if name not in MEASURES)
-FLOW_KEY = tuple(name for name in KEYS if name not in {"policy", "commit_id", "sampled_one_in"})
-"""What tells one flow from another on a box."""
+ADDED_UP = ("flows", "drops")
+"""The streams whose rows can be added up."""
+KEYS = {
+    stream: tuple(
+        name
+        for name in STREAMS[stream].names
+        if name not in {*MEASURES, "policy", "commit_id", "sampled_one_in"}
+    )
+    for stream in ADDED_UP
+}
+"""What tells one flow from another on a box, and one drop."""
 
 TIMES = {"minute": "%Y-%m-%dT%H:%M:00Z", "hour": "%Y-%m-%dT%H:00:00Z", "day": "%Y-%m-%d"}
-"""Times (UTC) by which flows can be added up."""
+"""Times (UTC) by which rows can be added up."""
 
 ORDERS = ("bytes", "packets", "skbs", "last_ns")
 """What can come first."""
@@ -35,32 +43,37 @@ _SUMS = {
 _NS = 1_000_000_000
 
 
-def _group(name: str) -> tuple[str, pa.Field]:
+def _group(schema: pa.Schema, name: str) -> tuple[str, pa.Field]:
     """What a column to add up by is in SQL, and in the result."""
     if form := TIMES.get(name):
         return f"strftime('{form}', last_ns / {_NS}, 'unixepoch')", pa.field(name, pa.string())
     if name == "port":
         return "min(src_port, dst_port)", pa.field(name, FLOW.field("src_port").type)
-    return f'"{name}"', FLOW.field(name)
+    return f'"{name}"', schema.field(name)
 
 
-GROUPS = {name: _group(name) for name in (*KEYS, "port", *TIMES)}
-"""Columns by which flows can be added up; ``port`` is the lower one of a flow, mostly the service's."""
+def _groups(schema: pa.Schema) -> dict[str, tuple[str, pa.Field]]:
+    keys = (name for name in schema.names if name not in MEASURES)
+    return {name: _group(schema, name) for name in (*keys, "port", *TIMES)}
+
+
+GROUPS = {stream: _groups(STREAMS[stream]) for stream in ADDED_UP}
+"""Columns by which the rows of a stream can be added up; ``port`` is the lower one, mostly the service's."""
 
 Warn = Callable[[StoreError], None]
 """Told of each file that cannot be read: the rest is given without it."""
 
 
-def newest(directory: Path, wanted: FlowFilter, limit: int, warn: Warn) -> pa.Table:
-    """The newest flow rows as they were captured."""
-    names, order = _names("flows"), "ORDER BY last_ns DESC LIMIT ?"
-    with SegmentMerge(FLOW.names) as merge:
+def newest(directory: Path, wanted: FlowFilter, limit: int, warn: Warn, *, stream: str = "flows") -> pa.Table:
+    """The newest rows of flows or drops as they were captured."""
+    schema, names, order = STREAMS[stream], _names(stream), "ORDER BY last_ns DESC LIMIT ?"
+    with SegmentMerge(schema.names) as merge:
         for path in segments(directory, wanted):
             with left_out(path, warn), merge.attached(path):
-                where, args = wanted.where("flows", merge.find, merge.SCHEMA)
-                rows = merge.source("flows", merge.SCHEMA)
+                where, args = wanted.where(stream, merge.find, merge.SCHEMA)
+                rows = merge.source(stream, merge.SCHEMA)
                 merge.add(f"SELECT {names} FROM {rows} WHERE {where} {order}", [*args, limit])
-        return merge.table(f"SELECT {names} FROM merged {order}", [limit], FLOW, limit)
+        return merge.table(f"SELECT {names} FROM merged {order}", [limit], schema, limit)
 
 
 def _names(stream: str) -> str:
@@ -68,24 +81,32 @@ def _names(stream: str) -> str:
 
 
 def top(
-    directory: Path, wanted: FlowFilter, by: Sequence[str], limit: int, warn: Warn, *, order: str = "bytes"
+    directory: Path,
+    wanted: FlowFilter,
+    by: Sequence[str],
+    limit: int,
+    warn: Warn,
+    *,
+    order: str = "bytes",
+    stream: str = "flows",
 ) -> pa.Table:
-    """Flows added up by some of ``GROUPS``, each named once, the most of ``order`` first.
+    """Rows added up by some of the stream's ``GROUPS``, each named once, the most of ``order`` first.
 
     Columns: those of ``by``, packets, skbs, bytes, first_ns, last_ns. A time among ``by`` orders those rows.
     """
-    schema = pa.schema([*(GROUPS[name][1] for name in by), *(FLOW.field(name) for name in _SUMS)])
+    columns = GROUPS[stream]
+    schema = pa.schema([*(columns[name][1] for name in by), *(FLOW.field(name) for name in _SUMS)])
     names = ", ".join(f'"{name}"' for name in by)
-    groups = ", ".join(f'{GROUPS[name][0]} AS "{name}"' for name in by)
+    groups = ", ".join(f'{columns[name][0]} AS "{name}"' for name in by)
     numbers = ", ".join(str(n + 1) for n in range(len(by)))
     sums = ", ".join(f"{sql} AS {name}" for name, sql in _SUMS.items())
     times = "".join(f'"{name}", ' for name in by if name in TIMES)
     with SegmentMerge(schema.names) as merge:
         for path in segments(directory, wanted):
             with left_out(path, warn), merge.attached(path):
-                where, args = wanted.where("flows", merge.find, merge.SCHEMA)
+                where, args = wanted.where(stream, merge.find, merge.SCHEMA)
                 # No limit within a segment: what is small in each can be large in all.
-                grouped = f"FROM {merge.source('flows', merge.SCHEMA)} WHERE {where} GROUP BY {numbers}"
+                grouped = f"FROM {merge.source(stream, merge.SCHEMA)} WHERE {where} GROUP BY {numbers}"
                 merge.add(f"SELECT {groups}, {sums} {grouped}", args)
         largest = (
             f"SELECT {names}, {sums} FROM merged GROUP BY {numbers} "

@@ -120,7 +120,10 @@ class _Connection:
 
     def source(self, stream: str, schema: str = "main") -> str:
         """What to select a stream's rows from: its table, with what an older release left out."""
-        added = without(TABLES[stream], self._columns(stream, schema))
+        found, wanted = self._columns(stream, schema), TABLES[stream]
+        if not found:
+            return f"(SELECT NULL AS rowid{''.join(f', NULL AS {name}' for name in wanted.names)} WHERE 0)"
+        added = without(wanted, found)
         values = "".join(f", {value} AS {name}" for name, value in added.items())
         return f"(SELECT rowid, *{values} FROM {schema}.{stream})" if values else f"{schema}.{stream}"
 

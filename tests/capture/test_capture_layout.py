@@ -17,6 +17,7 @@ PRINT_LAYOUT = """
 import ctypes, json, os, sys, tempfile
 from pathlib import Path
 from smartxd.planes.trace import program
+from smartxd.planes.trace.fields import flags as fields_of_kernel
 folder, tree = Path(sys.argv[1]), sys.argv[2]
 program.assemble_headers(folder, Path(tree))
 os.environ["BCC_KERNEL_SOURCE"] = tree
@@ -24,6 +25,8 @@ import bcc
 flags = ["-D__LINUX_BPF_H__", "-DFLOWS_MAX=8", "-DLEDGER_MAX=8", "-DPAGE_SIZE=4096", "-DCPUS=2",
          "-DSNAP=256", f"-I{folder}"]
 module = bcc.BPF(src_file=str(folder / "flows.c"), cflags=flags)
+flags += ["-DDROPS_MAX=8", "-DWATCHED_MAX=8", *fields_of_kernel()]
+drops = bcc.BPF(src_file=str(folder / "drops.c"), cflags=flags)
 
 def fields(kind, base=0, prefix=""):
     found = {}
@@ -39,14 +42,16 @@ def all_of(kind):
     return {"size": ctypes.sizeof(kind), "fields": fields(kind)}
 
 # A per-CPU value is an array of one struct for each CPU.
-percpu = module["ledger0"].Leaf
+percpu, cost = module["ledger0"].Leaf, module["cost"].Leaf
 print(json.dumps({
     "FLOW_KEY": all_of(module["flows0"].Key),
     "PLAIN_KEY": all_of(module["plain0"].Key),
     "FLOW_VALUE": all_of(module["flows0"].Leaf),
     "LEDGER_KEY": all_of(module["ledger0"].Key),
     "LEDGER_ENTRY": all_of(getattr(percpu, "_type_", percpu)),
+    "COST": all_of(getattr(cost, "_type_", cost)),
     "TOTAL_VALUE": all_of(module["totals"].Leaf),
+    "DROP_KEY": all_of(drops["drops0"].Key),
     "PACKET": all_of(dict(module["scratch"].Leaf._type_._fields_)["record"]),
 }))
 """

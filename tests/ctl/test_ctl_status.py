@@ -96,7 +96,9 @@ CAPTURE = CaptureReport(
             filtered_packets=4,
             sampled_out_packets=2,
             sampled_one_in=10,
+            asked_one_in=10,
             lost_packets=7,
+            truncated_skbs=6,
             ring_full_packets=5,
             packets_per_s=4.6,
             flows=3,
@@ -144,9 +146,9 @@ br-koren  10.10.0.1/24  vx100  forwarding     3
 
 tracers
 POLICY  INTERFACE  DIR  STATE     SAMPLE  PACKETS/S  FLOWS  RECORDS  PACKETS  BYTES  FILTERED  \
-UNSAMPLED  LOST  RING FULL
+UNSAMPLED  LOST  RING FULL  TRUNCATED  MALFORMED
 koren   vx100      out  attached  1/10            5      3        2       18   1532         4  \
-        2     7          5
+        2     7          5          6  -
 
 sync
 STREAM  CAPTURED  RECEIVED  PENDING  TOMBSTONED  QUARANTINED
@@ -168,6 +170,7 @@ def test_sessions_of_several_families_and_the_vnis_of_evpn_are_tables(
         FamilyReport(family=f, prefixes_received=n, prefixes_sent=n + 1)
         for f, n in (("ipv4", 1), ("evpn", 5))
     )
+    families = (families[0].model_copy(update={"prefixes_max": 1, "limit": "near"}), families[1])
     error = 'BGP Notification received: Cease/Administrative Shutdown: "noon"'
     change = {"families": families, "bfd": "up", "drops": 2, "last_error": error}
     vni = VniReport(
@@ -180,9 +183,9 @@ def test_sessions_of_several_families_and_the_vnis_of_evpn_are_tables(
     out = capsys.readouterr().out
     assert (
         """\
-  BFD  DROPS  RECEIVED        SENT            LAST ERROR
-BGPPeer/koren-wan  203.0.113.2  65002  Established  1m2s  up       2  ipv4 1, evpn 5  ipv4 2, evpn 6  """
-        + error
+  BFD  DROPS  RECEIVED               SENT            LAST ERROR
+BGPPeer/koren-wan  203.0.113.2  65002  Established  1m2s  up       2  ipv4 1/1 near, evpn 5  ipv4 2, evpn 6"""
+        + f"  {error}"
         in out
     )
     assert (

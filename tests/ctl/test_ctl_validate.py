@@ -308,7 +308,7 @@ def test_a_commit_that_is_not_there_is_an_error_with_a_hint(validate: Run, repo:
 
 
 def test_what_is_ignored_does_not_keep_a_change_from_being_told(validate: Run, repo: Path) -> None:
-    change(repo / "trace.yaml", "modes: [flows]", "modes: [flows]\n  privacy: {addresses: truncate}")
+    change(repo / "trace.yaml", "modes: [flows]", "modes: [flows]\n  retention: {hours: 24}")
     code, _, err = validate(repo, "--diff", "v1")
     assert code == 1
     assert "the specs of the working tree are not valid" in err
@@ -316,7 +316,7 @@ def test_what_is_ignored_does_not_keep_a_change_from_being_told(validate: Run, r
     assert (code, err) == (0, "")
     assert "untouched" in out
     commit(repo)
-    change(repo / "trace.yaml", "\n  privacy: {addresses: truncate}", "")
+    change(repo / "trace.yaml", "\n  retention: {hours: 24}", "")
     assert "untouched" in validate(repo, "--diff", "HEAD", "--ignore", "SX012")[1]
 
 

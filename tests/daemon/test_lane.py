@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import queue
 import threading
 import time
@@ -36,12 +38,12 @@ class Slow:
     def __init__(self) -> None:
         self.began: queue.SimpleQueue[None] = queue.SimpleQueue()
         """An item for each observation that has begun."""
-        self._go: queue.SimpleQueue[PlaneError | None] = queue.SimpleQueue()
+        self._go: queue.SimpleQueue[PlaneError | OSError | None] = queue.SimpleQueue()
         self._open = threading.Event()
         self._held: frozenset[str] = frozenset()
         self._at_once = threading.Lock()
 
-    def let(self, error: PlaneError | None = None) -> None:
+    def let(self, error: PlaneError | OSError | None = None) -> None:
         """Let one observation be done, or fail."""
         self._go.put(error)
 
@@ -215,6 +217,22 @@ def test_while_a_retry_is_under_way_the_loop_waits_for_it(daemon: Daemon, slow: 
     assert state(daemon.rounds("c1"), "BGPRouter/a") == (False, "FRRDaemonDown")
     slow.let_all()
     until(daemon, "c1", "Box/a", (True, "Converged"))
+
+
+def test_what_the_machine_refuses_is_told_and_ends_nothing(daemon: Daemon, slow: Slow) -> None:
+    """No room for a file, no program to start: the lane's thread must live on, and a plan has its answer."""
+    daemon.commit(SPEAKER, "c1")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/smartxd-frr")
+    slow.let(full)
+    until(daemon, "c1", "BGPRouter/a", (False, "MachineRefused"))
+    slow.let_all()
+    until(daemon, "c1", "Box/a", (True, "Converged"))
+    slow.hold()
+    with ThreadPoolExecutor(1) as asking:
+        plan = asking.submit(daemon.plan, SPEAKER + SECOND_TUNNEL)
+        slow.let(full)
+        (problem,) = {p.message for p in plan.result(TIMEOUT_S).problems if p.owner == "BGPRouter/a"}
+    assert "No space left on device: '/tmp/smartxd-frr'; make room" in problem
 
 
 def test_a_daemon_that_comes_back_during_a_round_is_tried_at_once(daemon: Daemon, slow: Slow) -> None:

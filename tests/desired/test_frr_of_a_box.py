@@ -666,6 +666,13 @@ def test_a_vni_is_named_where_its_tunnel_has_route_targets() -> None:
     ]
 
 
+@pytest.mark.parametrize(("name", "found"), [("a", "10.255.0.1:300"), ("b", "65002:300")])
+def test_a_vni_has_the_route_distinguisher_of_its_box(name: str, found: str) -> None:
+    given = "mode: evpn, routeDistinguishers: {a: '10.255.0.1:300', b: '65002:300'}"
+    (vni,) = frr_of(*SPEAKERS, tunnel("t", 300, given), name=name).of(VNI)
+    assert (vni.route_distinguisher, vni.route_targets) == (found, ())
+
+
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_a_tunnel_that_finds_its_vteps_otherwise_hears_no_other_box_by_evpn(name: str) -> None:
     state = frr_of(*SPEAKERS, tunnel("flooded", 40, "mode: static"), name=name)

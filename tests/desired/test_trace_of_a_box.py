@@ -10,6 +10,7 @@ from smartxd.desired import desire
 from smartxd.planes.trace.state import Sampling, Tracer
 from smartxd.source import folder
 from smartxd.spec.load import load
+from smartxd.terms import Budget, Privacy
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "koren-two-site"
 OTHERS = {name: text for name, text in folder.read(EXAMPLE).items() if "trace" not in Path(name).name}
@@ -70,6 +71,30 @@ def test_sampling_is_what_the_policy_says(said: str, meant: Sampling) -> None:
     assert tracer("{name: lan0}", f"sampling: {{{said}}}").sampling == meant
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("{cpuPercent: 2.5}", Budget(cpu_percent=2.5)),
+        ("{recordsPerSecond: 100, cpuPercent: 1}", Budget(1, 100)),
+        ("{}", None),
+    ],
+)
+def test_a_budget_is_what_the_policy_says(said: str, meant: Budget | None) -> None:
+    assert tracer("{name: lan0}", f"budget: {said}").budget == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("{addresses: keep}", None),
+        ("{addresses: truncate, ipv4Prefix: 16}", Privacy("truncate", 16, 48)),
+        ("{addresses: pseudonym, keyRef: people}", Privacy("pseudonym", key="people")),
+    ],
+)
+def test_privacy_is_what_the_policy_says(said: str, meant: Privacy | None) -> None:
+    assert tracer("{name: lan0}", f"privacy: {said}").privacy == meant
+
+
 def test_without_sampling_every_packet_is_recorded() -> None:
     assert tracer("{name: lan0}").sampling is None
 
@@ -80,3 +105,6 @@ def test_modes_say_what_is_recorded_and_the_snap_length_how_much() -> None:
     packets = tracer("{name: lan0}", "modes: [packets]")
     assert (packets.flows_max, packets.snap_length) == (None, "headers")
     assert tracer("{name: lan0}").snap_length is None
+    drops = tracer("{name: lan0}", "modes: [drops]\n  flowsMax: 512")
+    assert (drops.flows_max, drops.snap_length, drops.drops_max) == (None, None, 512)
+    assert (drops.points, tracer("{name: lan0}").drops_max) == (("dropped",), None)

@@ -380,8 +380,10 @@ class Draw:
         )
 
     def _vni(self, number: int, asn: int) -> VNI:
-        targets = self.some(("65001:100", "192.0.2.1:100", "4200000001:5", "65001:4294967295"), 1)
-        return VNI(ObjectRef("Tunnel", f"t{number}"), number, asn, tuple(sorted(targets)))
+        names = ("65001:100", "192.0.2.1:100", "4200000001:5", "65001:4294967295")
+        distinguisher = self.one(("", *names, "0.0.0.0:0", "4294967295:65535"))
+        targets = tuple(sorted(self.some(names, 0 if distinguisher else 1)))
+        return VNI(ObjectRef("Tunnel", f"t{number}"), number, asn, targets, distinguisher)
 
     def _neighbors(self, router: Router) -> Iterator[Neighbor]:
         had = {n.name: n for n in self.before.neighbors}
@@ -413,7 +415,8 @@ class Draw:
         multihop = self.number(2, 255) if not internal and not unnumbered and self.maybe() else 0
         ttl = 0 if multihop or not self.maybe() else 1 if unnumbered else self.number(1, 254)
         keepalive = self.number(1, 21845)
-        sources = ("", "2001:db8::1") if ":" in name else ("", "192.0.2.1", "10.255.0.1")
+        # Not the stable session's: to the other end both would be one neighbour, and collide (RFC 4271, 6.8).
+        sources = ("", "2001:db8::1") if ":" in name else ("", "198.51.100.1", "10.255.0.1")
         bfd = (self.number(10, 60_000), self.one((10, 300, 60_000)), self.number(2, 255))
         plain = self.maybe()
         return Neighbor(

@@ -9,7 +9,8 @@ import select
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def run(*argv: str) -> str:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, f"{' '.join(argv)}: {done.returncode}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+def until(what: Callable[[], bool], timeout_s: float = 40) -> None:
+    """Wait for what FRR comes to by itself."""
+    end = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.1)
 
 
 @dataclass
@@ -102,12 +111,19 @@ class Instance:
         """Have the daemons load frr.conf, as watchfrr does after it has started one anew."""
         run("vtysh", "-N", self.name, "-b")
 
-    def configure(self, text: str) -> None:
-        """By hand, as an operator would."""
+    def configure(self, text: str, *, whole: bool = True) -> None:
+        """By hand, as an operator would; not ``whole`` what FRR takes of it."""
         file = self.etc / "by-hand.conf"
         file.write_text(text)
-        run("vtysh", "-N", self.name, "-f", str(file))
+        done = subprocess.run(
+            ["vtysh", "-N", self.name, "-f", str(file)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
         file.unlink()
+        assert not whole or done.returncode == 0, done.stdout + done.stderr
 
     def running(self) -> str:
         return self.vtysh("show running-config")
@@ -115,6 +131,14 @@ class Instance:
     @property
     def config(self) -> FRRConfig:
         return FRRConfig(pathspace=self.name)
+
+
+def vtysh_that(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a vtysh of our own before the real one."""
+    program = folder / "vtysh"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 @dataclass
@@ -138,7 +162,8 @@ class Book:
         self.owned = frozenset({o for o in self.owned if o.id not in {m.id for m in made}} | made)
         results = list(self.plane.apply(plan, observed))
         wanted = {o.id for o in desired.objects()}
-        left = {a.id for a in self.plan(desired).actions}
+        rest = self.plan(desired)
+        left = {a.id for a in rest.actions} | rest.held
         self.owned = frozenset(o for o in self.owned if o.id in wanted | left)
         return results
 

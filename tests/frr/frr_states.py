@@ -8,10 +8,10 @@ from dataclasses import replace
 from smartxd.objects import ObjectRef
 from smartxd.planes.frr.diff import plan
 from smartxd.planes.frr.running import Configuration
-from smartxd.planes.frr.secrets import Secrets
 from smartxd.planes.frr.state import FRRState, Inner, Neighbor, Network, Part, Router
 from smartxd.planes.frr.target import target, wanted
 from smartxd.reconcile.plan import Action, Ownership
+from smartxd.secrets import Secrets
 
 ROUTER, WAN, LAN = ObjectRef("BGPRouter", "a"), ObjectRef("BGPPeer", "wan"), ObjectRef("BGPPeer", "lan")
 SECTION = "router bgp 65001"

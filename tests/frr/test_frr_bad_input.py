@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from smartxd.planes.frr.state import (
     RouteMap,
     RouteMapEntry,
 )
-from tests.frr.conftest import Book, Instance
+from tests.frr.conftest import Book, Instance, vtysh_that
 from tests.frr.frr_states import WAN, beside, speaker
 
 pytestmark = pytest.mark.kernel
@@ -138,14 +137,6 @@ def test_an_expression_that_only_python_takes_is_named_and_nothing_else_suffers(
     assert "access-list wrong" not in running
     assert "neighbor 192.0.2.2" in running
     assert all(line in running for line in BY_HAND.splitlines())
-
-
-def vtysh_that(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """Put a vtysh of our own before the real one."""
-    program = folder / "vtysh"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 def test_a_vtysh_that_is_slow_is_waited_for(

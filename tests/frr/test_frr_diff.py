@@ -124,14 +124,15 @@ def test_a_changed_router_id_of_ours_is_put_back() -> None:
 def test_a_foreign_neighbor_at_our_address_is_a_problem_and_untouched() -> None:
     for description in ("", " neighbor 192.0.2.2 description smartxd:BGPPeer/other\n"):
         foreign = by_hand(" neighbor 192.0.2.2 description smartxd:BGPPeer/wan text\n", description)
-        for owned in (
-            own(STATE),
-            Ownership(own(STATE).objects - {OwnedObject("frr", "neighbor 192.0.2.2", WAN)}),
+        for owned, said in (
+            (own(STATE), "no longer begins with 'smartxd:BGPPeer/wan'"),
+            (Ownership(own(STATE).objects - {OwnedObject("frr", "neighbor 192.0.2.2", WAN)}), "did not make"),
         ):
             found = plan(STATE, foreign, owned)
             assert not found.actions
             (problem,) = found.problems
             assert (problem.owner, problem.reason, problem.permanent) == (WAN, "ForeignNeighbor", True)
+            assert said in problem.message
 
 
 def test_our_mark_without_our_mark_is_not_deleted() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import tempfile
+import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ import pytest
 from smartxd.config import FRRConfig
 from smartxd.errors import PlaneError
 from smartxd.objects import ObjectRef
+from smartxd.planes.frr import program
 from smartxd.planes.frr import vtysh as shell
 from smartxd.planes.frr.plane import FRRPlane
 from smartxd.planes.frr.saved import Saved
 from smartxd.planes.frr.state import FRRState, Neighbor
+from smartxd.planes.frr.vtysh import Vtysh
 from smartxd.reconcile.plan import Disruption
-from tests.frr.conftest import Book, Instance
+from tests.frr.conftest import DAEMONS, Book, Instance, until
 from tests.frr.frr_states import LAN, WAN, changed
 from tests.frr.frr_states import speaker as state_of
 
@@ -58,13 +60,6 @@ def session(owner: ObjectRef, address: str, remote_as: int) -> Neighbor:
 
 ONE = speaker(1, session(WAN, "192.0.2.2", 65002), session(LAN, "198.51.100.2", 65002))
 TWO = speaker(2, session(WAN, "192.0.2.1", 65001), session(LAN, "198.51.100.1", 65001))
-
-
-def until(what: Callable[[], bool], timeout_s: float = 40) -> None:
-    end = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.1)
 
 
 def done(book: Book, state: FRRState) -> None:
@@ -280,6 +275,43 @@ def test_a_hung_bgpd_is_told_in_time(lone: Instance) -> None:
     assert "router bgp" not in lone.running()
 
 
+def test_a_bgpd_that_is_busy_for_seconds_is_waited_for(
+    lone: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what is to be written nor a look at what runs says that it is down."""
+    plane = FRRPlane(lone.config)
+    book = Book(plane)
+    observed = plane.observe()
+    plan = plane.plan(ONE, observed, book.ownership)
+    monkeypatch.setattr(shell, "OBSERVE_TIMEOUT_S", 1.0)
+    for work in (lambda: list(plane.apply(plan, observed)), plane.observe):
+        lone.kill("bgpd", signal.SIGSTOP, wait=False)
+        waker = threading.Timer(3.0, lone.kill, ("bgpd", signal.SIGCONT), {"wait": False})
+        waker.start()
+        try:
+            work()
+        finally:
+            waker.join(10)
+    assert "neighbor 192.0.2.2 description" in (lone.etc / "frr.conf").read_text()
+
+
+def test_a_daemon_too_busy_to_say_what_runs_is_not_taken_for_unchanged(
+    lone: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = Book(FRRPlane(lone.config))
+    done(book, ONE)
+    words = shell.Vtysh.words
+    monkeypatch.setattr(
+        shell.Vtysh, "words", lambda self: {k: v for k, v in words(self).items() if k != "bgpd"}
+    )
+    done(book, ONE)
+    lone.configure("router bgp 65001\n no neighbor 192.0.2.2\nexit\n")
+    assert [action.id for action in book.plan(ONE).actions] == ["neighbor 192.0.2.2"]
+    lone.kill("bgpd")
+    with pytest.raises(PlaneError, match="bgpd does not answer"):
+        book.plan(ONE)
+
+
 def test_a_dead_staticd_does_not_lose_its_routes(lone: Instance) -> None:
     lone.configure(BY_HAND)
     lone.vtysh("write memory")
@@ -304,6 +336,28 @@ def test_a_dead_staticd_does_not_lose_its_routes(lone: Instance) -> None:
     assert "ip route 203.0.113.0/24 blackhole" in now
 
 
+def test_a_session_that_is_gone_and_could_not_be_saved_does_not_come_back_for_good(lone: Instance) -> None:
+    """FRR brings it back when it starts anew, and smartxd still knows that it is its own."""
+    book = Book(FRRPlane(lone.config))
+    done(book, ONE)
+    lone.kill("staticd")
+    fewer = changed(ONE, ONE.neighbors[1])
+    assert {r.problem.reason for r in book.converge(fewer) if r.problem} == {"FRRNotSaved"}
+    assert "neighbor 192.0.2.2" not in lone.running()
+    assert "neighbor 192.0.2.2" in (lone.etc / "frr.conf").read_text()
+    for daemon in ("zebra", "bgpd"):
+        lone.kill(daemon)
+    for daemon in DAEMONS:
+        lone.start_daemon(daemon)
+    lone.vtysh_boot()
+    assert "neighbor 192.0.2.2" in lone.running()
+    again = Book(FRRPlane(lone.config), book.owned)
+    done(again, fewer)
+    for text in (lone.running(), (lone.etc / "frr.conf").read_text()):
+        assert "neighbor 192.0.2.2" not in text
+    assert "neighbor 192.0.2.2" not in {o.id for o in again.owned}
+
+
 def test_a_lost_inventory_is_regained_and_nothing_is_written(lone: Instance) -> None:
     lone.configure(BY_HAND)
     before = lone.running()
@@ -324,12 +378,12 @@ def test_what_frr_does_not_take_on_stops_after_two_rounds(
 ) -> None:
     tries: list[str] = []
 
-    def deaf(_: shell.Vtysh, path: Path) -> shell.Output:
+    def deaf(_: Vtysh, path: Path) -> program.Output:
         tries.append(path.read_text())
         assert path.stat().st_mode & 0o077 == 0
-        return shell.Output(0, "")
+        return program.Output(0, "")
 
-    monkeypatch.setattr(shell.Vtysh, "file", deaf)
+    monkeypatch.setattr(Vtysh, "file", deaf)
     problems = [r.problem for r in Book(FRRPlane(lone.config)).converge(ONE)]
     assert len(tries) == 2
     assert {p.reason for p in problems if p} == {"NotConverged"}
@@ -362,16 +416,11 @@ def test_no_change_is_found_without_starting_a_program(
 ) -> None:
     book = Book(FRRPlane(lone.config))
     done(book, ONE)
-    calls: list[tuple[str, ...]] = []
-    real = shell.call
-
-    def counting(argv: list[str], timeout_s: float, **more: bool) -> shell.Output:
-        calls.append(tuple(argv))
-        return real(argv, timeout_s, **more)
-
-    monkeypatch.setattr(shell, "call", counting)
-    book.converge(ONE)
-    assert not calls
+    started: list[object] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(program.subprocess, "Popen", lambda argv, **_: started.append(argv))
+        book.converge(ONE)
+    assert not started
     lone.configure("router bgp 65001\n neighbor 192.0.2.2 shutdown\nexit\n")
     assert [action.id for action in book.plan(ONE).actions] == ["neighbor 192.0.2.2"]
 
@@ -394,8 +443,8 @@ def test_no_daemon_at_all_is_a_dead_one(bare: Instance) -> None:
 def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     script = f"sleep 300 & echo $! > {pid_file}; wait"
-    with pytest.raises(shell.Timeout):
-        shell.call(["sh", "-c", script], 0.5)
+    with pytest.raises(program.Timeout):
+        program.call(["sh", "-c", script], 0.5)
     child = Path("/proc", pid_file.read_text().strip(), "stat")
     until(lambda: not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z", 5)
 

@@ -12,7 +12,7 @@ import pytest
 from smartxd.objects import ObjectRef
 from smartxd.planes.frr import look as module
 from smartxd.planes.frr.look import Look, Looker
-from smartxd.planes.frr.state import FRRState, Neighbor, Router
+from smartxd.planes.frr.state import FRRState, MaxPrefixes, Neighbor, NeighborFamily, Router
 from smartxd.planes.frr.vty import Vty
 from smartxd.report import FamilyReport, MacReport, SessionReport
 from tests.frr.conftest import Instance, run
@@ -159,8 +159,27 @@ def test_more_prefixes_than_allowed_are_news(instances: Pair) -> None:
     speak(instances, SESSION, " address-family ipv4\n  network 10.1.{me}.0/24\n  network 10.2.{me}.0/24\n")
     one, _ = watchers(instances)
     one.until(lambda s: s.prefixes_received == 2)
-    limit = "router bgp 65001\n address-family ipv4\n  neighbor 192.0.2.2 maximum-prefix 1\n"
-    instances[0].configure(limit)
+
+    # One that only warns takes them all, and says so as bgpd does.
+    watcher, _ = watchers(
+        instances, families=(NeighborFamily("ipv4", max_prefixes=MaxPrefixes(1, 75, "warn")),)
+    )
+    limit = "router bgp 65001\n address-family ipv4\n  neighbor 192.0.2.2 maximum-prefix 1"
+    instances[0].configure(f"{limit} warning-only\n")
+    network = "router bgp 65002\n address-family ipv4\n  {}network 10.2.2.0/24\n"
+    instances[1].configure(network.format("no "))
+    watcher.until(lambda s: s.prefixes_received == 1)
+    watcher.changes.clear()
+    instances[1].configure(network.format(""))
+    (over,) = watcher.until(lambda s: s.prefixes_received == 2).families
+    assert (over.prefixes_max, over.limit) == (1, "over")
+    instances[1].configure(network.format("no "))
+    watcher.until(lambda s: s.prefixes_received == 1)
+    assert [kind for kind, _ in watcher.changes] == ["PrefixLimitReached", "PrefixLimitKept"]
+
+    instances[1].configure(network.format(""))
+    one.until(lambda s: s.prefixes_received == 2)
+    instances[0].configure(f"{limit}\n")
     down = one.until(lambda s: s.state == "Idle (PfxCt)")
     assert down.last_error.endswith("Cease/Maximum Number of Prefixes Reached")
     assert [kind for kind, _ in one.changes[-2:]] == ["SessionDown", "PrefixLimitReached"]

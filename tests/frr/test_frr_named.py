@@ -48,7 +48,28 @@ def test_what_a_line_names() -> None:
     session = ("router bgp 1", "address-family ipv4 unicast", "neighbor x prefix-list l in")
     assert set(named(session)) == {"prefix-list ipv4 l"}
     assert set(named(("ip prefix-list description description prefix-list l",))) == set()
-    assert set(named(("router bgp 1", "neighbor x description route-map m"))) == set()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("router bgp 1", "neighbor x description route-map m"),
+        ("router bgp 1", "neighbor x shutdown message for a route-map m in"),
+        ("interface eth0", "description route-map m"),
+        ("route-map a permit 10", "description call m"),
+        ("route-map a permit 10", "set as-path prepend 65001"),
+        ("route-map a permit 10", "set community internet additive"),
+        ("route-map a permit 10", "set extcommunity rt 65001:1"),
+    ],
+)
+def test_words_of_people_and_values_name_nothing(path: tuple[str, ...]) -> None:
+    """Configurations 217 and 359 of seed 1: a map could not go, because a message had its name in it."""
+    assert set(named(path)) == set()
+
+
+def test_a_neighbour_called_as_a_word_hides_nothing() -> None:
+    line = "neighbor description route-map m in"
+    assert set(named(("router bgp 1", "address-family ipv4 unicast", line))) == {"route-map m"}
 
 
 @pytest.mark.kernel

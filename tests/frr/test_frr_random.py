@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 
@@ -23,7 +22,7 @@ from smartxd.planes.frr.state import FRRState, Part
 from smartxd.planes.frr.words import Path
 from smartxd.reconcile.plan import Disruption, Plan
 from tests.frr.configurations import SECRETS, STABLE, Draw
-from tests.frr.conftest import Book, Instance
+from tests.frr.conftest import Book, Instance, until
 
 COUNT = int(os.environ.get("SMARTXD_FRR_CONFIGURATIONS", "24"))
 SEED = int(os.environ.get("SMARTXD_FRR_SEED", "1"))
@@ -159,13 +158,6 @@ class Trial:
             for name, peer in self.sessions().items()
             if isinstance(peer, dict) and peer.get("bgpState") == "Established"
         }
-
-
-def until(what: Callable[[], bool], timeout_s: float = 40) -> None:
-    end = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.1)
 
 
 def _others(nodes: tuple[Node, ...], ours: frozenset[Path], above: Path = ()) -> Iterator[str]:

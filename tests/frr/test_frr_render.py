@@ -8,6 +8,7 @@ from smartxd.planes.frr.render import Context, lines
 from smartxd.planes.frr.render.lists import communities
 from smartxd.planes.frr.render.text import DESCRIPTION_MAX, description, free_text, mark
 from smartxd.planes.frr.state import VNI, Neighbor, Network, PrefixEntry, PrefixList, Router
+from smartxd.planes.frr.words import Statement, read
 from tests.frr.frr_states import IPV4, ROUTER, SECTION
 
 PEER = ObjectRef("BGPPeer", "wan")
@@ -53,6 +54,13 @@ def test_the_route_target_that_frr_derives_comes_last_and_never_alone() -> None:
         "route-target import 65001:99",
         "route-target import 65001:120",
     ]
+
+
+def test_the_route_distinguisher_of_a_vni_stands_by_itself() -> None:
+    vni = VNI(ObjectRef("Tunnel", "t"), 120, 65001, (), "192.0.2.1:120")
+    found = lines(vni, Context())
+    assert found == ((SECTION, EVPN, "vni 120"), (SECTION, EVPN, "vni 120", "rd 192.0.2.1:120"))
+    assert read(found[1]) == Statement("vni 120", "rd", "192.0.2.1:120")
 
 
 @given(st.text())

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from smartxd.objects import ObjectRef
 from smartxd.planes.frr import bfd, evpn, sessions
 from smartxd.planes.frr.bfd import BFDPeer
 from smartxd.planes.frr.sessions import Peer, Session, changes
+from smartxd.planes.frr.state import MaxPrefixes, Neighbor, NeighborFamily
 from smartxd.report import FamilyReport, MacReport
 
 OWNER = ObjectRef("BGPPeer", "a-b")
@@ -135,6 +138,39 @@ def test_a_limit_that_is_reached_is_news_once() -> None:
     kinds = [kind for kind, _ in happened(1002.0, over)]
     assert kinds == ["SessionDown", "PrefixLimitReached"]
     assert happened(1004.0, replace(over, since_s=3), before=replace(BEFORE, peer=over)) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "kinds"),
+    [
+        ((1, 2, 3, 4), ["", "PrefixLimitNear", "", "PrefixLimitReached"]),
+        ((4, 5, 3, 1, 4), ["PrefixLimitReached", "", "PrefixLimitKept", "", "PrefixLimitReached"]),
+        ((9, 0), ["PrefixLimitReached", "PrefixLimitKept"]),
+    ],
+)
+def test_a_limit_that_only_warns_is_news_whenever_it_is_crossed(counts: list[int], kinds: list[str]) -> None:
+    limit = NeighborFamily("ipv4", max_prefixes=MaxPrefixes(3, 60, "warn"))
+    neighbor = Neighbor(OWNER, "192.0.2.2", 65001, 65002, families=(limit,))
+    now, found = replace(BEFORE, peer=sessions.limited(UP, neighbor)), []
+    for count in counts:
+        before, at = now, now.at + 5
+        peer = replace(UP, since_s=int(at) - 900, families=(family("ipv4", count, 0), family("ipv6", 9, 0)))
+        now = replace(before, at=at, peer=sessions.limited(peer, neighbor))
+        found.append("".join(change.kind for change in changes(before, now)))
+    assert found == kinds
+
+
+def test_a_session_that_comes_up_over_its_limit_is_news_and_one_that_is_down_keeps_none() -> None:
+    over = replace(
+        UP, families=(FamilyReport(family="ipv4", prefixes_received=4, prefixes_sent=0, limit="over"),)
+    )
+    down = replace(BEFORE, peer=Peer("Active", 0, 2, (family("ipv4", 0, 0),)))
+    assert [kind for kind, _ in happened(1010.0, replace(over, since_s=3), before=down)] == [
+        *("SessionUp", "PrefixLimitReached")
+    ]
+    assert [kind for kind, _ in happened(1010.0, down.peer, before=replace(BEFORE, peer=over))] == [
+        "SessionDown"
+    ]
 
 
 def test_bfd_that_goes_down_or_up_is_news() -> None:

@@ -1,7 +1,7 @@
 """The traps of frr-reload.py: each is shown to bite it alone where it can be, and to catch nothing of ours.
 
-Two are not here. ``systemctl reload frr`` with a bad file, which stops FRR (FRR #13888), is never called. And
-FRR 10.6, whose bgpd dies of a VXLAN link that comes before its EVPN instance (#22851), does not run here.
+One is not here: FRR 10.6, whose bgpd dies of a VXLAN link that comes before its EVPN instance (#22851), does
+not run on this machine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,7 @@ from smartxd.planes.frr.state import (
     Set,
 )
 from smartxd.reconcile.planned import report
-from tests.frr.conftest import Book, Instance
+from tests.frr.conftest import DAEMONS, Book, Instance, until, vtysh_that
 from tests.frr.frr_reload import Reload
 from tests.frr.frr_states import IPV4, LAN, SECTION, WAN, beside, changed, speaker
 
@@ -116,6 +116,32 @@ def test_2_a_dead_bgpd_is_an_error_and_keeps_its_saved_configuration(
     lone.start_daemon("bgpd")
     done(book, ONE)
     assert "neighbor 192.0.2.2" in (lone.etc / "frr.conf").read_text()
+
+
+def test_2_a_bgpd_that_dies_while_it_is_saved_keeps_its_saved_configuration(
+    lone: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = Book(FRRPlane(lone.config))
+    done(book, ONE)
+    file, lost = lone.etc / "frr.conf", tmp_path / "lost.conf"
+    saved = file.read_text()
+    more = changed(ONE, *ONE.neighbors, Neighbor(LAN, "198.51.100.2", 65001, 65003))
+    script = f"""
+case "$*" in *"write memory"*) ;; *) exec /usr/bin/vtysh "$@" ;; esac
+kill -9 $(cat {lone.run_dir}/bgpd.pid); sleep 0.1
+/usr/bin/vtysh "$@"
+cp {file} {lost}
+"""
+    with monkeypatch.context() as patch:
+        vtysh_that(tmp_path, patch, script)
+        with pytest.raises(PlaneError, match="bgpd does not answer"):
+            book.converge(more)
+    assert "router bgp" not in lost.read_text()
+    assert file.read_text() == saved
+    lone.start_daemon("bgpd")
+    lone.vtysh_boot()
+    done(book, more)
+    assert "198.51.100.2" in file.read_text()
 
 
 def test_3_a_hung_bgpd_holds_nothing_up(lone: Instance, frr_reload: Reload) -> None:
@@ -220,13 +246,6 @@ def heard(box: Instance) -> int:
     messages = stats(box, "192.0.2.1")["messageStats"]
     assert isinstance(messages, dict)
     return int(messages["updatesRecv"])
-
-
-def until(what: Callable[[], bool], timeout_s: float = 40) -> None:
-    end = time.monotonic() + timeout_s
-    while not what():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.1)
 
 
 def test_8_a_changed_policy_leaks_nothing_on_its_way(
@@ -348,3 +367,26 @@ def test_11_a_password_is_in_no_log_and_no_file_that_others_can_read(
     holders = {path for path in files_with(SECRET, *places) if path.name != "koren"}
     assert all(path.parent == lone.etc and path.name.startswith("frr.conf") for path in holders)
     assert all(path.stat().st_mode & 0o007 == 0 for path in holders)
+
+
+def test_12_the_service_is_never_reloaded(lone: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``systemctl reload frr`` with a bad file stops FRR (#13888): nobody is asked for that or a restart."""
+    started: list[list[str]] = []
+    real = subprocess.Popen.__init__
+
+    def noting(self: subprocess.Popen[bytes], argv: list[str], *args: object, **more: object) -> None:
+        started.append([str(word) for word in argv])
+        real(self, argv, *args, **more)  # type: ignore[call-overload]
+
+    book = Book(FRRPlane(lone.config))
+    pids = {daemon: lone.pid(daemon) for daemon in DAEMONS}
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", noting)
+        done(book, ONE)
+        refused = changed(ONE, Neighbor(WAN, "192.0.2.2", 65001, 0))
+        assert [r.problem.reason for r in book.converge(refused) if r.problem] == ["FRRRefused"]
+        done(book, FRRState())
+    words = {Path(word).name for argv in started for word in argv}
+    assert {"vtysh", "frr-reload.py"} <= words
+    assert not words & {"systemctl", "service", "frrinit.sh", "watchfrr", "watchfrr.sh", "--reload"}
+    assert {daemon: lone.pid(daemon) for daemon in DAEMONS} == pids

@@ -101,6 +101,31 @@ def test_an_answer_without_end_is_cut_off(tmp_path: Path, monkeypatch: pytest.Mo
         asked(path)
 
 
+def test_a_daemon_too_busy_to_take_another_connection_is_waited_for(tmp_path: Path) -> None:
+    """A daemon accepts only between two pieces of work; until then its queue may be full."""
+    path = tmp_path / "bgpd.vty"
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(path))
+        listener.listen(0)
+        waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+        waiting.connect(str(path))
+        with pytest.raises(NoReply):
+            Vty(path, 0.2)
+
+        def serve() -> None:
+            for _ in range(2):
+                peer = stack.enter_context(listener.accept()[0])
+            assert peer.recv(4096) == b"enable\0"
+            peer.sendall(END + b"\0")
+
+        thread = threading.Timer(0.5, serve)
+        thread.start()
+        with Vty(path, 30):
+            pass
+        thread.join(10)
+
+
 def test_a_daemon_that_closes_or_is_not_there_is_said(tmp_path: Path) -> None:
     def close(peer: socket.socket, command: bytes) -> None:
         assert command

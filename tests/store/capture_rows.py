@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from smartxd.config import CaptureConfig
-from smartxd.records import FLOW, LOSS, PACKET
+from smartxd.records import DROP, FLOW, LOSS, PACKET
 from smartxd.store.batch import checksum
 
 OLDER = FLOW.remove(FLOW.get_field_index("sampled_one_in"))
@@ -55,6 +55,17 @@ def packet_rows(*rows: dict[str, object]) -> pa.Table:
     return pa.Table.from_pylist([usual | row for row in rows], schema=PACKET)
 
 
+def drop_rows(*rows: dict[str, object]) -> pa.Table:
+    """Drops that say this; else each is a packet of 100 bytes that came to a port where nobody listens."""
+    usual = {
+        **{"policy": "wan", "commit_id": "c0ffee", "interface": "eth1", "reason": "NO_SOCKET"},
+        **{"location": "udp_rcv+0x1", "ethertype": 0x0800, "src_ip": "10.0.0.1", "dst_ip": "192.0.2.1"},
+        **{"protocol": 17, "src_port": 40000, "dst_port": 53, "packets": 1, "skbs": 1, "bytes": 100},
+        **{"tcp_flags": 0, "first_ns": 10**18, "last_ns": 10**18},
+    }
+    return pa.Table.from_pylist([usual | row for row in rows], schema=DROP)
+
+
 def loss_rows(count: int) -> pa.Table:
     """Losses of three packets each."""
     values = {
@@ -70,6 +81,7 @@ def make_older(path: Path) -> None:
     """Make a file that is open nowhere what the release that knew no sampling and no packets has written."""
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("DROP TABLE packets")
+        db.execute("DROP TABLE drops")
         db.execute("ALTER TABLE flows DROP COLUMN sampled_one_in")
         names = ", ".join(OLDER.names)
         batches = "SELECT rowid, first_row, last_row FROM batches WHERE stream = 'flows'"
@@ -82,4 +94,4 @@ def make_older(path: Path) -> None:
 def make_older_index(path: Path) -> None:
     """The same of the index."""
     with closing(sqlite3.connect(path)) as db, db:
-        db.execute("DELETE FROM ledger WHERE stream = 'packets'")
+        db.execute("DELETE FROM ledger WHERE stream IN ('packets', 'drops')")

@@ -19,7 +19,7 @@ from smartxd.config import CaptureConfig
 from smartxd.records import FLOW
 from smartxd.store.captures import CaptureStore
 from smartxd.store.flowfilter import FlowFilter
-from smartxd.store.queries import FLOW_KEY, GROUPS, MEASURES, newest, scan, span_ns, top
+from smartxd.store.queries import GROUPS, KEYS, MEASURES, newest, scan, span_ns, top
 
 NOW = 1_700_000_000
 NS = 1_000_000_000
@@ -49,7 +49,7 @@ def found(directory: Path, **fields: object) -> list[int]:
         newest(directory, wanted, 1000, fail)["packets"].to_pylist()
     ), "each way of asking finds the same"
     assert sum(r["bytes"] for r in rows) == sum(
-        top(directory, wanted, FLOW_KEY, 1000, fail)["bytes"].to_pylist()
+        top(directory, wanted, KEYS["flows"], 1000, fail)["bytes"].to_pylist()
     )
     return sorted(r["packets"] for r in rows)
 
@@ -119,7 +119,7 @@ def test_a_prefix_is_the_addresses_that_it_covers(
     assert found(directory, src=network) == [n for n, a in written.items() if a in network]
 
 
-@pytest.mark.parametrize("by", GROUPS)
+@pytest.mark.parametrize("by", GROUPS["flows"])
 def test_sums_by_each_column_are_the_sums_of_the_rows(directory: Path, by: str) -> None:
     stored(directory, [ROWS[:3], ROWS[3:], ROWS])
     rows = top(directory, FlowFilter(), (by,), 1000, fail).to_pylist()
@@ -143,8 +143,8 @@ def test_what_comes_first_is_what_was_asked_for(directory: Path) -> None:
 
 
 def test_every_column_of_the_records_is_a_key_or_a_measure() -> None:
-    assert set(GROUPS) >= set(FLOW.names) - set(MEASURES)
-    assert [n for n in FLOW.names if n not in MEASURES] == [n for n in GROUPS if n in FLOW.names]
+    assert set(GROUPS["flows"]) >= set(FLOW.names) - set(MEASURES)
+    assert [n for n in FLOW.names if n not in MEASURES] == [n for n in GROUPS["flows"] if n in FLOW.names]
 
 
 def test_the_span_is_from_the_first_packet_to_the_last(directory: Path) -> None:

@@ -99,7 +99,7 @@ def test_totals_say_what_the_centre_must_have(box, capsys):
     with Backlog(box.parent / "captures") as backlog:
         backlog.received(backlog.pending("flows")[0])
     totals = as_json(capsys, box, "--totals")
-    flows, losses, packets = totals["streams"]
+    flows, losses, packets, _ = totals["streams"]
     assert (flows["captured_seq"], flows["acked_seq"]) == (3, 1)
     assert flows["captured"]["rows"] == 5
     assert flows["received"] == {"batches": 1, "rows": 2, "packets": 2, "bytes": 1000}

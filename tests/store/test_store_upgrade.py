@@ -90,6 +90,7 @@ def test_packets_begin_in_the_segment_that_the_older_process_began(older: Path) 
     everything = FlowFilter()
     assert packets.newest(older, everything, 10, fail).num_rows == 0
     assert list(packets.scan(older, everything, fail)) == []
+    assert newest(older, everything, 10, fail, stream="drops").num_rows == 0
     rows = packet_rows({"data": b""}, {"time_ns": 10**18 + 1, "data": b"\0\1"})
     with CaptureStore(older, CaptureConfig(segment_s=60), clock=lambda: 1_700_000_060, warn=fail) as store:
         store.append_packets("maps:packets", 4096, rows)
@@ -97,7 +98,7 @@ def test_packets_begin_in_the_segment_that_the_older_process_began(older: Path) 
     assert len(list(older.glob("flows-*.sqlite"))) == 2
     assert pa.concat_tables(packets.scan(older, everything, fail)).equals(rows)
     assert packets.newest(older, everything, 10, fail).equals(rows.take([1, 0]))
-    _, (flows, _, stored) = read_totals(older) or fail(older)
+    _, (flows, _, stored, _) = read_totals(older) or fail(older)
     assert (flows.captured.rows, stored.captured.rows, stored.pending.rows) == (10, 2, 2)
     with CaptureStore(older, CaptureConfig(segment_s=60), clock=lambda: 1_700_000_120, warn=fail) as store:
         store.append_packets("maps:packets", 8192, rows)

@@ -26,7 +26,7 @@ def main() -> None:
             os._exit(9)
 
     with CaptureStore(Path(directory), CaptureConfig()) as store:
-        drain = Drain(PolicyMaps(policy.pin_dir), store, GracePeriod(), reached)
+        drain = Drain(PolicyMaps(policy.pin_dir), store, GracePeriod(), reached=reached)
         packets = PacketDrain(Ring(policy.pin_dir), store, reached)
         for _ in range(int(rounds)):
             drain.run(policy)

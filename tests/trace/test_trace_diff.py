@@ -8,7 +8,7 @@ from pathlib import Path
 from trace_box import tracer
 
 from smartxd.objects import OwnedObject
-from smartxd.planes.trace.diff import fingerprint, plan
+from smartxd.planes.trace.diff import fingerprint, plan, wanted
 from smartxd.planes.trace.filter import Filter
 from smartxd.planes.trace.state import (
     INTERFACES_MAX,
@@ -133,3 +133,20 @@ def test_a_filter_that_cannot_be_compiled_leaves_what_runs_and_says_why() -> Non
     assert not made
     (problem,) = made.problems
     assert (problem.reason, problem.message) == ("FilterRefused", "filter tcp: no libpcap")
+
+
+def test_drops_that_this_kernel_cannot_tell_are_a_problem_and_nothing_else() -> None:
+    both = replace(WAN, drops_max=64)
+    refused = replace(OBSERVED, drops_refused="no BTF here")
+    made = _plan(both, observed=refused)
+    assert made.actions == ()
+    assert [(p.reason, p.message) for p in made.problems] == [
+        ("DropsUnavailable", "drops are not recorded: no BTF here")
+    ]
+    (action,) = _plan(both).actions
+    assert (action.verb, action.changes) == (Verb.RECREATE, (Change("drops_max", None, 64),))
+
+
+def test_a_tracer_of_drops_alone_is_attached_to_nothing_else() -> None:
+    drops = replace(WAN, flows_max=None, drops_max=64)
+    assert wanted(drops, OBSERVED.interfaces) == {Attachment("wan", "dropped", 2)}

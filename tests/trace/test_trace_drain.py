@@ -4,46 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
-import trace_frames as f
 from trace_box import Box, Collected, stored_flows, tracer
+from trace_traffic import Traffic, flow
 
 from smartxd.capture.drain import Drain
 from smartxd.capture.maps import GracePeriod, PolicyMaps
 
 pytestmark = pytest.mark.kernel
 POINTS = ("before flip", "flipped", "idle", "read", "committed", "totalled", "flows emptied", "settled")
-
-
-def flow(number: int, size: int = 0) -> bytes:
-    """A frame of a flow of its own."""
-    return f.ethernet(0x0800, f.ip4(17, f.udp(1 + number % 60000, 1 + number // 60000, bytes(size))))
-
-
-class Traffic(threading.Thread):
-    """Sends frames of many flows as fast as it can, until told to end."""
-
-    def __init__(self, box: Box) -> None:
-        super().__init__()
-        self._box = box
-        self._end = threading.Event()
-        self.sent = 0
-
-    def run(self) -> None:
-        frames = [flow(n, n % 97) for n in range(997)]
-        with self._box.packet_socket("peer") as sending:
-            while not self._end.is_set():
-                for frame in frames:
-                    sending.send(frame)
-                self.sent += len(frames)
-
-    def end(self) -> None:
-        self._end.set()
-        self.join()
 
 
 def test_a_full_map_is_counted_as_loss_and_seen_is_recorded_plus_lost(box: Box) -> None:
@@ -154,13 +126,13 @@ def test_the_old_map_is_read_only_after_a_grace_period(box: Box) -> None:
             super().wait()
 
     maps, grace = PolicyMaps(box.policy().pin_dir), Grace()
-    Drain(maps, Collected(), grace, steps.append).run(box.policy())
+    Drain(maps, Collected(), grace, reached=steps.append).run(box.policy())
     assert steps[:5] == ["before flip", "flipped", "grace", "idle", "read"]
     steps.clear()
     box.send(flow(1))
     with pytest.raises(InterruptedError):
-        Drain(maps, Collected(), grace, lambda at: _interrupt(at, "flipped")).run(box.policy())
-    Drain(maps, Collected(), grace, steps.append).run(box.policy())
+        Drain(maps, Collected(), grace, reached=lambda at: _interrupt(at, "flipped")).run(box.policy())
+    Drain(maps, Collected(), grace, reached=steps.append).run(box.policy())
     assert steps[:2] == ["grace", "read"]
     maps.close()
     grace.close()

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.kernel
 
 INNER = f.ethernet(0x86DD, f.ip6(58, f.icmp(128, 0, bytes(40))))
 FRAMES = {
-    "arp": (f.ethernet(0x0806, bytes(28)), 14),
+    "arp": (f.ethernet(0x0806, bytes(28)), 14 + 8),
     "udp": (f.ethernet(0x0800, f.ip4(17, f.udp(1, 53, bytes(500)))), 42),
     "tagged udp": (f.ethernet(0x0800, f.ip4(17, f.udp(2, 53, b"abc")), (0x8100, 100)), 46),
     "two tags": (f.ethernet(0x0800, f.ip4(17, f.udp(3, 53, b"abc")), (0x88A8, 7), (0x8100, 8)), 50),
@@ -34,7 +34,7 @@ FRAMES = {
         74,
     ),
     "ipv6 with an extension": (f.ethernet(0x86DD, f.ip6(0, f.ip6_extension(17) + f.udp(5, 53, b"y"))), 70),
-    "vxlan": (f.ethernet(0x0800, f.ip4(17, f.udp(6, 4789, f.vxlan(77, INNER)))), 42 + 8 + 14 + 40 + 8),
+    "vxlan": (f.ethernet(0x0800, f.ip4(17, f.udp(6, 4789, f.vxlan(77, INNER)))), 42 + 8 + 14 + 40 + 4),
     "many extensions": (
         f.ethernet(0x86DD, f.ip6(60, f.ip6_extension(60, 30) + f.ip6_extension(17, 10) + f.udp(7, 53))),
         256,
@@ -139,7 +139,7 @@ def test_the_reader_is_woken_before_its_ring_is_full(box: Box, small_ring: int) 
             os.eventfd_write(stop, 1)
 
     stop, store = os.eventfd(0), Ending()
-    tracing = Tracing(store, pytest.fail)
+    tracing = Tracing(store, pytest.fail, box.secrets_dir)
     tracing.drain(box.manifest)
     sender = threading.Timer(0.1, box.send, [udp(n) for n in range(small_ring // 144 // 2)])
     sender.start()

@@ -248,7 +248,7 @@ def test_the_mark_of_our_clsact_goes_with_it(box: Box) -> None:
 
 def _remove_all(bpffs_dir: Path, tmp_path: Path) -> str:
     with pytest.raises(PlaneError) as caught:
-        TracePlane(bpffs_dir, tmp_path / "trace.json").remove_all()
+        TracePlane(bpffs_dir, tmp_path / "trace.json", tmp_path).remove_all()
     return caught.value.reason
 
 
@@ -305,7 +305,8 @@ def test_remove_all_leaves_what_others_put_into_the_folder(box: Box) -> None:
 
 @pytest.mark.parametrize("root", ["/sys/fs/bpf", "/nonexistent"])
 def test_remove_all_where_nothing_was_ever_made_is_no_error(tmp_path: Path, root: str) -> None:
-    assert TracePlane(Path(root, tmp_path.name, "never"), tmp_path / "no" / "trace.json").remove_all() == ()
+    plane = TracePlane(Path(root, tmp_path.name, "never"), tmp_path / "no" / "trace.json", tmp_path)
+    assert plane.remove_all() == ()
 
 
 def test_names_of_any_kind_survive_the_pin_folder(box: Box) -> None:
@@ -355,7 +356,7 @@ def test_flows_go_on_while_nobody_runs(box: Box) -> None:
         "from pathlib import Path; from smartxd.planes.trace.plane import TracePlane as P;"
         "from smartxd.planes.trace.state import *; from smartxd.objects import ObjectRef;"
         "from smartxd.reconcile.plan import Ownership;"
-        f"p = P(Path({str(box.bpffs_dir)!r}), Path({str(box.manifest_path)!r}));"
+        f"p = P(*map(Path, ({str(box.bpffs_dir)!r}, {str(box.manifest_path)!r}, '/none')));"
         "o = p.observe(); t = Tracer(ObjectRef('TracePolicy', 'wan'), ('wan',), ('ingress',));"
         "assert [r.problem for r in p.apply(p.plan(TraceState((t,)), o, Ownership()), o)] == [None];"
         "p.publish('c')"

@@ -5,90 +5,28 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import trace_frames as f
+from capture_process import Capture
 from trace_box import Box, Collected, stored_flows, tracer
 
 from smartxd.capture.tracing import Tracing
-from smartxd.errors import StoreError
 from smartxd.manifest import Manifest
-from smartxd.report import CaptureReport, TracerReport
-from smartxd.store.captures import read_report
+from smartxd.report import TracerReport
 
 pytestmark = pytest.mark.kernel
 FRAME = f.ethernet(0x0800, f.ip4(17, f.udp(1111, 2222)))
-
-
-class Capture:
-    """Starts capture processes of one box, one after the other."""
-
-    def __init__(self, box: Box, directory: Path) -> None:
-        self.box = box
-        self.state_dir = directory / "state"
-        self.captures = self.state_dir / "captures"
-        self.config = directory / "smartxd.toml"
-        self.running: list[subprocess.Popen[str]] = []
-        self.configure()
-
-    def configure(self, interval_s: float = 0.1) -> None:
-        self.config.write_text(
-            f'box = "b1"\nstate_dir = "{self.state_dir}"\nrun_dir = "{self.box.manifest_path.parent}"\n'
-            f'bpffs_dir = "{self.box.bpffs_dir}"\n[source]\nurl = "/nowhere"\n'
-            f"[capture]\ndrain_interval_s = {interval_s}\n"
-        )
-
-    def start(self) -> subprocess.Popen[str]:
-        argv = ["nsenter", f"--net={self.box.path}", sys.executable, "-m", "smartxd", "capture"]
-        started = subprocess.Popen([*argv, "--config", str(self.config)], stderr=subprocess.PIPE, text=True)
-        self.running.append(started)
-        return started
-
-    def stop(self, number: int = signal.SIGTERM) -> str:
-        """What the last one said on stderr."""
-        process = self.running.pop()
-        process.send_signal(number)
-        return process.communicate(timeout=20)[1]
-
-    def wait_for(self, done: Callable[[CaptureReport], bool]) -> CaptureReport:
-        until_s = time.monotonic() + 20
-        while time.monotonic() < until_s:
-            try:
-                report = read_report(self.captures)
-            except StoreError:
-                report = None  # the index is just being made
-            if report is not None and done(report):
-                return report
-            time.sleep(0.05)
-        raise AssertionError(f"never so: {report}")
-
-    def wait_for_packets(self, packets: int) -> CaptureReport:
-        return self.wait_for(lambda r: sum(t.packets for t in r.tracers) == packets)
-
-    def stored_packets(self) -> int:
-        return int(stored_flows(self.captures, "select coalesce(sum(packets), 0) from flows")[0][0])
-
-
-@pytest.fixture
-def capture(box: Box, tmp_path: Path) -> Iterator[Capture]:
-    made = Capture(box, tmp_path)
-    try:
-        yield made
-    finally:
-        while made.running:
-            made.stop(signal.SIGKILL)
 
 
 def test_it_drains_reports_and_drains_a_last_time_when_it_is_stopped(capture: Capture) -> None:
     box = capture.box
     box.converge(tracer("wan", directions=("ingress", "egress")))
     capture.start()
-    box.send(*[FRAME] * 7)
+    truncated, malformed = FRAME[:-2], FRAME[:14] + b"\x44" + FRAME[15:]
+    box.send(*[FRAME] * 4, truncated, *[malformed] * 2)
     report = capture.wait_for_packets(7)
     egress, ingress = report.tracers
     assert ingress == TracerReport(
@@ -97,8 +35,10 @@ def test_it_drains_reports_and_drains_a_last_time_when_it_is_stopped(capture: Ca
         direction="ingress",
         attached=True,
         packets=7,
-        bytes=7 * len(FRAME),
+        bytes=7 * len(FRAME) - 2,
         lost_packets=0,
+        truncated_skbs=1,
+        malformed_skbs=2,
         packets_per_s=ingress.packets_per_s,
         flows=ingress.flows,
     )
@@ -106,25 +46,6 @@ def test_it_drains_reports_and_drains_a_last_time_when_it_is_stopped(capture: Ca
     box.send(FRAME)
     assert capture.stop() == ""
     assert capture.stored_packets() == 8
-
-
-def test_counters_and_flows_go_on_after_kill_9(capture: Capture) -> None:
-    box = capture.box
-    box.converge(tracer("wan"))
-    sent = 0
-    for _ in range(5):
-        capture.start()
-        box.send(*[FRAME] * 13)
-        sent += 13
-        capture.wait_for_packets(sent)
-        box.send(FRAME)
-        capture.stop(signal.SIGKILL)
-        box.send(FRAME)
-        sent += 2
-    capture.start()
-    capture.wait_for_packets(sent)
-    capture.stop()
-    assert capture.stored_packets() == sent
 
 
 def test_a_retired_policy_is_drained_a_last_time_and_its_pins_removed(capture: Capture) -> None:
@@ -183,7 +104,7 @@ def test_a_failing_store_never_costs_a_retired_policy_its_counts(box: Box) -> No
     said: list[str] = []
     for store in (Failing(), good := Collected()):
         assert retired.pin_dir.exists()
-        tracing = Tracing(store, said.append)
+        tracing = Tracing(store, said.append, box.secrets_dir)
         tracing.drain(box.manifest)
         tracing.close()
     assert not retired.pin_dir.exists()

@@ -63,7 +63,7 @@ def test_without_the_right_bcc_the_package_to_install_is_named(
 
 @pytest.mark.kernel
 def test_what_the_compiler_refuses_is_told_with_its_lines(pin_dir: Path, tmp_path: Path) -> None:
-    folder = _changed(tmp_path, "return count(skb, INGRESS)", "return no_such_name")
+    folder = _changed(tmp_path, "return run(skb, INGRESS)", "return no_such_name")
     error = _refusal(pin_dir, folder)
     assert error.reason == "ProgramRefused"
     assert "no_such_name" in error.message
@@ -71,7 +71,7 @@ def test_what_the_compiler_refuses_is_told_with_its_lines(pin_dir: Path, tmp_pat
 
 @pytest.mark.kernel
 def test_what_the_verifier_refuses_is_told_with_its_last_lines(pin_dir: Path, tmp_path: Path) -> None:
-    folder = _changed(tmp_path, "return count(skb, INGRESS)", "return *(volatile int *)(long)skb->data")
+    folder = _changed(tmp_path, "return run(skb, INGRESS)", "return *(volatile int *)(long)skb->data")
     error = _refusal(pin_dir, folder)
     assert error.reason == "ProgramRefused"
     assert "invalid access to packet" in error.message

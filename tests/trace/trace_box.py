@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import socket
 import sqlite3
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from trace_frames import ethernet
 
 from smartxd import bpfsys
 from smartxd.capture.drain import Drain, PacketDrain
@@ -28,7 +30,7 @@ from smartxd.planes.trace import bpffs
 from smartxd.planes.trace.plane import TracePlane
 from smartxd.planes.trace.state import Tracer, TraceState
 from smartxd.reconcile.plan import Ownership, Plan, Problem
-from smartxd.records import FLOW, LOSS, PACKET
+from smartxd.records import DROP, FLOW, LOSS, PACKET
 
 CLONE_NEWNET = 0x40000000
 BPF_PROG_LOAD = 5
@@ -43,11 +45,15 @@ class Collected:
     flow_tables: list[pa.Table] = field(default_factory=list)
     loss_tables: list[pa.Table] = field(default_factory=list)
     packet_tables: list[pa.Table] = field(default_factory=list)
+    drop_tables: list[pa.Table] = field(default_factory=list)
 
     def committed(self, incarnation: str) -> int | None:
         return self.generations.get(incarnation)
 
-    def append(self, incarnation: str, generation: int, flows: pa.Table, losses: pa.Table) -> None:
+    def append(
+        self, incarnation: str, generation: int, flows: pa.Table, losses: pa.Table, drops: pa.Table
+    ) -> None:
+        self.drop_tables.append(drops)
         self.flow_tables.append(flows)
         self.loss_tables.append(losses)
         self.generations[incarnation] = generation
@@ -59,6 +65,10 @@ class Collected:
     @property
     def packets(self) -> list[dict[str, Any]]:
         return pa.concat_tables([PACKET.empty_table(), *self.packet_tables]).to_pylist()
+
+    @property
+    def drops(self) -> list[dict[str, Any]]:
+        return pa.concat_tables([DROP.empty_table(), *self.drop_tables]).to_pylist()
 
     @property
     def flows(self) -> list[dict[str, Any]]:
@@ -77,7 +87,8 @@ class Box:
         self.path = f"/run/netns/{self.name}"
         self.bpffs_dir = bpffs.MOUNT_POINT / self.name
         self.manifest_path = directory / "trace.json"
-        self.plane = TracePlane(self.bpffs_dir, self.manifest_path)
+        self.secrets_dir = directory / "secrets"
+        self.plane = TracePlane(self.bpffs_dir, self.manifest_path, self.secrets_dir)
         self.owned: set[OwnedObject] = set()
         subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=10)
         with self.inside():
@@ -147,7 +158,7 @@ class Box:
         policy = self.policy(name)
         maps, ring, grace = PolicyMaps(policy.pin_dir), Ring(policy.pin_dir), GracePeriod()
         try:
-            Drain(maps, store, grace, reached).run(policy)
+            Drain(maps, store, grace, reached=reached).run(policy)
             PacketDrain(ring, store, reached).run(policy)
         finally:
             maps.close()
@@ -164,6 +175,12 @@ class Box:
         with self.packet_socket(out) as sending:
             for frame in frames:
                 sending.send(frame)
+
+    def frame(self, interface: str, ethertype: int, payload: bytes, *tags: tuple[int, int]) -> bytes:
+        """A frame to an interface's own address."""
+        (link,) = json.loads(self.run(f"ip -j link show dev {interface}"))
+        address = bytes.fromhex(link["address"].replace(":", ""))
+        return address + ethernet(ethertype, payload, *tags)[len(address) :]
 
     def counter(self, interface: str, name: str) -> int:
         """A counter of the interface, as `ip -s link` shows it."""
@@ -183,9 +200,12 @@ def tracer(
     )
 
 
-def load_foreign_program() -> int:
-    """A descriptor of another tool's classifier, which says "accept": nothing behind it sees a packet."""
-    instructions = struct.pack("<BBhi", 0xB7, 0, 0, 0) + struct.pack("<BBhi", 0x95, 0, 0, 0)
+TC_ACT_OK, TC_ACT_SHOT = 0, 2
+
+
+def load_foreign_program(verdict: int = TC_ACT_OK) -> int:
+    """A descriptor of another tool's classifier, behind whose verdict no other sees a packet."""
+    instructions = struct.pack("<BBhi", 0xB7, 0, 0, verdict) + struct.pack("<BBhi", 0x95, 0, 0, 0)
     code, words = ctypes.create_string_buffer(instructions), ctypes.create_string_buffer(b"GPL")
     attr = struct.pack("=IIQQ", 3, 2, ctypes.addressof(code), ctypes.addressof(words))
     return bpfsys._bpf(BPF_PROG_LOAD, bytearray(attr))  # type: ignore[arg-type]

@@ -21,15 +21,20 @@ def ip4(
     dst: str = "198.51.100.2",
     options: bytes = b"",
     fragment: int = 0,
+    ttl: int = 64,
 ) -> bytes:
-    """A packet; ``fragment`` is the field of flags and offset."""
+    """A packet; ``fragment`` is the field of flags and offset. Its checksum is right."""
     ihl = 5 + len(options) // 4
     head = struct.pack(
         "!BBHHHBBH4s4s",
-        *(0x40 | ihl, 0, ihl * 4 + len(payload), 7, fragment, 64, protocol, 0),
+        *(0x40 | ihl, 0, ihl * 4 + len(payload), 7, fragment, ttl, protocol, 0),
         *(socket.inet_aton(src), socket.inet_aton(dst)),
     )
-    return head + options + payload
+    head += options
+    total = sum(struct.unpack(f"!{ihl * 2}H", head))
+    total = (total & 0xFFFF) + (total >> 16)
+    checksum = ~(total + (total >> 16)) & 0xFFFF
+    return head[:10] + struct.pack("!H", checksum) + head[12:] + payload
 
 
 def ip6(next_header: int, payload: bytes, src: str = "2001:db8::1", dst: str = "2001:db8:1::2") -> bytes:

@@ -13,10 +13,12 @@ from smartxd.planes.frr import delta as deltas
 from smartxd.planes.frr.delta import Delta
 from smartxd.planes.frr.edits import Edit, Refusal, batch, edits, refusals
 from smartxd.planes.frr.needs import named, needs
+from smartxd.planes.frr.program import NoAnswer
+from smartxd.planes.frr.reload import BadLine, Reload
 from smartxd.planes.frr.running import Configuration, redacted
 from smartxd.planes.frr.state import Inner
 from smartxd.planes.frr.target import only, target, wanted
-from smartxd.planes.frr.vtysh import BadLine, NoAnswer, Vtysh
+from smartxd.planes.frr.vtysh import Vtysh
 from smartxd.planes.frr.words import Path, in_speaker, part_of
 from smartxd.reconcile.plan import Action, Problem, Result
 
@@ -36,14 +38,15 @@ class Convergence:
     """The parts of a plan on their way to their lines."""
 
     vtysh: Vtysh
+    reload: Reload
     actions: tuple[Action, ...]
     before: Configuration
     passwords: Mapping[str, str]
     """What stands for each secret, by its name."""
     written: Callable[[], None]
     """Called when FRR is about to be changed."""
-    read_back: Callable[[], Configuration]
-    """What runs after it was."""
+    read_back: Callable[[bool], Configuration]
+    """What runs after it was; given whether FRR took all of it."""
     refused: dict[str, Problem] = field(default_factory=dict)
     """Parts that are put back to what they were, by id."""
     apart: bool = False
@@ -64,7 +67,7 @@ class Convergence:
                 continue
             self.written()
             found = self._write(edits(delta, running, lines))
-            running = self.read_back()
+            running = self.read_back(not found)
             if not self.apart and any(refusal.grouped for refusal in found):
                 self.apart = True
             elif not self._is_refused(found):
@@ -87,7 +90,7 @@ class Convergence:
         """What frr-reload says to the change: the first line that is not FRR's, if there is one."""
         before, after = only(running, self._ids), only(goal, self._ids)
         try:
-            printed = self._reload(before, after)
+            printed = self._said(before, after)
         except BadLine as bad:
             path = after.path_at(bad.number)
             if part_of(path) not in self._ids:
@@ -108,9 +111,9 @@ class Convergence:
             log.debug("frr-reload would change %r as well: left out", redacted(" / ".join(path)))
         return []
 
-    def _reload(self, before: Configuration, after: Configuration) -> str:
+    def _said(self, before: Configuration, after: Configuration) -> str:
         with tempfile.TemporaryDirectory(prefix="smartxd-frr-") as folder:
-            return self.vtysh.delta(
+            return self.reload.delta(
                 private(FilePath(folder) / "running.conf", before.text),
                 private(FilePath(folder) / "target.conf", after.text),
             )

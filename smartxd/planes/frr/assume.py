@@ -5,9 +5,9 @@ from __future__ import annotations
 from smartxd.planes.frr import render
 from smartxd.planes.frr.render.context import Context
 from smartxd.planes.frr.running import Configuration, parse
-from smartxd.planes.frr.secrets import Secrets
 from smartxd.planes.frr.state import FRRState, Neighbor
 from smartxd.planes.frr.target import target
+from smartxd.secrets import Secrets
 
 
 def assumed(state: FRRState) -> Configuration:

@@ -19,12 +19,13 @@ from smartxd.planes.frr import render
 from smartxd.planes.frr.needs import needs
 from smartxd.planes.frr.ownership import Ownership
 from smartxd.planes.frr.render.context import Context
+from smartxd.planes.frr.render.text import description
 from smartxd.planes.frr.running import Configuration, redacted
-from smartxd.planes.frr.secrets import NO_SECRETS, Secrets
 from smartxd.planes.frr.state import PLANE, FRRState, Inner, Neighbor, Part, Router
 from smartxd.planes.frr.words import Path, in_speaker, read
 from smartxd.reconcile import plan as planning
 from smartxd.reconcile.plan import Action, Change, Disruption, Plan, Problem, Verb
+from smartxd.secrets import NO_SECRETS, Secrets
 
 _QUIET = frozenset(
     {"inventory", "description", "timers", "timers connect", "advertisement-interval", "graceful-restart"}
@@ -35,6 +36,7 @@ _LOUD = frozenset(
     {
         "remote-as",
         "interface",
+        "peer-group",
         "password",
         "ebgp-multihop",
         "ttl-security",
@@ -131,13 +133,16 @@ class _Planner:
         elif self.ownership.owns(part.id) or self._adopts(part, have, want):
             yield from self._update(part, have, want)
         elif have != frozenset(want):
-            yield Problem(
-                part.owner,
-                "ForeignNeighbor" if isinstance(part, Neighbor) else "ForeignObject",
-                f"FRR already has {part.id!r}, which smartxd did not make for {part.owner}: "
-                "it is left alone; remove it by hand to let smartxd make it",
-                permanent=True,
-            )
+            yield self._foreign(part)
+
+    def _foreign(self, part: Part) -> Problem:
+        """That a part is somebody else's, or has become so with its mark."""
+        reason = "ForeignNeighbor" if isinstance(part, Neighbor) else "ForeignObject"
+        what = f"FRR already has {part.id!r}, which smartxd did not make for {part.owner}"
+        if self.ownership.inventory.get(part.id) == part.owner:
+            what = f"the description of {part.id!r} no longer begins with {description(part.owner)!r}"
+        message = f"{what}: it is left alone; remove it by hand to let smartxd make it"
+        return Problem(part.owner, reason, message, permanent=True)
 
     def _obstacle(self, part: Part) -> Problem | None:
         """What keeps a part from being made at all."""

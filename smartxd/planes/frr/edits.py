@@ -115,6 +115,9 @@ def _steps(
     """
     if gone and not want and have is not None:
         return [Edit(path) for path in removal(part_of(next(iter(gone))) or "", have)], []
+    if have is not None and any(map(_stays_alone, gone)):
+        whole = removal(part_of(next(iter(gone))) or "", have)
+        return [Edit(path) for path in whole], [Edit(path) for path in want]
     additions = [Edit(path) for path in want if path in new]
     anew = {subject(path) for path in new}
     headers = {subject(path): path for path in want if opens(path[-1])}
@@ -126,6 +129,16 @@ def _steps(
     if deletions and deletions[0].part.startswith("prefix-list "):
         return [], list(_in_turn(additions, deletions))
     return deletions, additions
+
+
+def _stays_alone(path: Path) -> bool:
+    """Whether a line goes with its whole part only.
+
+    With its peer group FRR takes a neighbour itself away, where the group has the AS number; and of what a
+    BFD profile sets it takes nothing back.
+    """
+    in_group = path[-1].removeprefix("no ").split()[2:-1] in (["peer-group"], ["interface", "peer-group"])
+    return in_group or (path[0] == "bfd" and len(path) > 2)
 
 
 def _in_turn(additions: Sequence[Edit], deletions: Sequence[Edit]) -> Iterator[Edit]:

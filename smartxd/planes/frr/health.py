@@ -10,9 +10,9 @@ from pathlib import Path
 from smartxd.config import FRRConfig
 from smartxd.errors import PlaneError
 from smartxd.planes.frr.needs import DAEMONS
-from smartxd.planes.frr.secrets import SecretFault
 from smartxd.planes.frr.vault import Vault
 from smartxd.planes.frr.vtysh import TESTED, Vtysh
+from smartxd.secrets import SecretFault
 
 _VERSION = re.compile(r"FRRouting (\d+(?:\.\d+)*)")
 

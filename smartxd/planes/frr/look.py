@@ -82,7 +82,7 @@ class Looker:
                 neighbor.owner,
                 name,
                 at,
-                peer=seen.get(name, sessions.ABSENT),
+                peer=sessions.limited(seen.get(name, sessions.ABSENT), neighbor),
                 error=self._reason(name, seen.get(name, sessions.ABSENT)),
                 bfd=_heard(heard, name) if neighbor.bfd_profile else None,
             )

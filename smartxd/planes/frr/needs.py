@@ -42,18 +42,22 @@ def needs(part: Part) -> Iterator[str]:
             yield from _neighbor(part)
 
 
+_VALUES = frozenset(("as-path", "community", "extcommunity", "large-community"))
+"""Behind these a route map matches a list, but sets values."""
 _LISTS = ("ip prefix-list ", "ipv6 prefix-list ", "bgp ")
 """How the lines of lists begin, whose words are their own names and values."""
 
 
 def named(path: Path) -> Iterator[str]:
-    """The ids of the parts that a line may name, whoever made it; a list and a description name nothing."""
+    """The ids of the parts that a line may name, whoever made it; a list and free text name nothing."""
     if len(path) == 1 and path[0].startswith(_LISTS):
         return
-    other = _other_family(path)
-    for word, name in pairwise(path[-1].split()):
-        if word == "description":
+    other, words = _other_family(path), path[-1].split()
+    for word, name in pairwise(words[2:] if words[0] == "neighbor" else words):
+        if word == "description" or (word, name) == ("shutdown", "message"):
             return
+        if words[0] == "set" and word in _VALUES:
+            continue
         yield from (f"{kind} {name}" for kind in _NAMED.get(word, ()) if not kind.endswith(other))
 
 

@@ -8,20 +8,21 @@ from pathlib import Path
 
 from smartxd.config import FRRConfig
 from smartxd.errors import PlaneError
-from smartxd.objects import ObjectRef, OwnedObject
+from smartxd.objects import OwnedObject
 from smartxd.planes.frr import diff
 from smartxd.planes.frr.apply import Convergence
 from smartxd.planes.frr.loaded import Loaded
 from smartxd.planes.frr.needs import daemons
+from smartxd.planes.frr.reload import Reload
 from smartxd.planes.frr.running import Configuration
 from smartxd.planes.frr.saved import Saved
-from smartxd.planes.frr.secrets import NO_SECRETS, Secrets
 from smartxd.planes.frr.state import PLANE, FRRState
 from smartxd.planes.frr.vault import Vault
 from smartxd.planes.frr.vtysh import Vtysh
 from smartxd.planes.frr.words import Path as Statement
 from smartxd.planes.frr.words import part_of
-from smartxd.reconcile.plan import Ownership, Plan, Result
+from smartxd.reconcile.plan import Action, Ownership, Plan, Result
+from smartxd.secrets import NO_SECRETS, Secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class FRRPlane:
     def __init__(self, config: FRRConfig, secrets_dir: Path = Path("/etc/smartxd/secrets")) -> None:
         self._vault = Vault(secrets_dir)
         self._vtysh = Vtysh(config, self._vault)
+        self._reload = Reload(config)
         self._loaded = Loaded(self._vtysh.saved_file, self._vtysh.run_dir, self._vault)
         self._saved = Saved(self._vtysh, self._loaded)
         self._seen: tuple[Mapping[str, str], tuple[Configuration, frozenset[str]]] | None = None
@@ -75,15 +77,19 @@ class FRRPlane:
             self._saved.catch_up()
         return FRRObserved(running, answering, self._vault.read(), lacking)
 
-    def _look(self) -> tuple[Configuration, frozenset[str]]:
+    def _look(self, *, save: bool = False) -> tuple[Configuration, frozenset[str]]:
         """The running configuration and who answered: read anew where anything of it may have changed.
 
-        While the daemons say the same as before, what vtysh makes of it is the same too.
+        While the daemons say the same as before, what vtysh makes of it is the same too; one that is too busy
+        to say it may have changed. ``save`` has what is read saved at once, where that may be: half the time
+        of saving is vtysh's start.
         """
         words = self._vtysh.words()
         if self._seen is not None and self._seen[0] == words:
-            return self._seen[1]
-        found = self._vtysh.observe()
+            busy = self._seen[1][1].intersection(self._vtysh.started()) - words.keys()
+            if not busy:
+                return self._seen[1]
+        found = (self._saved.catch_up() if save else None) or self._vtysh.observe()
         self._seen = words, found
         return found
 
@@ -100,7 +106,8 @@ class FRRPlane:
             raise self._vtysh.down(missing)
         self._saved.look_back(observed.running, owned.of(PLANE))
         found = self._diff(desired, observed, owned)
-        return replace(found, problems=(*found.problems, *self._saved.problems()))
+        problems, held = (*found.problems, *self._saved.problems()), found.held | self._saved.gone
+        return replace(found, problems=problems, held=held)
 
     def _diff(self, desired: FRRState, observed: FRRObserved, owned: Ownership) -> Plan:
         """The difference; the last one where it is of the same."""
@@ -130,16 +137,17 @@ class FRRPlane:
         """Do the steps as one batch; PlaneError before anything is written where a daemon does not answer."""
         if not plan.actions:
             return
+        self._reload.prepare()
         self._vtysh.probe(daemons(action.id for action in plan.actions))
-        owners = {action.owner for action in plan.actions}
         tokens = observed.secrets.tokens
         doing = Convergence(
             self._vtysh,
+            self._reload,
             plan.actions,
             observed.running,
             tokens,
-            lambda: self._writing(owners),
-            lambda: self._look()[0],
+            lambda: self._writing(plan.actions),
+            lambda settled: self._look(save=settled)[0],
         )
         results = tuple(doing.run())
         self._saved.catch_up()
@@ -147,8 +155,8 @@ class FRRPlane:
         for result in results:
             yield Result(result.action, result.problem or unsaved.get(result.action.owner))
 
-    def _writing(self, owners: Collection[ObjectRef]) -> None:
+    def _writing(self, actions: Collection[Action]) -> None:
         """FRR is about to be changed; PlaneError where a daemon has been started since it was looked at."""
         if self._loaded.is_outdated:
             raise PlaneError("FRRNotLoaded", "a daemon has been started anew: FRR is looked at again first")
-        self._saved.lacks(owners)
+        self._saved.lacks(actions)

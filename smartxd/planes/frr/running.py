@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from smartxd.planes.frr.words import Path, part_of
@@ -24,11 +24,11 @@ class Node:
     line: str
     children: tuple[Node, ...] = ()
     closer: str | None = None
+    statement: str = field(init=False, repr=False, compare=False)
+    """The line without indentation."""
 
-    @property
-    def statement(self) -> str:
-        """The line without indentation."""
-        return " ".join(self.line.split())
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "statement", " ".join(self.line.split()))
 
     @property
     def is_comment(self) -> bool:
@@ -48,17 +48,6 @@ class Node:
         if self.closer is not None:
             yield self.closer
 
-    def paths(self) -> Iterator[Path]:
-        """Every statement within the node, seen from the node."""
-        for child in self.children:
-            if child.is_comment:
-                continue
-            statement = child.statement
-            if not child.is_container:
-                yield (statement,)
-            for path in child.paths():
-                yield (statement, *path)
-
 
 @dataclass(frozen=True)
 class Configuration:
@@ -76,7 +65,7 @@ class Configuration:
     @cached_property
     def paths(self) -> tuple[Path, ...]:
         """Every statement."""
-        return tuple(Node("", self.nodes).paths())
+        return tuple(_paths(self.nodes, ()))
 
     @cached_property
     def parts(self) -> dict[str, frozenset[Path]]:
@@ -104,8 +93,7 @@ class Configuration:
         for node in self.nodes:
             if match := _ROUTER.fullmatch(node.statement):
                 header = node.statement
-                paths = ((header,), *((header, *path) for path in node.paths()))
-                return Section(int(match[1]), paths)
+                return Section(int(match[1]), ((header,), *_paths(node.children, (header,))))
         return None
 
     def path_at(self, number: int) -> Path:
@@ -150,6 +138,20 @@ class Section:
     def activates_ipv4(self) -> bool:
         """Whether a new neighbour speaks IPv4 unicast without an ``activate`` line."""
         return (self.id, "no bgp default ipv4-unicast") not in self.paths
+
+
+def _paths(nodes: tuple[Node, ...], above: Path) -> list[Path]:
+    """Every statement of the nodes, which are in the sections ``above``."""
+    found: list[Path] = []
+    for node in nodes:
+        if node.is_comment:
+            continue
+        path = (*above, node.statement)
+        if not node.is_container:
+            found.append(path)
+        if node.children:
+            found += _paths(node.children, path)
+    return found
 
 
 def redacted(statement: str) -> str:

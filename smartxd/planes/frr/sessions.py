@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from smartxd.objects import ObjectRef
 from smartxd.planes.frr.bfd import BFDPeer
-from smartxd.planes.frr.state import Neighbor
+from smartxd.planes.frr.state import MaxPrefixes, Neighbor
 from smartxd.report import FamilyReport, SessionReport
 
 UP = "Established"
 LIMITED = "Idle (PfxCt)"
 """How FRR calls the state of a neighbour that announced more than it may."""
+NEAR, OVER = "near", "over"
+"""Levels of a limit of prefixes, as reports call them."""
 _SLACK_S = 2
 """bgpd counts whole seconds."""
 _FAMILIES = {"ipv4Unicast": "ipv4", "ipv6Unicast": "ipv6", "l2VpnEvpn": "evpn"}
@@ -109,6 +111,26 @@ def peers(summary: Mapping[str, Any]) -> dict[str, Peer]:
     }
 
 
+def limited(peer: Peer, neighbor: Neighbor) -> Peer:
+    """A neighbour with how many prefixes it may announce, and whether it is near or over that.
+
+    bgpd does not tell when it has warned: it does so from the same counts (``bgp_maximum_prefix_overflow``).
+    """
+    limits: dict[str, MaxPrefixes | None] = {f.family: f.max_prefixes for f in neighbor.families}
+    return replace(peer, families=tuple(_limited(f, limits.get(f.family)) for f in peer.families))
+
+
+def _limited(family: FamilyReport, limit: MaxPrefixes | None) -> FamilyReport:
+    if limit is None:
+        return family
+    count, level = family.prefixes_received, ""
+    if count > limit.limit:
+        level = OVER
+    elif count > limit.limit * limit.warn_at_percent // 100:
+        level = NEAR
+    return family.model_copy(update={"prefixes_max": limit.limit, "limit": level})
+
+
 def error(detail: Mapping[str, Any]) -> str:
     """Why a neighbour was reset last, from its part of ``show bgp neighbors NAME json``; empty where never.
 
@@ -137,6 +159,8 @@ def changes(before: Session, now: Session) -> Iterator[Change]:
         yield Change(now.owner, "SessionDown", f"{name}: established and down again{often}{why}")
     if is_.up and (not was.up or lost or anew):
         yield Change(now.owner, "SessionUp", f"{name}: established")
+    if is_.up:
+        yield from _counts(now, {} if lost or anew or not was.up else {f.family: f for f in was.families})
     if is_.state == LIMITED != was.state:
         yield Change(now.owner, "PrefixLimitReached", f"{name}: it announces more prefixes than it may{why}")
     if before.bfd and now.bfd and before.bfd.up != now.bfd.up:
@@ -144,6 +168,22 @@ def changes(before: Session, now: Session) -> Iterator[Change]:
             yield Change(now.owner, "BFDUp", f"{name}: BFD is up")
         elif before.bfd.up:
             yield Change(now.owner, "BFDDown", f"{name}: BFD is {now.bfd}")
+
+
+def _counts(now: Session, before: Mapping[str, FamilyReport]) -> Iterator[Change]:
+    """What the counts of prefixes of a session that is up came to, since those of ``before``."""
+    for family in now.peer.families:
+        had = before[family.family].limit if family.family in before else ""
+        told = (
+            f"{now.name}: it announces {family.prefixes_received} prefixes of {family.family}, "
+            f"and may {family.prefixes_max}"
+        )
+        if family.limit == OVER != had:
+            yield Change(now.owner, "PrefixLimitReached", f"{told}; they are taken all the same")
+        elif had == OVER != family.limit:
+            yield Change(now.owner, "PrefixLimitKept", f"{told} again")
+        elif family.limit == NEAR != had:
+            yield Change(now.owner, "PrefixLimitNear", told)
 
 
 def _printable(text: str) -> str:

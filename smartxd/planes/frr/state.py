@@ -79,6 +79,8 @@ class VNI:
     asn: int
     route_targets: tuple[str, ...] = ()
     """Imported and exported."""
+    route_distinguisher: str = ""
+    """FRR derives one where empty."""
 
     @property
     def id(self) -> str:

@@ -82,7 +82,7 @@ def _strip(nodes: tuple[Node, ...], ids: Collection[str], above: Path = ()) -> t
         goes = part_of(path) in ids or (node.is_container and children != node.children)
         if goes and not any(_says(child) for child in children):
             continue
-        kept.append(replace(node, children=children))
+        kept.append(replace(node, children=children) if children != node.children else node)
     return tuple(kept)
 
 

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import hmac
-import os
 import re
 import secrets as random
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from smartxd.planes.frr.secrets import SecretFault, Secrets
-
-PASSWORD_MAX = 80
-"""Bytes of a TCP MD5 key that the kernel takes (TCP_MD5SIG_MAXKEYLEN)."""
-SECRETS_MAX = 1000
-"""Files of the folder that are read."""
+from smartxd import secretfile
+from smartxd.secrets import Secrets
 
 _LINE = re.compile(r"^([ \t]*neighbor \S+ password )(\S+)", re.MULTILINE)
 _TOKEN = re.compile(r"secret-[0-9a-f]{32}")
-_USABLE = re.compile(r"[!-{}~]+")
-"""What FRR takes in a password: printable and no blanks; vtysh cuts a line at ``|``."""
 
 
 @dataclass(slots=True)
@@ -33,19 +25,7 @@ class Vault:
 
     def read(self) -> Secrets:
         """The secrets of the folder as tokens, and what is wrong with those that cannot be used."""
-        tokens: dict[str, str] = {}
-        faults: dict[str, SecretFault] = {}
-        try:
-            names = sorted(entry.name for entry in os.scandir(self.folder))[:SECRETS_MAX]
-        except OSError:
-            names = []
-        for name in names:
-            found = self._file(name)
-            if isinstance(found, SecretFault):
-                faults[name] = found
-            else:
-                tokens[name] = self._token(found)
-        return Secrets(tokens, faults, str(self.folder))
+        return secretfile.survey(self.folder, self._token)
 
     def conceal(self, text: str) -> str:
         """A configuration with a token for each password of a neighbour."""
@@ -60,32 +40,3 @@ class Vault:
         token = f"secret-{digest[:32]}"
         self._known[token] = password
         return token
-
-    def _file(self, name: str) -> str | SecretFault:
-        path = self.folder / name
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError as err:
-            return SecretFault("SecretUnreadable", f"{path}: {err.strerror}")
-        try:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                return SecretFault("SecretUnreadable", f"{path} is not a file: put the password into one")
-            if found.st_mode & 0o077 or found.st_uid not in (0, os.geteuid()):
-                return SecretFault(
-                    "SecretExposed",
-                    f"{path} can be read by others: chown root and chmod 600 it, and change it",
-                )
-            raw = os.read(fd, PASSWORD_MAX + 3)
-        finally:
-            os.close(fd)
-        text = raw.decode("utf-8", "replace").rstrip("\r\n")
-        if not text:
-            return SecretFault("SecretEmpty", f"{path} is empty: put the password into it")
-        if len(text) > PASSWORD_MAX or not _USABLE.fullmatch(text):
-            return SecretFault(
-                "SecretUnusable",
-                f"{path}: a TCP MD5 password has 1 to {PASSWORD_MAX} printable ASCII characters on one line, "
-                "without blanks and '|'",
-            )
-        return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import time
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +32,10 @@ class Vty:
         self._deadline = time.monotonic() + timeout_s
         self._socket = socket.socket(socket.AF_UNIX)
         try:
-            self._socket.settimeout(timeout_s)
+            # A busy daemon leaves connections in its queue, and where that is full a socket with Python's own
+            # timeout is refused at once instead of waiting.
+            bound = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
             self._socket.connect(str(path))
             # Some commands that only show are not known without.
             self._answer("enable")

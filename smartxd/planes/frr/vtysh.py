@@ -1,13 +1,10 @@
-"""The programs that speak to FRR, each call bounded in time and killed with all its children."""
+"""FRR's own shell."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import shutil
-import signal
-import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +12,7 @@ from pathlib import Path
 from smartxd.config import FRRConfig
 from smartxd.errors import PlaneError
 from smartxd.planes.frr.needs import DAEMONS
+from smartxd.planes.frr.program import INSTALL, NoAnswer, Output, Timeout, call
 from smartxd.planes.frr.running import Configuration, parse_running
 from smartxd.planes.frr.vault import Vault
 from smartxd.planes.frr.vty import NoReply, Vty
@@ -25,77 +23,22 @@ TESTED = ("8.4",)
 OBSERVE_TIMEOUT_S = 10.0
 """To read what runs takes 50 ms for hundreds of neighbours; a daemon that hangs is known sooner so."""
 
+PATIENCE_S = 10.0
+"""For daemons to answer before they are said not to: one that takes in a large table is busy for seconds."""
+
 PROBE_TIMEOUT_S = 2.0
-"""For one daemon to answer: milliseconds when it is well."""
+"""For one more, where the others have taken all of that: milliseconds when it is well."""
 
 BATCH_BYTES = 100_000
 """Of a batch for which a call's bound is meant; that of 1,000 neighbours with policies is eight times it."""
 
 _RUN_DIR = Path("/var/run/frr")
 _CONFIG_DIR = Path("/etc/frr")
-_BAD_LINE = re.compile(r"line (\d+): % ([^:]*):")
-_INSTALL = "install FRR and its tools: apt install frr frr-pythontools"
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What a program left: its exit code, its output, and its errors where they were kept apart."""
-
-    code: int
-    text: str
-    errors: str = ""
-
-
-class NoAnswer(Exception):
-    """A program ended without an answer."""
-
-
-class Timeout(NoAnswer):
-    """A program did not end in time."""
-
-
-class BadLine(Exception):
-    """A line of a configuration that FRR's grammar does not know; numbered from 1."""
-
-    def __init__(self, number: int, message: str) -> None:
-        super().__init__(message)
-        self.number = number
-        self.message = message
-
-
-def call(argv: Sequence[str], timeout_s: float, *, merged: bool = False) -> Output:
-    """Run a program to its end; Timeout when it was killed, together with its process group.
-
-    ``merged`` puts standard error in between standard output, in the order of writing.
-    """
-    # vtysh would write what it is told into root's history. Where it is given a pager, even cat, it starts it
-    # anew for each line of a file.
-    env = {**os.environ, "LC_ALL": "C.UTF-8", "VTYSH_HISTFILE": os.devnull}
-    env.pop("VTYSH_PAGER", None)
-    with subprocess.Popen(
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT if merged else subprocess.PIPE,
-        env=env,
-        start_new_session=True,
-    ) as process:
-        try:
-            out, errors = process.communicate(timeout=timeout_s)
-        except BaseException as err:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            if isinstance(err, subprocess.TimeoutExpired):
-                raise Timeout(f"{argv[0]} did not end within {timeout_s:g} s") from err
-            raise
-    # A configuration may hold bytes that are not UTF-8; they are kept.
-    text, complaint = (part.decode("utf-8", "surrogateescape") for part in (out, errors or b""))
-    return Output(process.returncode, text, complaint)
 
 
 @dataclass(frozen=True, slots=True)
 class Vtysh:
-    """FRR's shell and its reload tool for one instance of FRR."""
+    """FRR's shell for one instance of FRR."""
 
     config: FRRConfig
     vault: Vault
@@ -118,24 +61,27 @@ class Vtysh:
     def require(self) -> None:
         """PlaneError where FRR or its tools are not installed."""
         if shutil.which("vtysh") is None:
-            raise PlaneError("FRRMissing", "FRR is not installed: there is no vtysh", _INSTALL)
+            raise PlaneError("FRRMissing", "FRR is not installed: there is no vtysh", INSTALL)
         if not self.config.reload.is_file():
-            raise PlaneError("FRRMissing", f"FRR's reload tool is not there: {self.config.reload}", _INSTALL)
+            raise PlaneError("FRRMissing", f"FRR's reload tool is not there: {self.config.reload}", INSTALL)
 
-    def observe(self) -> tuple[Configuration, frozenset[str]]:
+    def observe(self, *, save: bool = False) -> tuple[Configuration, frozenset[str]]:
         """The running configuration, passwords concealed, and the daemons that took part.
 
         vtysh leaves out a dead daemon's part of the configuration without a word. One call therefore asks
-        for both: who takes part, and what it has. PlaneError where a daemon that is always needed is dead or
-        hangs, where FRR is missing, and for a version whose words are not known.
+        for both: who takes part, and what it has; with ``save`` it writes that to frr.conf as well.
+        PlaneError where a daemon that is always needed is dead or hangs, where FRR is missing, and for a
+        version whose words are not known.
         """
         self.require()
-        answer = self.command("show daemons", "show running-config", timeout_s=OBSERVE_TIMEOUT_S)
+        commands = "show daemons", "show running-config", *(("write memory",) if save else ())
+        answer = self.command(*commands, timeout_s=OBSERVE_TIMEOUT_S)
         first, _, output = answer.partition("\n")
         answering = frozenset(first.split())
         if missing := [daemon for daemon in DAEMONS if daemon not in answering]:
             raise self.down(missing)
-        running = parse_running(self.vault.conceal(output))
+        text, end, _ = output.rpartition("\nend\n")  # Behind it stands what is said of saving.
+        running = parse_running(self.vault.conceal(f"{text}\n" if end else output))
         self._require_tested(running.version)
         return running, answering
 
@@ -153,12 +99,22 @@ class Vtysh:
     def command(self, *commands: str, timeout_s: float = float("inf")) -> str:
         """What the commands print; PlaneError when FRR does not answer, naming the daemons that do not."""
         argv = [*self._vtysh(), *(word for command in commands for word in ("-c", command))]
+        bound_s = min(timeout_s, self.config.timeout_s)
         try:
-            out = call(argv, min(timeout_s, self.config.timeout_s))
-            if out.code != 0:
-                raise NoAnswer(f"vtysh exited with {out.code}")
+            return self._asked(argv, bound_s)
+        except NoAnswer as err:
+            if silent := self._silent_ones():
+                raise self.down(silent, str(err)) from err
+        # All were too busy, and are well again.
+        try:
+            return self._asked(argv, bound_s)
         except NoAnswer as err:
             raise self.down(self._silent_ones(), str(err)) from err
+
+    def _asked(self, argv: Sequence[str], bound_s: float) -> str:
+        out = call(argv, bound_s)
+        if out.code != 0:
+            raise NoAnswer(f"vtysh exited with {out.code}")
         return out.text
 
     def file(self, path: Path) -> Output:
@@ -170,26 +126,7 @@ class Vtysh:
         try:
             return call([*self._vtysh(), "-f", str(path)], bound_s, merged=True)
         except Timeout as err:
-            raise self.down(self._silent_ones(), str(err)) from err
-
-    def delta(self, running: Path, target: Path) -> str:
-        """What frr-reload would do to get from one file to the other; no daemon is asked.
-
-        BadLine for the first line of ``target`` that is not FRR's: frr-reload then still prints a delta, in
-        which everything behind that line is deleted. NoAnswer where it fails over lines that are.
-        """
-        space = ["--pathspace", self.config.pathspace] if self.config.pathspace else []
-        argv = [str(self.config.reload), "--test", *space, "--input", str(running), str(target)]
-        try:
-            out = call(argv, self.config.timeout_s)
-        except Timeout as err:
-            raise PlaneError("FRRReloadFailed", str(err), "raise frr.timeout_s in smartxd.toml") from err
-        if match := _BAD_LINE.search(out.errors):
-            raise BadLine(int(match[1]), match[2].strip())
-        if out.code != 0:
-            said = out.errors.strip().rpartition("\n")[2]
-            raise NoAnswer(f"{self.config.reload.name} exited with {out.code}: {said}")
-        return out.text
+            raise self.down(self._silent_ones(), str(err), "part of it may have been written") from err
 
     def probe(self, daemons: Sequence[str]) -> None:
         """PlaneError unless each of the daemons answers."""
@@ -197,17 +134,17 @@ class Vtysh:
             raise self.down(silent)
 
     def silent(self, daemons: Sequence[str]) -> list[str]:
-        """Those of ``daemons`` that are dead or do not answer in time."""
-        return [d for d in daemons if not self._answers(d)]
+        """Those of ``daemons`` that are dead, which shows at once, or do not answer in time."""
+        until = time.monotonic() + PATIENCE_S
+        return [d for d in daemons if not self._answers(d, max(until - time.monotonic(), PROBE_TIMEOUT_S))]
 
     def started(self) -> list[str]:
         """The daemons that were started and not stopped again on purpose, by their pid files."""
         return sorted(p.stem for p in self.run_dir.glob("*.pid") if p.stem != "watchfrr")
 
-    def _answers(self, daemon: str) -> bool:
+    def _answers(self, daemon: str, timeout_s: float) -> bool:
         try:
-            # A healthy daemon takes milliseconds; the bound on a whole call would add up here.
-            with Vty(self.run_dir / f"{daemon}.vty", min(self.config.timeout_s, PROBE_TIMEOUT_S)):
+            with Vty(self.run_dir / f"{daemon}.vty", min(self.config.timeout_s, timeout_s)):
                 return True
         except NoReply:
             return False
@@ -229,12 +166,14 @@ class Vtysh:
                 f"add {'.'.join(version.split('.')[:2])!r} to frr.accept in smartxd.toml to let it try",
             )
 
-    def down(self, silent: Sequence[str], detail: str = "") -> PlaneError:
-        """The error for daemons that do not answer."""
+    def down(
+        self, silent: Sequence[str], detail: str = "", written: str = "nothing was written"
+    ) -> PlaneError:
+        """The error for daemons that do not answer, and how far that came."""
         who = " and ".join(silent) or "vtysh"
         verb = "do" if len(silent) > 1 else "does"
         return PlaneError(
             "FRRDaemonDown",
             f"{self.instance}: {who} {verb} not answer" + (f" ({detail})" if detail else ""),
-            "enable it in /etc/frr/daemons and look at `systemctl status frr`; nothing was written",
+            f"enable it in /etc/frr/daemons and look at `systemctl status frr`; {written}",
         )

@@ -122,11 +122,16 @@ def removal(part: str, paths: frozenset[Path]) -> tuple[Path, ...]:  # noqa: PLR
             return ((f"no {part}",),)
         case "neighbor":
             section = next(iter(paths))[0]
-            unnumbered = any(path[-1].startswith(f"neighbor {name} interface ") for path in paths)
+            unnumbered = any(_is_unnumbered(path[-1].split()) for path in paths)
             return ((section, f"no neighbor {name}{' interface' if unnumbered else ''}"),)
         case "vni":
             return tuple((*path[:2], f"no {part}") for path in sorted(paths) if path[-1] == part)
     return tuple((*path[:-1], negated(path[-1])) for path in sorted(paths))
+
+
+def _is_unnumbered(words: list[str]) -> bool:
+    """Whether a line makes a link a neighbour; one that is an address may be bound to a link."""
+    return words[2:3] == ["interface"] and words[3:4] in ([], ["remote-as"], ["peer-group"], ["v6only"])
 
 
 def closer(header: str) -> str:

@@ -3,6 +3,7 @@
 What runs where is written down in the policy's folder of bpffs, so that it is known without any other file:
 a TCX link is pinned as ``tcx:IFINDEX:DIRECTION``; bpffs holds no regular files, so for a clsact filter there
 is an empty folder ``clsact:IFINDEX:DIRECTION``, and ``qdisc:IFINDEX`` where the clsact qdisc is ours too.
+What is watched for drops is in a map of the policy (drops.py).
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from pathlib import Path
 
 from smartxd import bpfsys
 from smartxd.errors import PlaneError
-from smartxd.planes.trace import clsact
+from smartxd.planes.trace import clsact, drops
 from smartxd.planes.trace.program import DIRECTIONS
-from smartxd.planes.trace.state import Attachment
+from smartxd.planes.trace.state import DROPPED, Attachment
 
 
 class Hook(StrEnum):
@@ -38,7 +39,9 @@ def best_hook(pin_dir: Path) -> Hook:
 def attach(pin_dir: Path, place: Attachment, hook: Hook) -> None:
     """Run the program at ``place``; PlaneError ``WaitingForInterface`` or ``AttachRefused``."""
     detach(pin_dir, place.ifindex, place.direction)
-    if hook is Hook.TCX:
+    if place.direction == DROPPED:
+        _watch(pin_dir, place)
+    elif hook is Hook.TCX:
         _attach_tcx(pin_dir, place)
     else:
         _attach_clsact(pin_dir, place)
@@ -46,6 +49,9 @@ def attach(pin_dir: Path, place: Attachment, hook: Hook) -> None:
 
 def detach(pin_dir: Path, ifindex: int, direction: str) -> None:
     """Run the program there no more, nor keep a trace of it; when it returns, no packet enters it."""
+    if direction == DROPPED:
+        drops.unwatch(pin_dir, ifindex)
+        return
     link = pin_dir / f"{Hook.TCX}:{ifindex}:{direction}"
     with suppress(FileNotFoundError):
         with bpfsys.opened(link) as fd:
@@ -61,6 +67,7 @@ def detach_all(pin_dir: Path) -> None:
     """``detach`` everywhere."""
     for _, ifindex, direction in _marks(pin_dir):
         detach(pin_dir, ifindex, direction)
+    drops.end(pin_dir)
 
 
 def attachments(pin_dir: Path, names: Mapping[int, str]) -> Mapping[Attachment, bool]:
@@ -68,11 +75,13 @@ def attachments(pin_dir: Path, names: Mapping[int, str]) -> Mapping[Attachment, 
 
     Of interfaces that are gone nothing is said.
     """
-    return {
+    passing = {
         Attachment(names[ifindex], direction, ifindex): _runs(pin_dir, hook, ifindex, direction)
         for hook, ifindex, direction in _marks(pin_dir)
         if ifindex in names
     }
+    watched = drops.watched(pin_dir) & names.keys()
+    return passing | {Attachment(names[ifindex], DROPPED, ifindex): True for ifindex in watched}
 
 
 def remove_stale(pin_dir: Path, keep: frozenset[Attachment]) -> None:
@@ -81,6 +90,7 @@ def remove_stale(pin_dir: Path, keep: frozenset[Attachment]) -> None:
     for _, ifindex, direction in _marks(pin_dir):
         if (ifindex, direction) not in kept:
             detach(pin_dir, ifindex, direction)
+    drops.keep(pin_dir, frozenset(ifindex for ifindex, direction in kept if direction == DROPPED))
 
 
 def _marks(pin_dir: Path) -> list[tuple[Hook, int, str]]:
@@ -105,6 +115,13 @@ def _runs(pin_dir: Path, hook: Hook, ifindex: int, direction: str) -> bool:
         if not _exists(ifindex):
             return False
         raise
+
+
+def _watch(pin_dir: Path, place: Attachment) -> None:
+    try:
+        drops.watch(pin_dir, place.ifindex)
+    except OSError as err:
+        raise _refused(place, err) from err
 
 
 def _attach_tcx(pin_dir: Path, place: Attachment) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from smartxd import bpfsys
 from smartxd.errors import PlaneError
-from smartxd.planes.trace import clsact, sources
+from smartxd.planes.trace import clsact, drops, fields, sources
 from smartxd.planes.trace.program import DIRECTIONS, assemble_headers
 
 _TIMEOUT_S = 30
@@ -115,4 +115,17 @@ def _batch() -> None:
         os.close(fd)
 
 
-_TRIALS = {"bpf": _program, "tcx": _tcx, "ring buffer": _ring, "batch map operations": _batch}
+def _drops() -> None:
+    if refused := fields.refusal():
+        raise OSError(0, refused)
+    program = bpfsys.load_idle_program(bpfsys.ProgramType.RAW_TRACEPOINT)
+    try:
+        os.close(bpfsys.link_raw_tracepoint(program, drops.TRACEPOINT))
+    finally:
+        os.close(program)
+
+
+_TRIALS = {
+    **{"bpf": _program, "tcx": _tcx, "ring buffer": _ring, "batch map operations": _batch},
+    "drop reasons": _drops,
+}

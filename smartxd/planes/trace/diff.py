@@ -15,6 +15,7 @@ from dataclasses import replace
 from smartxd.objects import ObjectRef
 from smartxd.planes.trace import selection
 from smartxd.planes.trace.state import (
+    DROPPED,
     INTERFACES_MAX,
     Attachment,
     Interface,
@@ -24,6 +25,8 @@ from smartxd.planes.trace.state import (
     TraceState,
 )
 from smartxd.reconcile.plan import Action, Change, Ownership, Plan, Problem, Verb
+from smartxd.secrets import Secrets
+from smartxd.terms import Terms
 
 PLANE = "trace"
 KIND = "TracePolicy"
@@ -47,7 +50,7 @@ def wanted(tracer: Tracer, interfaces: Mapping[str, Interface]) -> frozenset[Att
     return frozenset(
         Attachment(name, direction, interfaces[name].ifindex)
         for name in watched(tracer, interfaces)[:INTERFACES_MAX]
-        for direction in tracer.directions
+        for direction in tracer.points
     )
 
 
@@ -58,7 +61,15 @@ def fingerprint(tracer: Tracer, sources: str) -> str:
 
 def fits(policy: PinnedPolicy, tracer: Tracer, sources: str) -> bool:
     """Whether a build can serve the tracer as it is; where it is attached does not matter."""
-    return policy.fingerprint == fingerprint(tracer, sources) and policy.flow_entries == tracer.flow_entries
+    return (policy.fingerprint, policy.flow_entries, policy.drops_max) == (
+        *(fingerprint(tracer, sources), tracer.flow_entries),
+        tracer.drops_max,
+    )
+
+
+def feasible(tracer: Tracer, observed: TraceObserved) -> Tracer:
+    """The tracer as far as this kernel can do what it asks."""
+    return replace(tracer, drops_max=None) if observed.drops_refused else tracer
 
 
 def plan(desired: TraceState, observed: TraceObserved, owned: Ownership) -> Plan:
@@ -67,10 +78,11 @@ def plan(desired: TraceState, observed: TraceObserved, owned: Ownership) -> Plan
     problems: list[Problem] = []
     inventory = owned.of(PLANE)
     for tracer in desired.tracers:
-        problems += _problems(tracer, observed.interfaces)
+        problems += _problems(tracer, observed)
+        problems += _key_problems(tracer, observed.secrets)
         if any(refusals(tracer)):
             continue
-        action = _action(tracer, observed, inventory.get(tracer.id))
+        action = _action(feasible(tracer, observed), observed, inventory.get(tracer.id))
         if action is not None:
             actions.append(action)
     names = {tracer.owner.name for tracer in desired.tracers}
@@ -93,6 +105,7 @@ def _action(tracer: Tracer, observed: TraceObserved, recorded: ObjectRef | None)
     places = wanted(tracer, observed.interfaces)
     if places != serving.attachments or len(live) > 1:
         changes += (Change("attached", _names(serving.attachments), _names(places)),)
+    changes += tuple(_other_terms(serving.terms, tracer.terms))
     if recorded != tracer.owner:
         changes += (Change("inventory", recorded, tracer.owner),)
     if not changes:
@@ -104,8 +117,14 @@ def _action(tracer: Tracer, observed: TraceObserved, recorded: ObjectRef | None)
         new=tracer,
         changes=changes,
         # Interfaces come and go by themselves; a program that was ended was ended by somebody.
-        follows=len(live) == 1 and serving.ended.isdisjoint(places),
+        follows=len(live) == 1 and serving.ended.isdisjoint(places) and serving.terms == tracer.terms,
     )
+
+
+def _other_terms(was: Terms, now: Terms) -> Iterator[Change]:
+    for name in ("one_in", "budget", "privacy"):
+        if getattr(was, name) != getattr(now, name):
+            yield Change(name, getattr(was, name), getattr(now, name))
 
 
 def _rebuilt(policy: PinnedPolicy, tracer: Tracer, sources: str) -> tuple[Change, ...]:
@@ -113,6 +132,7 @@ def _rebuilt(policy: PinnedPolicy, tracer: Tracer, sources: str) -> tuple[Change
     length, now = len(sources), fingerprint(tracer, sources)
     pairs = (
         ("flows_max", policy.flow_entries, tracer.flow_entries),
+        ("drops_max", policy.drops_max, tracer.drops_max),
         ("program", policy.fingerprint[:length], sources),
         ("selection", policy.fingerprint[length:], now[length:]),
     )
@@ -126,8 +146,15 @@ def refusals(tracer: Tracer) -> Iterator[str]:
             yield f"{name} {filter.text}: {filter.refused}"
 
 
-def _problems(tracer: Tracer, interfaces: Mapping[str, Interface]) -> list[Problem]:
-    owner = tracer.owner
+def _key_problems(tracer: Tracer, secrets: Secrets) -> Iterator[Problem]:
+    """Without its key a policy counts on, and capture leaves in the kernel what it may not store in clear."""
+    key = tracer.privacy.key if tracer.privacy is not None else ""
+    if key and (fault := secrets.fault(key)) is not None:
+        yield Problem(tracer.owner, fault.reason, f"{fault.message}; until then nothing is stored")
+
+
+def _problems(tracer: Tracer, observed: TraceObserved) -> list[Problem]:
+    owner, interfaces = tracer.owner, observed.interfaces
     found = [Problem(owner, "FilterRefused", message, permanent=True) for message in refusals(tracer)]
     for name in tracer.interfaces:
         if name not in interfaces:
@@ -136,6 +163,9 @@ def _problems(tracer: Tracer, interfaces: Mapping[str, Interface]) -> list[Probl
         elif not interfaces[name].ethernet:
             message = f"interface {name} carries no Ethernet frames: it cannot be traced"
             found.append(Problem(owner, "NotEthernet", message))
+    if tracer.drops_max is not None and observed.drops_refused:
+        message = f"drops are not recorded: {observed.drops_refused}"
+        found.append(Problem(owner, "DropsUnavailable", message))
     left_out = watched(tracer, interfaces)[INTERFACES_MAX:]
     if left_out:
         message = (
@@ -164,5 +194,8 @@ def _as_tracer(owner: ObjectRef, policy: PinnedPolicy) -> Tracer:
     return replace(
         empty,
         interfaces=tuple(sorted({p.interface for p in places})),
-        directions=tuple(sorted({p.direction for p in places})),
+        directions=tuple(sorted({p.direction for p in places} - {DROPPED})),
+        drops_max=policy.drops_max,
+        budget=policy.terms.budget,
+        privacy=policy.terms.privacy,
     )

@@ -7,7 +7,8 @@ import socket
 import struct
 from pathlib import Path
 
-from smartxd.planes.trace import bpffs, pins, sources
+from smartxd import secretfile
+from smartxd.planes.trace import bpffs, fields, pins, sources
 from smartxd.planes.trace.state import Interface, TraceObserved
 
 _SIOCGIFHWADDR = 0x8927
@@ -16,7 +17,7 @@ _ETHERNET_TYPES = (1, 772)
 """ARPHRD_ETHER, and ARPHRD_LOOPBACK, whose packets carry an Ethernet header of zeros."""
 
 
-def observe(bpffs_dir: Path) -> TraceObserved:
+def observe(bpffs_dir: Path, secrets_dir: Path) -> TraceObserved:
     """The state of tracing on this box; PlaneError when bpffs cannot be read."""
     found = interfaces()
     names = {interface.ifindex: name for name, interface in found.items()}
@@ -24,7 +25,9 @@ def observe(bpffs_dir: Path) -> TraceObserved:
         policies = pins.pinned(bpffs_dir, names)
     except OSError as err:
         raise bpffs.refused(bpffs_dir, err) from err
-    return TraceObserved(sources.fingerprint(sources.directory()), policies, found)
+    fingerprint = sources.fingerprint(sources.directory())
+    secrets = secretfile.survey(secrets_dir, lambda _: "")
+    return TraceObserved(fingerprint, policies, found, secrets, fields.refusal())
 
 
 def interfaces() -> dict[str, Interface]:

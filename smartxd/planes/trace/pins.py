@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from smartxd import bpfsys
-from smartxd.planes.trace import attach
+from smartxd import bpfsys, terms
+from smartxd.planes.trace import attach, drops
 from smartxd.planes.trace.program import PARTIAL, PINS
 from smartxd.planes.trace.state import PinnedPolicy
+from smartxd.terms import Terms
 
 RETIRED = "retired"
 _BUILD = re.compile(r"([^:]+):([0-9a-f]{8,16}):([0-9a-f]{16})")
@@ -33,6 +34,12 @@ def pinned(root: Path, names: Mapping[int, str]) -> tuple[PinnedPolicy, ...]:
     """All policies below ``root``, sorted by name, the newest build first; ``names`` by ifindex."""
     policies = [p for folder in _builds(root) if (p := _policy(folder, names)) is not None]
     return tuple(sorted(policies, key=lambda p: p.name))
+
+
+def set_terms(pin_dir: Path, asked: Terms) -> None:
+    """Tell the capture process on what terms a policy records."""
+    with bpfsys.opened(pin_dir / terms.PIN) as fd:
+        bpfsys.update(fd, bytes(4), asked.packed())
 
 
 def retire(pin_dir: Path) -> None:
@@ -83,15 +90,23 @@ def _name(folder: Path) -> str:
 def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
     name, (_, fingerprint, incarnation) = _name(folder), folder.name.split(":")
     try:
-        if not all((folder / pin).exists() for pin in PINS):
+        if not all((folder / pin).exists() for pin in PINS) or not drops.whole(folder):
             fingerprint = ""
         with bpfsys.opened(folder / "flows0") as fd:
             entries = bpfsys.map_info(fd).max_entries
+        with bpfsys.opened(folder / terms.PIN) as fd:
+            found = Terms.unpacked(bpfsys.lookup(fd, bytes(4), terms.RECORD_BYTES) or b"")
+        drops_max = drops.entries(folder)
         places, retired = attach.attachments(folder, names), (folder / RETIRED).exists()
     except FileNotFoundError:
         if not folder.exists():
             return None  # the capture process has just removed it
         return PinnedPolicy(name, "", incarnation, folder, 0, retired=(folder / RETIRED).exists())
     running = frozenset(place for place, runs in places.items() if runs)
-    ended = frozenset(places) - running
-    return PinnedPolicy(name, fingerprint, incarnation, folder, entries, running, ended, retired)
+    return PinnedPolicy(
+        *(name, fingerprint, incarnation, folder, entries, running),
+        ended=frozenset(places) - running,
+        retired=retired,
+        terms=found,
+        drops_max=drops_max,
+    )

@@ -21,8 +21,11 @@ class TracePlane:
 
     name = diff.PLANE
 
-    def __init__(self, bpffs_dir: Path, manifest: Path, *, hook: Hook | None = None) -> None:
+    def __init__(
+        self, bpffs_dir: Path, manifest: Path, secrets_dir: Path, *, hook: Hook | None = None
+    ) -> None:
         """``hook`` says how to attach; None takes what is best on this kernel."""
+        self.secrets_dir = secrets_dir
         self.bpffs_dir = bpffs_dir
         self.manifest = manifest
         self.hook = hook
@@ -33,7 +36,7 @@ class TracePlane:
 
     def observe(self) -> TraceObserved:
         """What is pinned and attached now."""
-        return observe.observe(self.bpffs_dir)
+        return observe.observe(self.bpffs_dir, self.secrets_dir)
 
     def plan(self, desired: TraceState, observed: TraceObserved, owned: Ownership) -> Plan:
         """The steps from observed to desired, pure."""
@@ -88,6 +91,7 @@ class TracePlane:
         serving = next((p.pin_dir for p in live if diff.fits(p, tracer, observed.fingerprint)), None)
         if serving is None:
             serving = self._build(tracer, diff.fingerprint(tracer, observed.fingerprint))
+        pins.set_terms(serving, tracer.terms)
         # The old build stops before the new one runs, so that no packet is counted twice.
         for policy in live:
             if policy.pin_dir != serving:
@@ -98,9 +102,15 @@ class TracePlane:
         bpffs.ensure(self.bpffs_dir)
         pins.remove_partial(self.bpffs_dir)
         pin_dir = pins.fresh_dir(self.bpffs_dir, tracer.owner.name, fingerprint)
-        folder, text = str(sources.directory()), selection.c_text(tracer)
-        request = program.Request(folder, str(pin_dir), tracer.flow_entries, LEDGER_MAX, text, tracer.one_in)
-        program.build(request)
+        program.build(
+            program.Request(
+                *(str(sources.directory()), str(pin_dir), tracer.flow_entries, LEDGER_MAX),
+                selection=selection.c_text(tracer),
+                one_in=tracer.terms.one_in,
+                drops_max=tracer.drops_max,
+                terms=tracer.terms.packed().hex(),
+            )
+        )
         return pin_dir
 
     def _attach(self, action: Action, pin_dir: Path, observed: TraceObserved) -> Problem | None:

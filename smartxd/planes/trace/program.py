@@ -16,11 +16,16 @@ import struct
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from smartxd import bpfsys
+from smartxd import bpfsys, terms
 from smartxd.errors import PlaneError
+from smartxd.planes.trace import drops, fields
+from smartxd.planes.trace.state import WATCHED_MAX
+from smartxd.terms import Terms
 
 TIMEOUT_S = 180
 """The largest filters take clang some 15 s of a CPU."""
@@ -28,9 +33,9 @@ MESSAGE_LINES = 6
 DIRECTIONS = ("ingress", "egress")
 MAPS = (
     *("plain0", "plain1", "flows0", "flows1", "slots0", "slots1", "ledger0", "ledger1"),
-    *("totals", "generation", "sampling", "packets"),
+    *("totals", "generation", "sampling", "cost", "packets"),
 )
-PINS = (*DIRECTIONS, *MAPS)
+PINS = (*DIRECTIONS, *MAPS, terms.PIN)
 PARTIAL = "new:"
 """Prefix of the folder in which a build is not complete."""
 
@@ -48,6 +53,10 @@ class Request:
     """What bpf/select.h includes: planes/trace/selection.py."""
     one_in: int = 1
     """The sampling interval to start with."""
+    terms: str = Terms().packed().hex()
+    """For the capture process: a record of smartxd/terms.py in hex."""
+    drops_max: int | None = None
+    """None: no program is built that counts drops."""
 
 
 def build(request: Request) -> None:
@@ -112,35 +121,67 @@ def compile_and_pin(request: Request) -> None:
             f"Python module bcc of IO Visor cannot be used: {err}",
             "apt-get install python3-bpfcc (PyPI's bcc is another project)",
         ) from err
-    sources, pin_dir = Path(request.sources), Path(request.pin_dir)
     with tempfile.TemporaryDirectory(prefix="smartxd-bpf-") as tree:
-        assemble_headers(sources, Path(tree))
+        assemble_headers(Path(request.sources), Path(tree))
         os.environ["BCC_KERNEL_SOURCE"] = tree
-        selection = Path(tree) / "selection.h"
-        selection.write_text(request.selection)
-        flags = [
-            "-D__LINUX_BPF_H__",  # BCC brings its own bpf.h
-            f"-DFLOWS_MAX={request.flows_max}",
-            f"-DLEDGER_MAX={request.ledger_max}",
-            f"-DPAGE_SIZE={mmap.PAGESIZE}",
-            f'-DSELECTION="{selection}"',
-            f"-DCPUS={bpfsys.possible_cpus()}",
-            *(["-DHAS_TAI"] if bpfsys.has_helper(bpfsys.KTIME_GET_TAI_NS) else []),
-            f"-I{sources}",
-        ]
-        try:
-            module = bpf_class(src_file=str(sources / "flows.c"), cflags=flags)
-            programs = {name: module.load_func(name, bpf_class.SCHED_CLS).fd for name in DIRECTIONS}
-        except Exception as err:
-            # BCC raises bare Exception; what the compiler or the verifier said went to stderr.
-            raise PlaneError("ProgramRefused", f"the BPF program was refused: {err}") from err
+        flags = _flags(request, Path(tree))
+        flows = _module(bpf_class, request, "flows.c", flags)
+        pins = {name: _function(flows, name, bpf_class.SCHED_CLS) for name in DIRECTIONS}
+        pins |= {name: flows[name].map_fd for name in MAPS}
+        if request.drops_max is not None:
+            flags += [f"-DDROPS_MAX={request.drops_max}", f"-DWATCHED_MAX={WATCHED_MAX}", *fields.flags()]
+            # By what BCC knows of this process, it has the flows' ledger and generation.
+            module = _module(bpf_class, request, "drops.c", flags)
+            pins[drops.PROGRAM] = _function(module, drops.PROGRAM, bpf_class.RAW_TRACEPOINT)
+            pins |= {name: module[name].map_fd for name in drops.MAPS}
+            pins[drops.LINK] = bpfsys.link_raw_tracepoint(pins[drops.PROGRAM], drops.TRACEPOINT)
     for parity in (0, 1):
-        bpfsys.update(module["sampling"].map_fd, struct.pack("=I", parity), struct.pack("=I", request.one_in))
-    fds = programs | {name: module[name].map_fd for name in MAPS}
+        bpfsys.update(pins["sampling"], struct.pack("=I", parity), struct.pack("=I", request.one_in))
+    pins[terms.PIN] = bpfsys.create_map(bpfsys.MapType.ARRAY, 4, terms.RECORD_BYTES, 1)
+    bpfsys.update(pins[terms.PIN], bytes(4), bytes.fromhex(request.terms))
+    _pin(pins, Path(request.pin_dir))
+
+
+def _flags(request: Request, tree: Path) -> list[str]:
+    selection = tree / "selection.h"
+    selection.write_text(request.selection)
+    return [
+        "-D__LINUX_BPF_H__",  # BCC brings its own bpf.h
+        f"-DFLOWS_MAX={request.flows_max}",
+        f"-DLEDGER_MAX={request.ledger_max}",
+        f"-DPAGE_SIZE={mmap.PAGESIZE}",
+        f'-DSELECTION="{selection}"',
+        f"-DCPUS={bpfsys.possible_cpus()}",
+        *(["-DHAS_TAI"] if bpfsys.has_helper(bpfsys.KTIME_GET_TAI_NS) else []),
+        f"-I{request.sources}",
+    ]
+
+
+def _module(bpf_class: Any, request: Request, source: str, flags: list[str]) -> Any:
+    """A C file, built; BCC raises bare Exception, what the compiler said went to stderr."""
+    try:
+        return bpf_class(src_file=str(Path(request.sources) / source), cflags=flags)
+    except Exception as err:
+        raise _refused(err) from err
+
+
+def _function(module: Any, name: str, kind: int) -> int:
+    """The descriptor of a program in the kernel; the same of the verifier."""
+    try:
+        return int(module.load_func(name, kind).fd)
+    except Exception as err:
+        raise _refused(err) from err
+
+
+def _refused(err: Exception) -> PlaneError:
+    return PlaneError("ProgramRefused", f"the BPF program was refused: {err}")
+
+
+def _pin(pins: Mapping[str, int], pin_dir: Path) -> None:
     partial = pin_dir.with_name(f"{PARTIAL}{pin_dir.name}")
     try:
         partial.mkdir(mode=0o700)
-        for name, fd in fds.items():
+        for name, fd in pins.items():
             bpfsys.pin(fd, partial / name)
         partial.rename(pin_dir)
     except BaseException:

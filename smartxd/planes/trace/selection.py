@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from smartxd.planes.trace.filter import c_function
-from smartxd.planes.trace.state import RING_BYTES, Tracer
+from smartxd.planes.trace.state import RING_BYTES, Sampling, Tracer
 
 
 def c_text(tracer: Tracer) -> str:
@@ -16,8 +16,12 @@ def c_text(tracer: Tracer) -> str:
         if filter is not None:
             parts.append(f"#define {macro} {macro.lower()}\n{c_function(macro.lower(), filter.program)}")
     sampling = tracer.sampling
+    if sampling is None and tracer.budget is not None:
+        sampling = Sampling("count", 1)  # what a budget can make coarser
     if sampling is not None:
         parts.append(f"#define SAMPLING SAMPLING_{sampling.mode.upper()}\n#define SEED {sampling.seed}u\n")
+    if tracer.budget is not None and tracer.budget.cpu_percent is not None:
+        parts.append("#define MEASURED\n")
     if tracer.flows_max is None:
         parts.append("#define WITHOUT_FLOWS\n")
     if tracer.snap_length is not None:
@@ -28,5 +32,5 @@ def c_text(tracer: Tracer) -> str:
 
 def fingerprint(tracer: Tracer) -> str:
     """Eight hex digits that change with the selection."""
-    text = f"{c_text(tracer)}\n{tracer.one_in}"
+    text = f"{c_text(tracer)}\n{tracer.terms.one_in}"
     return hashlib.sha256(text.encode()).hexdigest()[:8]

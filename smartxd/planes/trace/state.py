@@ -9,11 +9,17 @@ from typing import Literal
 
 from smartxd.objects import ObjectRef, OwnedObject
 from smartxd.planes.trace.filter import Filter
+from smartxd.secrets import NO_SECRETS, Secrets
+from smartxd.terms import Budget, Privacy, Terms
 
 INTERFACES_MAX = 128
 """Interfaces of one policy; the ledger of a policy has room for four times as many."""
 
-LEDGER_MAX = 4 * 2 * INTERFACES_MAX
+WATCHED_MAX = 4 * INTERFACES_MAX
+LEDGER_MAX = 3 * WATCHED_MAX
+
+DROPPED = "dropped"
+"""Where packets are seen beside the directions: at the place in the kernel where they end."""
 
 RING_BYTES = 32 << 20
 """Of a policy's packets that wait to be stored; a power of two, which the kernel takes at once."""
@@ -49,6 +55,11 @@ class Tracer:
     """None: every packet."""
     snap_length: int | Literal["headers"] | None = None
     """Bytes kept of each packet, at most 256. None: packets are not recorded."""
+    drops_max: int | None = None
+    """Flows of dropped packets between two drains; None: drops are not recorded."""
+    budget: Budget | None = None
+    """What it may cost; beyond it sampling is made coarser."""
+    privacy: Privacy | None = None
 
     @property
     def id(self) -> str:
@@ -61,9 +72,16 @@ class Tracer:
         return 1 if self.flows_max is None else self.flows_max
 
     @property
-    def one_in(self) -> int:
-        """The sampling interval: one skb in so many."""
-        return self.sampling.one_in if self.sampling else 1
+    def points(self) -> tuple[str, ...]:
+        """Where the packets of an interface are seen."""
+        passing = self.flows_max is not None or self.snap_length is not None
+        dropped = (DROPPED,) if self.drops_max is not None else ()
+        return (*(self.directions if passing else ()), *dropped)
+
+    @property
+    def terms(self) -> Terms:
+        """What the capture process is told."""
+        return Terms(self.sampling.one_in if self.sampling else 1, self.budget, self.privacy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +110,7 @@ class Attachment:
 
     interface: str
     direction: str
+    """``DROPPED`` where it is told of what the kernel drops."""
     ifindex: int
 
 
@@ -110,6 +129,9 @@ class PinnedPolicy:
     ended: frozenset[Attachment] = frozenset()
     """Those that somebody has ended, on interfaces that are there."""
     retired: bool = False
+    terms: Terms = Terms()
+    drops_max: int | None = None
+    """None of a build without drops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +143,10 @@ class TraceObserved:
     policies: tuple[PinnedPolicy, ...] = ()
     """Sorted by name, the newest build first."""
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
+    secrets: Secrets = NO_SECRETS
+    """Which can be used; what they are is not among it."""
+    drops_refused: str = ""
+    """Why this kernel cannot say what it drops; empty where it can."""
 
     def live(self, name: str) -> tuple[PinnedPolicy, ...]:
         """The builds of a policy that are not retired: one, or more after a crash in the middle."""

@@ -27,6 +27,7 @@ _STANDARD = "a community, as '65001:100' or no-export"
 _LARGE = "a large community, as '65001:1:2'"
 _EXTENDED = "an extended community, as 'rt 65001:100' or 'soo 192.0.2.1:5'"
 _TARGET = "a route target, as '65001:100' or '192.0.2.1:100'"
+_DISTINGUISHER = "a route distinguisher, as '65001:100' or '192.0.2.1:100'"
 
 
 def _numbers(value: Any, bits: tuple[int, ...], what: str) -> str:
@@ -61,6 +62,11 @@ def _target(value: Any, what: str = _TARGET) -> str:
     return _numbers(value, (16, 32) if two_bytes else (32, 16), what)
 
 
+def _distinguisher(value: Any) -> str:
+    """RFC 4364, section 4.2: of the same three forms as a route target."""
+    return _target(value, _DISTINGUISHER)
+
+
 def _extended(value: Any) -> str:
     kind, _, rest = value.partition(" ") if isinstance(value, str) else ("", "", "")
     if kind not in ("rt", "soo"):
@@ -85,6 +91,7 @@ ExtendedCommunity = Annotated[
     str, PlainValidator(_extended), _shaped(f"(rt|soo) {_PAIR}", "rt 65001:100", "soo 192.0.2.1:5")
 ]
 RouteTarget = Annotated[str, PlainValidator(_target), _shaped(_PAIR, "65001:100")]
+RouteDistinguisher = Annotated[str, PlainValidator(_distinguisher), _shaped(_PAIR, "192.0.2.1:100")]
 
 
 _REGEX = r"[0-9A-Za-z_^$.*+?()\[\]{}|:,\\ -]{1,200}"

@@ -116,7 +116,7 @@ class TracePolicySpec(SpecModel):
         min_length=1, max_length=128, description="what is watched on each of them"
     )
     directions: tuple[Direction, ...] = Field(
-        default=("ingress", "egress"), min_length=1, description="seen from the box"
+        default=("ingress", "egress"), min_length=1, description="seen from the box; drops are told of both"
     )
     filter: Filter | None = Field(
         default=None, description="only packets that match, in the syntax of pcap-filter(7)"
@@ -131,8 +131,8 @@ class TracePolicySpec(SpecModel):
         default=65536,
         ge=16,
         le=1 << 20,
-        description="flows kept between two drains: so many of untagged IPv4 with ports, and so many others; "
-        "more count as overflow",
+        description="flows kept between two drains: so many of untagged IPv4 with ports, so many others, and "
+        "of what is dropped so many again; more count as overflow",
     )
     active_timeout: Whole = Field(
         default=60, ge=1, le=3600, description="seconds after which a flow that goes on is recorded"
@@ -144,7 +144,8 @@ class TracePolicySpec(SpecModel):
         default="headers", description="bytes kept of a packet, or its headers alone"
     )
     sampling: Sampling = Field(
-        default=NoSampling(mode="none"), description="which of the packets that match are recorded"
+        default=NoSampling(mode="none"),
+        description="which of the packets that match are recorded; drops are not sampled",
     )
     budget: Budget | None = Field(default=None, description="what it may cost a box; unbounded if not given")
     retention: Retention | None = Field(default=None, description="how long a box keeps what was captured")

@@ -20,7 +20,7 @@ from smartxd.spec.fields import (
     as_tuple,
     wrong_field,
 )
-from smartxd.spec.kinds.communitylist import RouteTarget
+from smartxd.spec.kinds.communitylist import RouteDistinguisher, RouteTarget
 
 VXLAN_OVERHEAD_BYTES: dict[Family, int] = {"ipv4": 50, "ipv6": 70}
 """Outer IPv4 (20) or IPv6 (40), UDP (8), VXLAN (8) and inner Ethernet (14) headers."""
@@ -49,6 +49,13 @@ class EVPNFlood(SpecModel):
         default=(),
         max_length=16,
         description="imported and exported; FRR derives one from AS number and VNI if not given",
+    )
+    route_distinguishers: dict[Name, RouteDistinguisher] = Field(
+        default_factory=dict,
+        description=(
+            "by box, each another; of a box that is left out FRR derives one from the router ID and a number"
+            " that it counts up"
+        ),
     )
     suppress_neighbors: bool = Field(
         default=True, strict=True, description="answer ARP and ND from what EVPN has told (RFC 9161)"
@@ -145,6 +152,11 @@ class TunnelSpec(SpecModel):
     def overhead_bytes(self) -> int:
         """What the outer headers take of the underlay's MTU."""
         return VXLAN_OVERHEAD_BYTES[self.underlay]
+
+    @property
+    def route_distinguishers(self) -> dict[Name, RouteDistinguisher]:
+        """Those given, by box."""
+        return self.flood.route_distinguishers if isinstance(self.flood, EVPNFlood) else {}
 
     def gateway_addresses(self, box: str) -> Addresses:
         """The addresses of the bridge on a box, with prefix length."""

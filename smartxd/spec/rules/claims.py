@@ -75,6 +75,13 @@ ROUTE = Rule(
     " Several next hops belong into one Route; a second way of lower rank has a higher metric.",
     fixed=True,
 )
+DISTINGUISHER = Rule(
+    "SX209",
+    "route-distinguisher-twice",
+    "A route distinguisher is that of one tunnel at one box.",
+    "It is what keeps the routes of two boxes, or of two tunnels, to one MAC address apart (RFC 7432, section"
+    " 7.9): of those that share one BGP passes on the best alone, and the others are heard of by nobody.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +166,9 @@ def _of_tunnels(fleet: Fleet) -> Iterator[Claim]:
             yield Claim(INTERFACE, tunnel, path, "interface", spec.own_bridge, boxes)
         yield from _of_plug(fleet, tunnel, boxes)
         yield from _of_links(fleet, tunnel)
+        for box, distinguisher in spec.route_distinguishers.items():
+            at = ("flood", "routeDistinguishers", box)
+            yield Claim(DISTINGUISHER, tunnel, at, "route distinguisher", distinguisher)
 
 
 def _of_plug(fleet: Fleet, tunnel: Object[Any], boxes: frozenset[str]) -> Iterator[Claim]:
@@ -239,6 +249,6 @@ def _of_routes(fleet: Fleet) -> Iterator[Claim]:
         yield Claim(ROUTE, route, ("destination",), what, spec.destination, fleet.member_set(route))
 
 
-RULES: tuple[Rule, ...] = (ADDRESS, ROUTER_ID, VNI, INTERFACE, MAC, NEIGHBOR, VLAN, ROUTE)
+RULES: tuple[Rule, ...] = (ADDRESS, ROUTER_ID, VNI, INTERFACE, MAC, NEIGHBOR, VLAN, ROUTE, DISTINGUISHER)
 CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (nothing_is_claimed_twice,)
 WHOLE_CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = ()

@@ -36,6 +36,15 @@ EVPN_UNDERLAY = Rule(
     "FRR tells no VTEP of IPv6: it would announce the router ID instead, behind which there is none. Leave"
     " `underlay` at ipv4, or choose another flood mode.",
 )
+EVPN_DISTINGUISHER = Rule(
+    "SX324",
+    "evpn-distinguisher",
+    "No route distinguisher that is given is one that FRR derives.",
+    "FRR derives them from a box's router ID and a number that it counts up from 2, VNI by VNI. One that it"
+    " gives to another VNI makes their routes one; one that it has given to the very VNI it does not keep:"
+    " the next start may derive another. Behind a router ID choose a number above that of the box's tunnels,"
+    " or one behind an AS number.",
+)
 
 FAMILY: AddressFamily = "l2vpnEvpn"
 
@@ -78,10 +87,31 @@ def evpn_vteps_are_ipv4(fleet: Fleet) -> Iterator[Finding]:
             yield tunnel.finding(EVPN_UNDERLAY, ("underlay",), message)
 
 
+def evpn_distinguishers_are_not_derived(fleet: Fleet) -> Iterator[Finding]:
+    """No route distinguisher is a router ID with a number that FRR comes to by itself."""
+    counted: dict[str, tuple[str, int]] = {}
+    for router in fleet.routers.values():
+        if (router_id := fleet.router_id_of(router)) is not None:
+            # The first number is that of the speaker itself.
+            counted[router_id] = router.spec.box, len(fleet.on("Tunnel", router.spec.box)) + 1
+    for tunnel in fleet.tunnels.values():
+        for name, given in tunnel.spec.route_distinguishers.items():
+            head, _, number = given.partition(":")
+            box, highest = counted.get(head, ("", 0))
+            if 1 <= int(number) <= highest:
+                message = (
+                    f"FRR on {box} derives {head}:1 to {head}:{highest} by itself; choose a higher number"
+                )
+                yield tunnel.finding(EVPN_DISTINGUISHER, ("flood", "routeDistinguishers", name), message)
+
+
 def _evpn_tunnels(fleet: Fleet) -> Iterator[Object[TunnelSpec]]:
     return (t for t in fleet.tunnels.values() if isinstance(t.spec.flood, EVPNFlood))
 
 
-RULES: tuple[Rule, ...] = (EVPN_SPEAKER, EVPN_PATH, EVPN_UNDERLAY)
-CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (evpn_vteps_are_ipv4,)
+RULES: tuple[Rule, ...] = (EVPN_SPEAKER, EVPN_PATH, EVPN_UNDERLAY, EVPN_DISTINGUISHER)
+CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
+    evpn_vteps_are_ipv4,
+    evpn_distinguishers_are_not_derived,
+)
 WHOLE_CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (evpn_boxes_speak, evpn_routes_reach_all)

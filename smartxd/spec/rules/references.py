@@ -100,7 +100,8 @@ def members_are_members(fleet: Fleet) -> Iterator[Finding]:
     for tunnel in fleet.tunnels.values():
         hosts = ((("hosts", i, "box"), host.box) for i, host in enumerate(tunnel.spec.hosts))
         gateways = ((("gateways", name), name) for name in tunnel.spec.gateways)
-        yield from _strangers(fleet, tunnel, (*gateways, *hosts))
+        told = ((("flood", "routeDistinguishers", name), name) for name in tunnel.spec.route_distinguishers)
+        yield from _strangers(fleet, tunnel, (*gateways, *hosts, *told))
     for bridge in fleet.bridges.values():
         yield from _strangers(fleet, bridge, ((("addresses", name), name) for name in bridge.spec.addresses))
     for tunnel in fleet.tunnels.values():
@@ -168,6 +169,8 @@ def _of_tunnel(spec: Any) -> _Named:
         yield ("gateways", name), "Box", name
     for i, host in enumerate(spec.hosts):
         yield ("hosts", i, "box"), "Box", host.box
+    for name in spec.route_distinguishers:
+        yield ("flood", "routeDistinguishers", name), "Box", name
 
 
 def _of_bridge(spec: Any) -> _Named:

@@ -1,7 +1,7 @@
 """What the language has and the planes of this release do not do yet.
 
-A box refuses such a commit as a whole, as it would refuse a field that it does not know: a tracer that keeps
-addresses which its spec hides, say, would be worse than none. What a plane learns leaves this list.
+A box refuses such a commit as a whole, as it would refuse a field that it does not know: half of what was
+asked for may be worse than nothing. What a plane learns leaves this list.
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ NOT_YET = Rule(
     "not-in-this-release",
     "The specs ask for nothing that this release cannot do yet.",
     "The language is complete; the planes that make it true are not. A box refuses the whole commit and"
-    " keeps what it has, because half of what a spec asks for (a tracer that shows addresses it should hide)"
-    " can be worse than nothing. Leave the field out, or validate with `--ignore SX012` to write specs for a"
-    " later one.",
+    " keeps what it has, because half of what a spec asks for can be worse than nothing. Leave the field out,"
+    " or validate with `--ignore SX012` to write specs for a later one.",
     fixed=True,
 )
 
 _FIELDS: dict[str, tuple[str, ...]] = {
     "TracePolicy": (
         *("activeTimeout", "idleTimeout"),
-        *("budget", "retention", "privacy"),
+        "retention",
     ),
 }
 """Fields by kind that may only have their defaults; ``*`` stands for each item of a list."""
 
-_MODES = ("flows", "packets")
+_MODES = ("flows", "packets", "drops")
 
 
 def nothing_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
@@ -51,8 +50,11 @@ def no_value_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
     for policy in fleet.policies.values():
         for i, mode in enumerate(policy.spec.modes):
             if mode not in _MODES:
-                message = f"this release does not do {mode} yet, only {' and '.join(_MODES)}"
+                message = f"this release does not do {mode} yet, only {', '.join(_MODES)}"
                 yield policy.finding(NOT_YET, ("modes", i), message)
+        if "packets" in policy.spec.modes and policy.spec.privacy.addresses != "keep":
+            message = "this release hides addresses in flows only, not in packets"
+            yield policy.finding(NOT_YET, ("privacy",), message)
 
 
 def _given(model: SpecModel, path: Path, above: Path = ()) -> Iterator[Path]:

@@ -51,8 +51,9 @@ OPTION = Rule(
     "SX605",
     "trace-option",
     "An option of a mode stands with its mode.",
-    "`flowsMax`, `activeTimeout` and `idleTimeout` are of the mode flows, `snapLength` is of packets."
-    " Without the mode they do nothing, and mostly the mode was forgotten.",
+    "`activeTimeout` and `idleTimeout` are of the mode flows, `flowsMax` is of flows and drops, `snapLength`"
+    " of packets; drops are not sampled, and have no direction. Without the mode they do nothing, and"
+    " mostly the mode was forgotten.",
     severity=Severity.WARNING,
 )
 TWICE = Rule(
@@ -137,20 +138,22 @@ def names_of_smartxd_are_there(fleet: Fleet) -> Iterator[Finding]:
             yield policy.finding(NO_INTERFACE, ("interfaces", i, "name"), message)
 
 
-_OF_MODE = {
-    "flows_max": ("flowsMax", "flows"),
-    "active_timeout": ("activeTimeout", "flows"),
-    "idle_timeout": ("idleTimeout", "flows"),
-    "snap_length": ("snapLength", "packets"),
+_OF_MODES = {
+    "flows_max": ("flowsMax", ("flows", "drops")),
+    "active_timeout": ("activeTimeout", ("flows",)),
+    "idle_timeout": ("idleTimeout", ("flows",)),
+    "snap_length": ("snapLength", ("packets",)),
+    "directions": ("directions", ("flows", "packets", "tcp")),
+    "sampling": ("sampling", ("flows", "packets", "tcp")),
 }
 
 
 def options_have_their_mode(fleet: Fleet) -> Iterator[Finding]:
     """An option that is given is of a mode that is given."""
     for policy in fleet.policies.values():
-        for attribute, (field, mode) in _OF_MODE.items():
-            if attribute in policy.spec.model_fields_set and mode not in policy.spec.modes:
-                message = f"{field} is of the mode {mode}, which is not one of modes"
+        for attribute, (field, modes) in _OF_MODES.items():
+            if attribute in policy.spec.model_fields_set and not set(modes) & set(policy.spec.modes):
+                message = f"{field} is of the mode {' or '.join(modes)}, which is not one of modes"
                 yield policy.finding(OPTION, (field,), message)
 
 

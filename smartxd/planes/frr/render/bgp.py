@@ -73,7 +73,7 @@ def redistribution(part: Redistribution) -> tuple[Path, ...]:
 
 
 def vni(part: VNI) -> tuple[Path, ...]:
-    """The route targets of a VNI, each imported and exported.
+    """The route distinguisher of a VNI, and its route targets, each imported and exported.
 
     The one that FRR derives by itself (RFC 8365, section 5.1.2.1) it neither prints nor keeps beside others
     that come after it.
@@ -87,4 +87,5 @@ def vni(part: VNI) -> tuple[Path, ...]:
         for target in given
         if given != [derived]
     ]
-    return ((*above, part.id), *targets)
+    rd = [(*above, part.id, f"rd {part.route_distinguisher}")] if part.route_distinguisher else []
+    return ((*above, part.id), *rd, *targets)

@@ -1,4 +1,4 @@
-"""Passwords that never leave the adapters: what stands for them everywhere else. Pure."""
+"""Secrets never leave the adapters: what stands for them everywhere else. Pure."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class SecretFault:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """What stands in configurations for the passwords of a box, and what is wrong with the others."""
+    """What stands for the secrets of a box, and what is wrong with those that cannot be used."""
 
     tokens: Mapping[str, str] = field(default_factory=dict)
-    """By name: as good as the password for comparing, and for nothing else."""
+    """By name: as good as the secret for comparing, at most, and for nothing else."""
     faults: Mapping[str, SecretFault] = field(default_factory=dict)
     folder: str = ""
 
@@ -29,7 +29,7 @@ class Secrets:
             return None
         missing = SecretFault(
             "SecretMissing",
-            f"there is no secret {name!r} in {self.folder}: put the password into a file of mode 0600",
+            f"there is no secret {name!r} in {self.folder}: put it into a file of mode 0600",
         )
         return self.faults.get(name, missing)
 

@@ -1,0 +1,78 @@
+"""On what terms a trace policy records: the plane writes them beside its maps, and capture keeps to them."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Literal
+
+PIN = "terms"
+"""The name under which they are pinned: an array of one record."""
+_RECORD = struct.Struct("=IdQBBB64s")
+RECORD_BYTES = _RECORD.size
+_ADDRESSES = ("keep", "truncate", "pseudonym")
+"""By number, as in the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What the policy may cost on one box; None: unbounded."""
+
+    cpu_percent: float | None = None
+    """Of one CPU: the policy's programs and its drains."""
+    records_per_s: int | None = None
+    """Rows that are stored."""
+
+    def __str__(self) -> str:
+        parts = []
+        if self.cpu_percent is not None:
+            parts.append(f"{self.cpu_percent:g} % of a CPU")
+        if self.records_per_s is not None:
+            parts.append(f"{self.records_per_s} records/s")
+        return " and ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """What is recorded in place of IP addresses."""
+
+    addresses: Literal["truncate", "pseudonym"]
+    ipv4_prefix: int = 24
+    ipv6_prefix: int = 48
+    """Lengths in bits of what ``truncate`` leaves."""
+    key: str = ""
+    """The name of the secret with which pseudonyms are made."""
+
+    def __str__(self) -> str:
+        if self.addresses == "truncate":
+            return f"addresses cut to /{self.ipv4_prefix} and /{self.ipv6_prefix}"
+        return f"pseudonyms by key {self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """A sampling interval, a budget for which it may be made coarser, and what is hidden."""
+
+    one_in: int = 1
+    budget: Budget | None = None
+    privacy: Privacy | None = None
+
+    def packed(self) -> bytes:
+        """The record in the map."""
+        budget = self.budget or Budget()
+        numbers = (self.one_in, budget.cpu_percent or 0, budget.records_per_s or 0)
+        if (hidden := self.privacy) is None:
+            return _RECORD.pack(*numbers, 0, 0, 0, b"")
+        how = _ADDRESSES.index(hidden.addresses)
+        return _RECORD.pack(*numbers, how, hidden.ipv4_prefix, hidden.ipv6_prefix, hidden.key.encode())
+
+    @classmethod
+    def unpacked(cls, record: bytes) -> Terms:
+        """What ``packed`` made; of a map that nothing was written to, the least."""
+        one_in, cpu_percent, records_per_s, how, ipv4_prefix, ipv6_prefix, key = _RECORD.unpack(record)
+        budget, privacy = Budget(cpu_percent or None, records_per_s or None), None
+        if how == _ADDRESSES.index("truncate"):
+            privacy = Privacy("truncate", ipv4_prefix, ipv6_prefix)
+        elif how == _ADDRESSES.index("pseudonym"):
+            privacy = Privacy("pseudonym", ipv4_prefix, ipv6_prefix, key.rstrip(b"\0").decode())
+        return cls(one_in or 1, budget if budget != Budget() else None, privacy)
