@@ -53,7 +53,7 @@ def no_value_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
                 message = f"this release does not do {mode} yet, only {', '.join(_MODES)}"
                 yield policy.finding(NOT_YET, ("modes", i), message)
         if "packets" in policy.spec.modes and policy.spec.privacy.addresses != "keep":
-            message = "this release hides addresses in flows only, not in packets"
+            message = "this release hides addresses in flows and drops, not in packets"
             yield policy.finding(NOT_YET, ("privacy",), message)
 
 
