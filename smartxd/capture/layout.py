@@ -112,7 +112,8 @@ CLOCK_IS_TAI = 1
 DROP_KEY = np.dtype([("location", "u8"), ("flow", FLOW_KEY), ("reason", "u4")])
 """The value is a FLOW_VALUE."""
 
-DIRECTIONS = ("ingress", "egress", "dropped")
+DROPPED = "dropped"
+DIRECTIONS = ("ingress", "egress", DROPPED)
 """By number, as in ``enum direction``."""
 
 HAS_IP4, HAS_IP6, HAS_PORTS = 1, 2, 4

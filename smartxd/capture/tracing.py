@@ -14,7 +14,7 @@ from smartxd import bpfsys, secretfile
 from smartxd.capture.conceal import Conceal, concealer
 from smartxd.capture.drain import Drain, PacketDrain, RowCounts, Store
 from smartxd.capture.kernelnames import KernelNames
-from smartxd.capture.layout import DIRECTIONS
+from smartxd.capture.layout import DIRECTIONS, DROPPED
 from smartxd.capture.maps import GracePeriod, OtherRelease, PolicyMaps
 from smartxd.capture.pace import Load, next_one_in
 from smartxd.capture.ring import Ring
@@ -196,7 +196,10 @@ class Tracing:
         if before is None:
             return
         elapsed_s, run_s = traced.spent[0] - before[0], (traced.spent[1] - before[1]) / 1e9
-        load = Load(elapsed_s, run_s + drained_s, traced.flows.total() + traced.records.total())
+        rows = (traced.flows + traced.records).items()
+        # Those that a coarser interval would make fewer.
+        sampled = sum(count for (_, direction), count in rows if direction != DROPPED)
+        load = Load(elapsed_s, run_s + drained_s, sampled)
         one_in = maps.sampled_one_in(maps.generation)
         wanted = next_one_in(terms, one_in, load)
         if wanted != one_in:

@@ -52,8 +52,8 @@ OPTION = Rule(
     "trace-option",
     "An option of a mode stands with its mode.",
     "`activeTimeout` and `idleTimeout` are of the mode flows, `flowsMax` is of flows and drops, `snapLength`"
-    " of packets; drops are not sampled, and have no direction. Without the mode they do nothing, and"
-    " mostly the mode was forgotten.",
+    " of packets; drops are not sampled, by a `budget` neither, and have no direction. Without the mode"
+    " they do nothing, and mostly the mode was forgotten.",
     severity=Severity.WARNING,
 )
 TWICE = Rule(
@@ -145,6 +145,7 @@ _OF_MODES = {
     "snap_length": ("snapLength", ("packets",)),
     "directions": ("directions", ("flows", "packets", "tcp")),
     "sampling": ("sampling", ("flows", "packets", "tcp")),
+    "budget": ("budget", ("flows", "packets", "tcp")),
 }
 
 
