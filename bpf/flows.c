@@ -186,7 +186,7 @@ static __always_inline bool identify(struct cursor *c, u8 direction, struct plai
 }
 
 /* Whether a packet that the filters let through is recorded. */
-static __always_inline bool sampled(struct __sk_buff *skb, bool odd)
+static __always_inline bool sampled(u64 hash, bool odd)
 {
 #if SAMPLING != SAMPLING_NONE
 	u32 parity = odd, *one_in = sampling.lookup(&parity);
@@ -203,7 +203,7 @@ static __always_inline bool sampled(struct __sk_buff *skb, bool odd)
 #elif SAMPLING == SAMPLING_RANDOM
 	return one_of(bpf_get_prandom_u32(), *one_in);
 #elif SAMPLING == SAMPLING_HASH
-	return one_of(packet_hash(skb, SEED) >> 32, *one_in);
+	return one_of(mixed(mix(hash, SEED)) >> 32, *one_in);
 #endif
 	return true;
 }
@@ -263,7 +263,7 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 	struct plain_key plain, *small = &plain;
 	struct flow_key key, *whole = &key;
 	struct amount it;
-	u64 *generation_now;
+	u64 *generation_now, hash = 0;
 	int zero = 0;
 
 	generation_now = generation.lookup(&zero);
@@ -280,10 +280,17 @@ static __always_inline int count(struct __sk_buff *skb, u8 direction)
 		return NEXT;
 #endif
 	/* Only a GSO skb must be parsed to know what it was on the wire. */
-	is_sampled = is_selected && sampled(skb, odd);
+#if SAMPLING == SAMPLING_HASH
+	if (is_selected)
+		hash = packet_hash(skb);
+#endif
+	is_sampled = is_selected && sampled(hash, odd);
 #ifdef SNAP
+#if SAMPLING != SAMPLING_HASH
 	if (is_sampled)
-		packet->record.digest = digest_of(skb);
+		hash = packet_hash(skb);
+#endif
+	packet->record.digest = digest_of(hash);
 #endif
 	if (is_sampled || skb->gso_size) {
 		is_plain = identify(&c, direction, &plain, &key);

@@ -49,9 +49,9 @@ static __always_inline u64 snap(struct __sk_buff *skb, u8 *data, u64 length)
 }
 
 /* Tells a packet from others, on every box and interface alike: as many bits as a number of JSON holds. */
-static __always_inline u64 digest_of(struct __sk_buff *skb)
+static __always_inline u64 digest_of(u64 hash)
 {
-	return packet_hash(skb, 0) >> 11;
+	return mixed(hash) >> 11;
 }
 
 /* What is in the maps of the small key, as a whole one. */

@@ -122,7 +122,7 @@ enum { CLOCK_IS_MONOTONIC = 0, CLOCK_IS_TAI = 1 };
 /* A packet in the ring. `captured` bytes of the frame follow, as it is on the wire: with its VLAN tag. */
 struct packet_record {
 	u64 time_ns;
-	u64 digest; /* 53 bits of the hash by which sampling chooses, of seed 0 */
+	u64 digest; /* 53 bits of the hash by which sampling chooses, without its seed */
 	u64 bytes; /* on the wire, from the Ethernet headers on */
 	struct flow_key key;
 	u32 length; /* bytes of the frame; of a GSO skb those of all its segments, the headers once */

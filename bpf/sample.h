@@ -25,6 +25,7 @@ static __always_inline u64 mix(u64 hash, u64 word)
 	return hash ^ hash >> 32;
 }
 
+/* Its upper bits are the better ones. */
 static __always_inline u64 mixed(u64 hash)
 {
 	hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccd;
@@ -135,12 +136,12 @@ static __always_inline u64 mix_upper(struct frame *f, struct upper *t, u64 hash)
 	return mix_payload(f, at + header, t->end, mix(hash, first));
 }
 
-/* The upper bits are the better ones. */
-static __always_inline u64 packet_hash(struct __sk_buff *skb, u32 seed)
+/* Of the packet alone: what is chosen by it is mixed() once more, with a seed. */
+static __always_inline u64 packet_hash(struct __sk_buff *skb)
 {
 	struct frame outer, inner;
 	struct upper t = {};
-	u64 hash = mix(0, seed);
+	u64 hash = 0;
 	u32 at, type = 0;
 
 	frame_of(skb, &outer);
@@ -159,6 +160,6 @@ static __always_inline u64 packet_hash(struct __sk_buff *skb, u32 seed)
 	else if (type == ETH_P_IPV6)
 		hash = mix_ip6(&outer, at + ETH_HLEN, &t, hash);
 	else
-		return mixed(mix_words(&outer, at + ETH_HLEN, 6, mix(hash, type)));
-	return mixed(mix_upper(&outer, &t, hash));
+		return mix_words(&outer, at + ETH_HLEN, 6, mix(hash, type));
+	return mix_upper(&outer, &t, hash);
 }

@@ -149,10 +149,9 @@ TCP_STATES = (
 TCP_LIFE = (2, 12, 3, 1, 4, 5, 11, 8, 9, 6, 7)
 """States in the order in which a connection can be in them."""
 
-DIRECTIONS = ("ingress", "egress", "dropped", "tcp")
+DROPPED, TCP = "dropped", "tcp"
+DIRECTIONS = ("ingress", "egress", DROPPED, TCP)
 """By number, as in ``enum direction``."""
-
-TCP = DIRECTIONS[3]
 
 HAS_IP4, HAS_IP6, HAS_PORTS = 1, 2, 4
 """Bits of ``tuple.has``."""

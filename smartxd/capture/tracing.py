@@ -14,11 +14,11 @@ from smartxd import bpfsys, secretfile
 from smartxd.capture.conceal import Conceal, concealer
 from smartxd.capture.drain import Drain, PacketDrain, RowCounts, Store
 from smartxd.capture.kernelnames import KernelNames
-from smartxd.capture.layout import DIRECTIONS
+from smartxd.capture.layout import DIRECTIONS, DROPPED, TCP
 from smartxd.capture.maps import CONNECTIONS, DROPS, GracePeriod, OtherRelease, PolicyMaps
 from smartxd.capture.pace import Load, next_one_in
 from smartxd.capture.ring import Ring
-from smartxd.errors import SmartxError, StoreError
+from smartxd.errors import SmartxError
 from smartxd.manifest import Manifest, TracedPolicy
 from smartxd.report import TracerReport
 from smartxd.store.captures import StoreLost
@@ -100,8 +100,10 @@ class Tracing:
             if policy.retired and not policy.pin_dir.exists():
                 continue  # done; the trace plane has not looked since
             with self._noted(policy):
-                reports += self._drain(self._opened(policy))
-                self._failing.pop(policy.incarnation, None)
+                traced = self._opened(policy)
+                if traced is not None:
+                    reports += self._drain(traced)
+                    self._failing.pop(policy.incarnation, None)
         self._failing = {
             i: m for i, m in self._failing.items() if i in {p.incarnation for p in manifest.policies}
         }
@@ -140,18 +142,20 @@ class Tracing:
         traced.records += rows
         return bool(rows)
 
-    def _opened(self, policy: TracedPolicy) -> _Traced:
-        """The maps of the policy; StoreError where there are none that could be read, now or ever."""
+    def _opened(self, policy: TracedPolicy) -> _Traced | None:
+        """The maps of the policy; None where there are none that could be read, now or ever."""
         traced = self._open.get(policy.incarnation)
         if traced is None:
             try:
                 traced = _traced(policy)
             except (FileNotFoundError, OtherRelease) as err:
+                self._fails(
+                    policy,
+                    f"its maps in {policy.pin_dir} are not there" if isinstance(err, OSError) else err.line,
+                )
                 if policy.retired:
                     bpfsys.remove_pins(policy.pin_dir)
-                if isinstance(err, OtherRelease):
-                    raise
-                raise StoreError(f"its maps in {policy.pin_dir} are not there") from err
+                return None
             self._open[policy.incarnation] = traced
             # By edges: a ring that holds something is not news, but that the kernel says it fills.
             self._epoll.register(traced.ring.fd, select.EPOLLIN | select.EPOLLET)
@@ -194,7 +198,10 @@ class Tracing:
         if before is None:
             return
         elapsed_s, run_s = traced.spent[0] - before[0], (traced.spent[1] - before[1]) / 1e9
-        load = Load(elapsed_s, run_s + drained_s, traced.flows.total() + traced.records.total())
+        rows = (traced.flows + traced.records).items()
+        # Those that a coarser interval would make fewer.
+        sampled = sum(count for (_, direction), count in rows if direction not in (DROPPED, TCP))
+        load = Load(elapsed_s, run_s + drained_s, sampled)
         one_in = maps.sampled_one_in(maps.generation)
         wanted = next_one_in(terms, one_in, load)
         if wanted != one_in:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pytest
@@ -174,8 +175,11 @@ def test_a_packet_has_one_digest_inside_and_outside_of_its_tunnel(box: Box) -> N
     assert [row["inner_src_port"] for row in seen["peer"]] == [row["src_port"] for row in seen["vx5"]]
 
 
-def test_sampling_chooses_the_same_packets_in_both_modes(box: Box) -> None:
-    box.converge(tracer("wan", snap_length=0, sampling=Sampling("hash", 5, 7)))
+@pytest.mark.parametrize("mode", ["count", "random", "hash"])
+def test_sampling_chooses_the_same_packets_in_both_modes(
+    box: Box, mode: Literal["count", "random", "hash"]
+) -> None:
+    assert box.converge(tracer("wan", snap_length="headers", sampling=Sampling(mode, 5, 7))) == []
     box.send(*(udp(n) for n in range(1000)))
     store = Collected()
     box.drain(store)
@@ -190,7 +194,7 @@ def test_a_policy_that_goes_is_drained_of_its_last_packets(box: Box) -> None:
     box.send(*(udp(n) for n in range(50)))
     box.converge()
     store = Collected()
-    tracing = Tracing(store, pytest.fail)
+    tracing = Tracing(store, pytest.fail, box.secrets_dir)
     tracing.drain(box.manifest)
     tracing.close()
     assert len(store.packets) == 50

@@ -38,14 +38,16 @@ def test_addresses_inside_and_outside_are_cut_or_replaced_from_the_next_drain_on
     write_key(box, "k" * 64)
     pinned = None
     for privacy in hidden:
-        assert box.converge(tracer("wan", privacy=privacy)) == []
+        both = tracer("wan", drops_max=64, privacy=privacy)
+        assert box.converge(both) == []
         pinned = pinned or box.policy().pin_dir
         assert box.policy().pin_dir == pinned  # without a new build
-        assert box.plan(tracer("wan", privacy=privacy)).actions == ()
+        assert box.plan(both).actions == ()
         box.send(VXLAN)
         with box.inside():
             tracing.drain(Manifest.read(box.manifest_path))
         stored.append(tuple(store.flows[-1][name] for name in COLUMNS))
+        assert tuple(store.drops[-1][name] for name in COLUMNS) == stored[-1]
     tracing.close()
     assert (len(store.flows), said) == (3, [])
     assert stored[0] == CLEAR

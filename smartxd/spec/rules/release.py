@@ -47,7 +47,7 @@ def no_value_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
     """Each field of which a plane knows some values has one of those."""
     for policy in fleet.policies.values():
         if "packets" in policy.spec.modes and policy.spec.privacy.addresses != "keep":
-            message = "this release hides addresses in flows only, not in packets"
+            message = "this release hides addresses in flows and drops, not in packets"
             yield policy.finding(NOT_YET, ("privacy",), message)
 
 

@@ -52,8 +52,8 @@ OPTION = Rule(
     "trace-option",
     "An option of a mode stands with its mode.",
     "`activeTimeout` and `idleTimeout` are of the mode flows, `flowsMax` is of flows, drops and tcp,"
-    " `snapLength` of packets; drops and tcp are not sampled, and have no direction. Without the mode they do"
-    " nothing, and mostly the mode was forgotten.",
+    " `snapLength` of packets; drops and tcp are not sampled, by a `budget` neither, and have no direction."
+    " Without the mode they do nothing, and mostly the mode was forgotten.",
     severity=Severity.WARNING,
 )
 TWICE = Rule(
@@ -153,6 +153,7 @@ _OF_MODES = {
     "snap_length": ("snapLength", ("packets",)),
     "directions": ("directions", ("flows", "packets")),
     "sampling": ("sampling", ("flows", "packets")),
+    "budget": ("budget", ("flows", "packets")),
 }
 
 
