@@ -85,7 +85,7 @@ class _Road:
         link = f"link add far type veth peer name near netns {self.near}"
         namespace.batch(self.far, [link, "link set far up", "addr add 192.0.2.1/24 dev far"])
         namespace.batch(self.near, ["link set near up", "addr add 192.0.2.2/24 dev near"])
-        self.flood(1)  # addresses are resolved
+        self.flood()  # addresses are resolved
 
     def delete(self) -> None:
         """Remove them."""
