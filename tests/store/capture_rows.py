@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from smartxd.config import CaptureConfig
-from smartxd.records import DROP, FLOW, LOSS, PACKET, TCP
+from smartxd.records import DROP, FLOW, LOSS, PACKET, STREAMS, TCP
 from smartxd.store.batch import checksum
 
 OLDER = FLOW.remove(FLOW.get_field_index("sampled_one_in"))
@@ -91,8 +91,8 @@ def loss_rows(count: int) -> pa.Table:
 def make_older(path: Path) -> None:
     """Make a file that is open nowhere what the release that knew no sampling and no packets has written."""
     with closing(sqlite3.connect(path)) as db, db:
-        db.execute("DROP TABLE packets")
-        db.execute("DROP TABLE drops")
+        for stream in STREAMS.keys() - {"flows", "losses"}:
+            db.execute(f"DROP TABLE IF EXISTS {stream}")
         db.execute("ALTER TABLE flows DROP COLUMN sampled_one_in")
         names = ", ".join(OLDER.names)
         batches = "SELECT rowid, first_row, last_row FROM batches WHERE stream = 'flows'"
@@ -105,4 +105,4 @@ def make_older(path: Path) -> None:
 def make_older_index(path: Path) -> None:
     """The same of the index."""
     with closing(sqlite3.connect(path)) as db, db:
-        db.execute("DELETE FROM ledger WHERE stream IN ('packets', 'drops')")
+        db.execute("DELETE FROM ledger WHERE stream NOT IN ('flows', 'losses')")
