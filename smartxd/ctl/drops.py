@@ -17,7 +17,7 @@ EXAMPLES = f"""columns:
   INNER     the VNI of VXLAN, and protocol and ends of the packet inside
   PACKETS   as on the wire: what the kernel handles as one (GSO, GRO) counts as many as it would be sent as
   LAST      when the last packet was dropped
-  -o json and yaml have every column of docs/drops.md by its name; times are nanoseconds since 1970
+  -o json and yaml name columns as docs/drops.md does, all of them with --newest; times are ns since 1970
 
 columns for --by:
 {by_help("drops")}

@@ -35,7 +35,8 @@ _FORMATS = {
     "parquet": (
         "columns, compressed: for pandas, DuckDB, ClickHouse",
         """The columns are those of docs/flows.md, docs/drops.md or docs/tcp.md; smartx.box in the file's
-metadata names the box. --src and --dst are the own and the other end of a TCP connection.
+metadata names the box. --src and --dst are the own and the other end of a TCP connection, which has no
+--vni and no --protocol.
 
 examples:
   smartxctl export parquet flows.parquet --last 1d
@@ -44,9 +45,10 @@ examples:
 """,
     ),
     "csv": (
-        "text with a line per flow: for spreadsheets and scripts",
+        "text with a line per flow, drop or connection: for spreadsheets and scripts",
         """The columns are those of docs/flows.md, docs/drops.md or docs/tcp.md; what a row has not is empty,
-times are nanoseconds since 1970. --src and --dst are the own and the other end of a TCP connection.
+times are nanoseconds since 1970. --src and --dst are the own and the other end of a TCP connection, which
+has no --vni and no --protocol.
 
 examples:
   smartxctl export csv flows.csv --last 1h
@@ -97,6 +99,11 @@ def add_parser(verbs: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the file; 1 when a damaged segment is not in it."""
     settings, wanted = config.load(args.config), flowargs.wanted(args)
+    if getattr(args, "stream", "") == "tcp" and (wanted.vni, wanted.protocol) != (None, None):
+        raise SmartxError(
+            "TCP connections have neither a VNI nor a protocol",
+            "leave --vni and --protocol out with --stream tcp",
+        )
     left_out: list[StoreError] = []
     stream, scan, form = _form(args, settings.captures_dir, wanted)
     rows = 0

@@ -47,7 +47,7 @@ EXAMPLES = f"""columns:
   PACKETS   as on the wire: what the kernel handles as one (GSO, GRO) counts as many as it is sent as
   BYTES     from the Ethernet header on, without preamble and checksum
   LAST      when the last packet was seen; a row is of the time of its last packet
-  -o json and yaml have every column of docs/flows.md by its name; times are nanoseconds since 1970
+  -o json and yaml name columns as docs/flows.md does, all of them with --newest; times are ns since 1970
 
 columns for --by:
 {by_help("flows")}
@@ -70,18 +70,22 @@ examples:
 
 _NS = 1_000_000_000
 _TOP = 20
+_TOTALS = (
+    "rows, packets and bytes of each stream; packets, drops and tcp stay here: pending, then tombstoned when "
+    "their file goes"
+)
 _TIMES_MAX = 10_000
 """Rows without --top where a time is among the columns: a day of minutes fits."""
 
 
 def add_parser(verbs: Any) -> None:
     """Add the verb."""
-    parser = add_verb(verbs, "flows", "what the tracers of this box have recorded", EXAMPLES)
+    parser = add_verb(verbs, "flows", "flows that the tracers of this box have recorded", EXAMPLES)
     add_config(parser)
     flowargs.add_times(parser)
     flowargs.add_fields(parser)
     what = add_sums(parser, "flows", "bytes")
-    what.add_argument("--totals", action="store_true", help="rows, packets and bytes of each stream")
+    what.add_argument("--totals", action="store_true", help=_TOTALS)
     add_output(parser)
     parser.set_defaults(run=run)
 

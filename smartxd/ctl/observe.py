@@ -25,7 +25,8 @@ from smartxd.store.queries import Tail
 
 EXAMPLES = """\
 A row appears when the capture process has stored it, every capture.drain_interval_s (5 s); a flow that
-goes on has one each time.
+goes on has one each time. Packets, drops and TCP connections are not among them: smartxctl packets, drops
+and tcp show these.
 
 exit code: 0 when it was stopped (Ctrl-C), --count was reached or nobody reads any more;
            1 when there is no store to watch
@@ -43,7 +44,7 @@ _SETTLE_MS = 200
 
 def add_parser(verbs: Any) -> None:
     """Add the verb."""
-    parser = add_verb(verbs, "observe", "follow what the tracers of this box record", EXAMPLES)
+    parser = add_verb(verbs, "observe", "follow the flows of this box as they are stored", EXAMPLES)
     add_config(parser)
     flowargs.add_fields(parser)
     parser.add_argument("--count", type=_count, metavar="N", help="end after so many rows")

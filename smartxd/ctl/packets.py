@@ -36,7 +36,7 @@ examples:
   smartxctl packets                                   the newest packets of the last ten minutes
   smartxctl packets --last 1h --port 53 --limit 100   of one service
   smartxctl packets --vni 100 --src 10.10.0.5         inside a VXLAN segment
-  smartxctl packets -o json | jq '.[] | select(.digest == 5016985985004816)'
+  smartxctl packets --limit 1000000 -o json | jq '.[] | select(.digest == 5016985985004816)'
   smartxctl packets --limit 1000 -o csv > packets.csv
 """
 

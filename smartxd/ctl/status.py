@@ -32,13 +32,15 @@ EXAMPLES = """columns:
   FLOWS          rows of flows that the last drain interval recorded
   RECORDS        packets that it recorded one by one, where the policy does
   SAMPLE         the sampling interval: one packet in so many is recorded
-  DIR            in, out, or dropped by the kernel; FLOWS, PACKETS and LOST are then of what was dropped;
-                 of tcp, connections on the box itself, and PACKETS, FLOWS and LOST their events and rows
+  DIR            in, out, dropped (what the kernel dropped) or tcp (the box's own connections: PACKETS are
+                 then events, FLOWS rows, LOST events that found no room)
   PACKETS        all that were seen, be they recorded, filtered, not in the sample, or lost
   FILTERED       packets that the policy's filters did not let through
   UNSAMPLED      packets that were not in the sample
   LOST           packets that were seen and are in no flow, because the flow map was full
   RING FULL      packets that were not recorded one by one, because they came faster than they were stored
+  TRUNCATED      packets that end before their headers do, or before they say that they end; recorded too
+  MALFORMED      packets that say of themselves what cannot be; recorded too
   TOMBSTONED     rows whose file was removed before the centre had them: the disk bound was hit
   QUARANTINED    rows that the centre refused for good, or whose file is damaged; they stay here
 

@@ -16,7 +16,7 @@ EXAMPLES = f"""columns:
   RST OUT    resets that the box has sent, also where nobody listens; RST IN those that it got
   RTT        the kernel's smoothed round trip time, in ms, as it was last; MIN and MAX of that time
   LAST       when the kernel told of it last
-  -o json and yaml have every column of docs/tcp.md by its name; times are nanoseconds since 1970
+  -o json and yaml name columns as docs/tcp.md does, all of them with --newest; times are ns since 1970
 
 columns for --by:
 {by_help("tcp")}

@@ -30,9 +30,7 @@ class MaxPrefixes(SpecModel):
     """How many prefixes the other end may announce."""
 
     limit: Whole = Field(ge=1, le=0xFFFFFFFF, description="in each family but l2vpnEvpn")
-    warn_at_percent: Whole = Field(
-        default=75, ge=1, le=100, description="of the limit: from there it is said"
-    )
+    warn_at_percent: Whole = Field(default=75, ge=1, le=100, description="of the limit: above it, it is said")
     action: Literal["teardown", "restart", "warn"] = Field(
         default="teardown", description="beyond the limit: end the session, for good or for a time, or say so"
     )

@@ -29,7 +29,9 @@ class Trunk(SpecModel):
     vlans: tuple[VLANRange, ...] = Field(
         min_length=1, max_length=256, description="tagged VLANs: IDs, and ranges as '10-20'"
     )
-    native: VLAN | None = Field(default=None, description="the VLAN of untagged frames; they are dropped")
+    native: VLAN | None = Field(
+        default=None, description="the VLAN of untagged frames; without it they are dropped"
+    )
 
 
 class PortSpec(SpecModel):

@@ -136,13 +136,20 @@ class TracePolicySpec(SpecModel):
         ge=16,
         le=1 << 20,
         description="flows kept between two drains: so many of untagged IPv4 with ports, so many others, and "
-        "of what is dropped so many again; more count as overflow",
+        "so many again of what is dropped and of TCP connections each; more count as overflow",
     )
     active_timeout: Whole = Field(
-        default=60, ge=1, le=3600, description="seconds after which a flow that goes on is recorded"
+        default=60,
+        ge=1,
+        le=3600,
+        description="seconds after which a flow that goes on is recorded; not in this release (SX012), which "
+        "records it at each drain",
     )
     idle_timeout: Whole = Field(
-        default=15, ge=1, le=3600, description="seconds without a packet after which a flow has ended"
+        default=15,
+        ge=1,
+        le=3600,
+        description="seconds without a packet after which a flow has ended; not in this release (SX012)",
     )
     snap_length: Annotated[Whole, Field(ge=0, le=256)] | Literal["headers"] = Field(
         default="headers", description="bytes kept of a packet, or its headers alone"
@@ -152,8 +159,14 @@ class TracePolicySpec(SpecModel):
         description="which of the packets that match are recorded; drops and tcp are not sampled",
     )
     budget: Budget | None = Field(default=None, description="what it may cost a box; unbounded if not given")
-    retention: Retention | None = Field(default=None, description="how long a box keeps what was captured")
-    privacy: Privacy = Field(default=Privacy(), description="what is left out of records")
+    retention: Retention | None = Field(
+        default=None,
+        description="how long a box keeps what was captured; not in this release (SX012): "
+        "capture.retention_s of smartxd.toml holds",
+    )
+    privacy: Privacy = Field(
+        default=Privacy(), description="what is left out of records; not with the mode packets (SX012)"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> TracePolicySpec:

@@ -19,9 +19,10 @@ NOT_YET = Rule(
     "SX012",
     "not-in-this-release",
     "The specs ask for nothing that this release cannot do yet.",
-    "The language is complete; the planes that make it true are not. A box refuses the whole commit and"
-    " keeps what it has, because half of what a spec asks for can be worse than nothing. Leave the field out,"
-    " or validate with `--ignore SX012` to write specs for a later one.",
+    "The language is larger than this release: `retention`, `activeTimeout` and `idleTimeout` of a"
+    " TracePolicy are to come, and so is `privacy` beside the mode packets. A box refuses the whole commit"
+    " and keeps what it has, because half of what a spec asks for can be worse than nothing. Leave the field"
+    " out, or validate with `--ignore SX012` to write specs for a later one.",
     fixed=True,
 )
 
@@ -47,7 +48,7 @@ def no_value_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
     """Each field of which a plane knows some values has one of those."""
     for policy in fleet.policies.values():
         if "packets" in policy.spec.modes and policy.spec.privacy.addresses != "keep":
-            message = "this release hides addresses in flows and drops, not in packets"
+            message = "this release hides addresses in flows, drops and connections, not in packets"
             yield policy.finding(NOT_YET, ("privacy",), message)
 
 
