@@ -257,16 +257,17 @@ static __always_inline void count(struct connection_key *key, struct event *even
 	entry = ledger_of(odd, key->ifindex);
 	if (!entry)
 		return;
-	entry->value.seen_packets += 1;
-	entry->value.seen_skbs += 1;
+	/* One tracepoint may come within another, which is another program. */
+	__sync_fetch_and_add(&entry->value.seen_packets, 1);
+	__sync_fetch_and_add(&entry->value.seen_skbs, 1);
 	now = bpf_ktime_get_ns();
 	value = value_of(odd, key, now);
 	if (value) {
 		take_in(value, event, now);
 		return;
 	}
-	entry->value.overflow_packets += 1;
-	entry->value.overflow_skbs += 1;
+	__sync_fetch_and_add(&entry->value.overflow_packets, 1);
+	__sync_fetch_and_add(&entry->value.overflow_skbs, 1);
 }
 
 static __always_inline int count_socket(u64 sk, struct event *event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,14 @@ def _unnamed(number: int) -> str:
 
 
 def _located(addresses: Iterable[int], kallsyms: Path) -> dict[int, str]:
-    """Each address by the function that it is in; the list is in no order, and hidden if it says zeros."""
-    symbols = []
-    with kallsyms.open() as lines:
+    """Each address by the function that it is in, or in hex: names are no reason to lose what has them."""
+    symbols: list[tuple[int, str]] = []
+    with suppress(OSError, ValueError), kallsyms.open() as lines:
         for line in lines:
             word, kind, name = line.rstrip("\n").split(" ", 2)
-            if kind in _CODE and (start := int(word, 16)):
+            if kind in _CODE and (start := int(word, 16)):  # hidden if it is zero
                 symbols.append((start, name.replace("\t", " ")))
-    symbols.sort()
+    symbols.sort()  # the list is in no order
     return {address: _place(address, symbols) for address in addresses}
 
 

@@ -93,6 +93,8 @@ class PolicyMaps:
             self._slots = self._check("slots0", _INDEX, LEDGER_ENTRY)
             self._ledger_max = self._check("ledger0", LEDGER_KEY, LEDGER_ENTRY)
             self._check("totals", LEDGER_KEY, TOTAL_VALUE)
+            self._check("cost", _INDEX, COST)
+            self._check(terms.PIN, _INDEX, np.dtype(f"V{terms.RECORD_BYTES}"))
             self._told = {told: self._open_told(pin_dir, told) for told in TOLD}
         except BaseException:
             self.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import time
@@ -18,7 +19,7 @@ from smartxd.capture.layout import DIRECTIONS, DROPPED, TCP
 from smartxd.capture.maps import CONNECTIONS, DROPS, GracePeriod, OtherRelease, PolicyMaps
 from smartxd.capture.pace import Load, next_one_in
 from smartxd.capture.ring import Ring
-from smartxd.errors import SmartxError
+from smartxd.errors import SecretError, SmartxError
 from smartxd.manifest import Manifest, TracedPolicy
 from smartxd.report import TracerReport
 from smartxd.store.captures import StoreLost
@@ -149,12 +150,12 @@ class Tracing:
             try:
                 traced = _traced(policy)
             except (FileNotFoundError, OtherRelease) as err:
-                self._fails(
-                    policy,
-                    f"its maps in {policy.pin_dir} are not there" if isinstance(err, OSError) else err.line,
-                )
+                why = f"maps are missing in {policy.pin_dir}" if isinstance(err, OSError) else err.line
                 if policy.retired:
+                    self._warn(f"policy {policy.name}: what its old build held last is discarded: {why}")
                     bpfsys.remove_pins(policy.pin_dir)
+                else:
+                    self._fails(policy, why)
                 return None
             self._open[policy.incarnation] = traced
             # By edges: a ring that holds something is not news, but that the kernel says it fills.
@@ -169,7 +170,7 @@ class Tracing:
         )
         begun_s = time.thread_time()
         traced.flows = drain.run(policy)
-        traced.drained_s += time.thread_time() - begun_s
+        traced.drained_s += time.thread_time() - begun_s - drain.told_s
         self._drain_ring(traced)
         self._say_missed(traced)
         if not policy.retired:
@@ -184,11 +185,20 @@ class Tracing:
         return ()
 
     def _concealer(self, traced: _Traced) -> Conceal | None:
-        """What to store for an address; SecretError without the key: in clear it is not stored."""
+        """What to store for an address; SecretError without the key: in clear it is not stored.
+
+        Of a policy that is retired nobody will bring the key any more: its last rows get pseudonyms of none.
+        """
         privacy = traced.maps.terms().privacy
         if privacy is None:
             return None
-        return concealer(privacy, secretfile.read(self._secrets_dir / privacy.key) if privacy.key else "")
+        try:
+            key = secretfile.read(self._secrets_dir / privacy.key) if privacy.key else ""
+        except SecretError:
+            if not traced.policy.retired:
+                raise
+            key = os.urandom(32).hex()
+        return concealer(privacy, key)
 
     def _keep_to_budget(self, traced: _Traced, drain: Drain) -> None:
         """Sample as coarsely as the budget wants it after what was recorded since the last time."""
@@ -198,10 +208,11 @@ class Tracing:
         if before is None:
             return
         elapsed_s, run_s = traced.spent[0] - before[0], (traced.spent[1] - before[1]) / 1e9
-        rows = (traced.flows + traced.records).items()
-        # Those that a coarser interval would make fewer.
-        sampled = sum(count for (_, direction), count in rows if direction not in (DROPPED, TCP))
-        load = Load(elapsed_s, run_s + drained_s, sampled)
+        rows = traced.flows + traced.records
+        # Those that a coarser interval would make fewer, and their part of the drains.
+        sampled = sum(count for (_, direction), count in rows.items() if direction not in (DROPPED, TCP))
+        part = sampled / rows.total() if rows else 1.0
+        load = Load(elapsed_s, run_s + drained_s * part, sampled)
         one_in = maps.sampled_one_in(maps.generation)
         wanted = next_one_in(terms, one_in, load)
         if wanted != one_in:

@@ -52,3 +52,13 @@ def test_a_kernel_without_btf_gives_numbers(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(Types, "of_kernel", missing)
     assert KernelNames().reasons(np.array([3], "u4")) == {3: "reason 3"}
+
+
+@pytest.mark.parametrize("found", [None, b"not a list of symbols\n", b"\xff\xfe\x00\n"])
+def test_without_names_an_address_is_written_in_hex(tmp_path: Path, found: bytes | None) -> None:
+    """As under a systemd unit that hides the list: what was dropped is stored all the same."""
+    kallsyms = tmp_path / "kallsyms"
+    if found is not None:
+        kallsyms.write_bytes(found)
+    names = KernelNames(kallsyms)
+    assert names.locations(np.array([0xFFFFFFFF81001000], "u8")) == {0xFFFFFFFF81001000: "0xffffffff81001000"}

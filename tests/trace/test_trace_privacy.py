@@ -87,3 +87,31 @@ def test_what_is_hidden_is_in_the_plan(box: Box) -> None:
     assert [(c.field, str(c.old), c.new) for c in action.changes] == [
         ("privacy", "addresses cut to /16 and /48", None)
     ]
+
+
+def test_an_old_build_is_drained_as_its_policy_says_now_and_without_a_key_by_nobodys(box: Box) -> None:
+    store, said = Collected(), list[str]()
+    tracing = Tracing(store, said.append, box.secrets_dir)
+
+    def drain() -> tuple[str, ...]:
+        with box.inside():
+            tracing.drain(Manifest.read(box.manifest_path))
+        return tuple(store.flows[-1][name] for name in COLUMNS)
+
+    assert box.converge(tracer("wan")) == []
+    box.send(VXLAN)
+    # One commit builds the policy anew, and hides.
+    key = write_key(box, "k" * 64)
+    assert box.converge(tracer("wan", flows_max=32, privacy=Privacy("pseudonym", key="people"))) == []
+    hidden = drain()
+    assert len({*hidden, *CLEAR}) == 8
+    box.send(VXLAN)
+    assert drain() == hidden
+    # The policy goes, and its key with it.
+    box.send(VXLAN)
+    assert box.converge() == []
+    key.unlink()
+    assert len({*drain(), *hidden, *CLEAR}) == 12
+    tracing.close()
+    assert (sum(row["packets"] for row in store.flows), said) == (3, [])
+    assert [folder for folder in box.bpffs_dir.iterdir() if ":" in folder.name] == []

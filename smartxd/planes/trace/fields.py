@@ -50,13 +50,19 @@ _WITHOUT_REASON = "the kernel does not say why it drops a packet (Linux 5.17 doe
 
 @cache
 def refusals() -> Mapping[str, str]:
-    """Why this kernel cannot tell what a probe asks, by its name; empty where it seems to."""
+    """Why this kernel cannot tell what a probe asks, by its name; empty where it can."""
     try:
         types = Types.of_kernel()
     except (OSError, ValueError) as err:
         message = f"the kernel does not tell the layout of its structures (BTF): {err}"
         return dict.fromkeys(FIELDS, message)
-    return {} if types.has_name(REASONS) else {DROPS.name: _WITHOUT_REASON}
+    found = {} if types.has_name(REASONS) else {DROPS.name: _WITHOUT_REASON}
+    for probe in (probe for probe in (DROPS, CONNECTIONS) if probe.name not in found):
+        try:
+            flags(probe)
+        except PlaneError as err:
+            found[probe.name] = err.message
+    return found
 
 
 def flags(probe: Probe) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from smartxd.errors import PlaneError, StoreError
@@ -11,6 +13,7 @@ from smartxd.planes.trace import attach, bpffs, diff, observe, pins, program, se
 from smartxd.planes.trace.attach import Hook
 from smartxd.planes.trace.state import LEDGER_MAX, PinnedPolicy, TraceObserved, Tracer, TraceState
 from smartxd.reconcile.plan import Action, Ownership, Plan, Problem, Result, Verb
+from smartxd.terms import Privacy
 
 FORMER_INTERFACES_MAX = 64
 """Detached interfaces that the manifest remembers for each policy."""
@@ -95,6 +98,7 @@ class TracePlane:
         # The old build stops before the new one runs, so that no packet is counted twice.
         for policy in live:
             if policy.pin_dir != serving:
+                _hide(policy, tracer.privacy)
                 pins.retire(policy.pin_dir)
         return self._attach(action, serving, observed)
 
@@ -129,6 +133,13 @@ class TracePlane:
             return None
         message = "; ".join(dict.fromkeys(p.message for p in problems))
         return Problem(action.owner, problems[0].reason, message)
+
+
+def _hide(policy: PinnedPolicy, privacy: Privacy | None) -> None:
+    """What an old build still holds is stored as its policy says now, where that hides more."""
+    if privacy is not None:
+        with suppress(FileNotFoundError):  # of an older release
+            pins.set_terms(policy.pin_dir, replace(policy.terms, privacy=privacy))
 
 
 def _named(action: Action, observed: TraceObserved) -> tuple[PinnedPolicy, ...]:
