@@ -49,13 +49,14 @@ struct plain_key {
 
 #define PLAIN_IFINDEX_MAX ((1 << 23) - 1)
 
+/* What every packet touches comes first, right behind the key: mostly in one cache line less. */
 struct flow_value {
 	u64 skbs;
 	u64 bytes; /* on the wire, from the Ethernet header on */
-	u64 more_packets; /* on the wire: segments of GSO skbs beyond the first of each */
+	u64 last_ns; /* CLOCK_MONOTONIC */
 	u64 tcp_flags; /* OR-ed, of the innermost TCP header */
-	u64 first_ns; /* CLOCK_MONOTONIC */
-	u64 last_ns;
+	u64 more_packets; /* on the wire: segments of GSO skbs beyond the first of each */
+	u64 first_ns;
 };
 
 struct ledger_key {

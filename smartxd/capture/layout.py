@@ -44,10 +44,10 @@ FLOW_VALUE = np.dtype(
     [
         ("skbs", "u8"),
         ("bytes", "u8"),
-        ("more_packets", "u8"),
-        ("tcp_flags", "u8"),
-        ("first_ns", "u8"),
         ("last_ns", "u8"),
+        ("tcp_flags", "u8"),
+        ("more_packets", "u8"),
+        ("first_ns", "u8"),
     ]
 )
 
