@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import select
 import sys
@@ -101,6 +102,8 @@ def _changes(directory: Path) -> Iterator[Iterator[None]]:
         yield _rings(bell)
     finally:
         if observer.is_alive():
+            # It calls an error that something changes while it stops.
+            logging.getLogger("watchdog").setLevel(logging.CRITICAL)
             observer.stop()
             observer.join(timeout=5)
         os.close(bell)
