@@ -35,10 +35,10 @@ $(STAMP): requirements.lock pyproject.toml | packages
 demo: setup
 	@$(BIN)/python examples/demo.py
 
-# Most of a test's time is waiting for the kernel, FRR or a clock: three at a time fill two cores. A file stays
-# with one worker, so that what its tests share is made once.
+# Two files at a time: a test mostly waits, for the kernel, FRR or a clock. A file stays with one worker, so that
+# what its tests share is made once.
 test: setup
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

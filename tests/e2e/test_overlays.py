@@ -7,6 +7,7 @@ import itertools
 import signal
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -79,16 +80,19 @@ def test_a_host_with_a_fixed_place_is_known_before_it_speaks(site: Campus) -> No
 
 
 def test_static_routes_lead_where_they_say_and_bgp_tells_of_them(site: Campus) -> None:
-    (route,) = site.json("gwangju", "ip", "-j", "route", "show", "198.51.100.0/24")
-    assert (route["gateway"], route["dev"]) == ("10.130.0.10", "br-servers")
-    (nobody,) = site.json("seoul", "ip", "-j", "route", "show", "172.16.0.0/12")
-    assert nobody["type"] == "blackhole"
-    (route6,) = site.json("gwangju", "ip", "-6", "-j", "route", "show", "2001:db8:100::/48")
-    assert (route6["gateway"], route6["metric"]) == ("2001:db8:130::10", 20)  # zebra's metric
+    def route(box: str, destination: str, *family: str) -> Any:
+        """FRR has what it is told before zebra has told the kernel."""
+        command = ("ip", *family, "-j", "route", "show", destination)
+        (found,) = site.wait(f"a route of {box} to {destination}", lambda: site.json(box, *command))
+        return found
+
+    to_node = route("gwangju", "198.51.100.0/24")
+    assert (to_node["gateway"], to_node["dev"]) == ("10.130.0.10", "br-servers")
+    assert route("seoul", "172.16.0.0/12")["type"] == "blackhole"
+    to_node6 = route("gwangju", "2001:db8:100::/48", "-6")
+    assert (to_node6["gateway"], to_node6["metric"]) == ("2001:db8:130::10", 20)  # zebra's metric
     site.run("v1", "ip", "addr", "add", "198.51.100.7/32", "dev", "lo")
-    site.wait(
-        "the route in Seoul", lambda: site.json("seoul", "ip", "-j", "route", "show", "198.51.100.0/24")
-    )
+    route("seoul", "198.51.100.0/24")
     site.wait_reaches("seoul", "198.51.100.7", "-I", "10.255.0.2")
 
 
