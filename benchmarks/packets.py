@@ -108,7 +108,7 @@ class _Road:
             while (now := time.perf_counter()) - began < SECONDS:
                 ahead_s = sent / per_s - (now - began) if per_s else 0
                 if ahead_s > 0:
-                    time.sleep(ahead_s)
+                    time.sleep(ahead_s)  # the pace is the point
                 for _ in range(BURST):
                     send(PAYLOAD)
                 sent += BURST
@@ -156,7 +156,7 @@ class _Road:
         while (report := read_report(self.captures)) is None or not report.at or report.at < began:
             if time.monotonic() > ends:
                 raise LabError("smartxd capture did not start")
-            time.sleep(0.1)
+            time.sleep(0.1)  # a report in SQLite is told by nothing
 
     def _counted(self) -> tuple[int, int, int]:
         """Packets that the interface has received, the store has, and its losses say were not recorded."""

@@ -252,7 +252,8 @@ def _traced(policy: TracedPolicy) -> _Traced:
         raise
 
 
-def _report(traced: _Traced) -> tuple[TracerReport, ...]:
+def _count(traced: _Traced) -> dict[Place, _Counted]:
+    """What each place has counted: the totals, and the rows since the last report."""
     policy = traced.policy
     names = {interface.ifindex: interface.name for interface in policy.interfaces}
     alive = {ifindex for ifindex, _ in socket.if_nameindex()}
@@ -283,7 +284,11 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
             if ifindex in names:
                 place = counted.setdefault((names[ifindex], direction), _Counted())
                 setattr(place, what, getattr(place, what) + rows)
-    traced.records = RowCounts()
+    return counted
+
+
+def _report(traced: _Traced) -> tuple[TracerReport, ...]:
+    policy, counted = traced.policy, _count(traced)
     attached = {(i.name, d) for i in policy.interfaces if i.attached for d in i.directions}
     one_in, asked = traced.maps.sampled_one_in(traced.maps.generation), traced.maps.terms().one_in
     now_s = time.monotonic()
@@ -311,5 +316,6 @@ def _report(traced: _Traced) -> tuple[TracerReport, ...]:
         for place, c in sorted(counted.items())
     )
     traced.packets = {place: c.packets for place, c in counted.items()}
+    traced.records = RowCounts()
     traced.at_s = now_s
     return reports

@@ -10,7 +10,7 @@ import pytest
 from smartxd.btf import NoType, Types
 from smartxd.errors import PlaneError
 from smartxd.planes.trace import fields
-from smartxd.planes.trace.probes import DROPS
+from smartxd.planes.trace.probes import CONNECTIONS, DROPS
 
 INT, POINTER, STRUCT, UNION, ENUM, TYPEDEF, CONST, PROTOTYPE = 1, 2, 4, 5, 6, 8, 10, 13
 BITS = 1 << 31
@@ -99,3 +99,17 @@ def test_this_kernel_has_each_field_at_a_place_of_its_own() -> None:
             places = sorted(types.place(name, path).offset for path in paths)
             assert all(a < b for a, b in pairwise(places)), name
     assert fields.refusals() == {}
+
+
+def test_a_kernel_that_lacks_a_field_of_a_probe_refuses_that_probe_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lacking = {**fields.FIELDS, CONNECTIONS.name: {"tcp_sock": ("no_such_field",)}}
+    monkeypatch.setattr(fields, "FIELDS", lacking)
+    fields.refusals.cache_clear()
+    try:
+        ((name, why),) = fields.refusals().items()
+    finally:
+        fields.refusals.cache_clear()
+    assert name == CONNECTIONS.name
+    assert "no_such_field" in why

@@ -111,3 +111,12 @@ def test_a_budget_that_changes_is_told_without_a_new_build(box: Box, traced: Tra
     traced.tracing = Tracing(traced.store, traced.said.append, box.secrets_dir)
     assert traced.round(*FRAMES) == coarser
     assert traced.round(*FRAMES) < coarser
+
+
+def test_drops_alone_make_no_sampling_coarser_whatever_they_cost(box: Box, traced: Traced) -> None:
+    asked = tracer("wan", flows_max=None, drops_max=1024, budget=Budget(cpu_percent=0.001, records_per_s=1))
+    assert box.converge(asked) == []
+    nobodys = [f.ethernet(0x9000 + n, bytes(50)) for n in range(512)]
+    assert [traced.round(*nobodys) for _ in range(4)] == [1, 1, 1, 1]
+    assert sum(row["packets"] for row in traced.store.drops) == 4 * len(nobodys)
+    assert traced.said == []

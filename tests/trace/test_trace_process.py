@@ -112,6 +112,22 @@ def test_a_failing_store_never_costs_a_retired_policy_its_counts(box: Box) -> No
     assert len(said) == 1
 
 
+def test_what_another_release_left_is_discarded_and_that_is_said(box: Box) -> None:
+    box.converge(tracer("wan"))
+    box.send(FRAME)
+    box.converge()
+    (retired,) = box.manifest.policies
+    (retired.pin_dir / "cost").unlink()
+    said: list[str] = []
+    tracing = Tracing(Collected(), said.append, box.secrets_dir)
+    for _ in range(2):
+        assert tracing.drain(box.manifest) == ()
+    tracing.close()
+    (line,) = said
+    assert "policy wan: what its old build held last is discarded: maps are missing" in line
+    assert not retired.pin_dir.exists()
+
+
 def test_rows_name_an_interface_that_the_manifest_does_not_tell_yet(capture: Capture) -> None:
     """Programs count from when they are attached; the manifest is published after that."""
     box = capture.box
