@@ -62,6 +62,22 @@ def test_without_the_right_bcc_the_package_to_install_is_named(
 
 
 @pytest.mark.kernel
+def test_a_build_that_is_late_is_killed_and_leaves_no_file(
+    pin_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modules, scratch = tmp_path / "modules", tmp_path / "scratch"
+    for folder in (modules, scratch):
+        folder.mkdir()
+    (modules / "bcc.py").write_text("import signal, tempfile\ntempfile.mkdtemp()\nsignal.pause()\n")
+    monkeypatch.setenv("PYTHONPATH", str(modules))
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    monkeypatch.setattr(program, "TIMEOUT_S", 2)
+    error = _refusal(pin_dir)
+    assert (error.reason, "not built within 2 s" in error.message) == ("BuildFailed", True)
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.kernel
 def test_what_the_compiler_refuses_is_told_with_its_lines(pin_dir: Path, tmp_path: Path) -> None:
     folder = _changed(tmp_path, "return run(skb, INGRESS)", "return no_such_name")
     error = _refusal(pin_dir, folder)

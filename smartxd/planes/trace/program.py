@@ -64,19 +64,22 @@ def build(request: Request) -> None:
     """Build and pin, in a child process; PlaneError ``BCCMissing``, ``ProgramRefused`` or ``BuildFailed``."""
     command = [sys.executable, "-P", "-m", "smartxd.planes.trace.program"]
     try:
-        done = subprocess.run(
-            command,
-            input=json.dumps(asdict(request)),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        # The child's files are in a folder of ours, because it is killed when it is late.
+        with tempfile.TemporaryDirectory(prefix="smartxd-build-") as scratch:
+            done = subprocess.run(
+                command,
+                input=json.dumps(asdict(request)),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT_S,
+                check=False,
+                env={**os.environ, "TMPDIR": scratch},
+            )
     except subprocess.TimeoutExpired as err:
         raise PlaneError("BuildFailed", f"the BPF program was not built within {TIMEOUT_S} s") from err
     except OSError as err:
-        raise PlaneError("BuildFailed", f"{sys.executable}: {err.strerror}") from err
+        raise PlaneError("BuildFailed", f"{err.filename or sys.executable}: {err.strerror}") from err
     if done.returncode == 0:
         return
     try:
