@@ -37,9 +37,15 @@ FLOW = pa.schema(
         pa.field("sampled_one_in", pa.uint32(), nullable=False),  # 1: every packet was to be recorded
         pa.field("first_ns", pa.int64(), nullable=False),
         pa.field("last_ns", pa.int64(), nullable=False),
+        pa.field("end_reason", pa.string()),  # one of END_REASONS; null: it goes on, or was not said
     ]
 )
-"""One flow of one drain interval; null where the packet has no such field."""
+"""One flow, or what of it came up to a time-out; null where the packet has no such field."""
+
+END_REASONS = {"idle": 1, "active": 2, "end": 3, "stopped": 4, "resources": 5}
+"""Why a flow's row ends, with the numbers of flowEndReason (136) of IPFIX: nothing came for the idle time-out;
+it went on for the active one, and has a further row; TCP said so (FIN, RST); the policy or its sampling
+interval changed, or the capture process ended; more flows went on than are kept."""
 
 PACKET = pa.schema(
     [
@@ -128,11 +134,11 @@ SPANS = {
 }
 """The columns of a stream's first and last time; a row is of its last."""
 
-ADDED = {"sampled_one_in": 1}
+ADDED: dict[str, int | None] = {"sampled_one_in": 1, "end_reason": None}
 """Columns that older releases do not write, and what holds for their rows."""
 
 
-def without(schema: pa.Schema, names: Iterable[str]) -> dict[str, int]:
+def without(schema: pa.Schema, names: Iterable[str]) -> dict[str, int | None]:
     """The columns of ``schema`` that a release older than it has left out of ``names``, with their values."""
     found = set(names)
     return {name: value for name, value in ADDED.items() if name in schema.names and name not in found}

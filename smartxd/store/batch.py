@@ -72,7 +72,7 @@ def checksum(table: pa.Table) -> str:
     digest.update(table.num_rows.to_bytes(8, "little"))
     for field in table.schema:
         column = table[field.name].combine_chunks()
-        if field.name in ADDED and pc.all(pc.equal(column, ADDED[field.name]), skip_nulls=False).as_py():
+        if field.name in ADDED and _all_are(column, ADDED[field.name]):
             continue
         digest.update(f"{field.name}:{field.type};".encode())
         digest.update(pc.is_valid(column).to_numpy(zero_copy_only=False).tobytes())
@@ -84,6 +84,12 @@ def checksum(table: pa.Table) -> str:
             values = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
             digest.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
+
+
+def _all_are(column: pa.Array, value: int | None) -> bool:
+    if value is None:
+        return bool(column.null_count == len(column))
+    return bool(pc.all(pc.equal(column, value), skip_nulls=False).as_py())
 
 
 def _joined(texts: pa.Array) -> memoryview:

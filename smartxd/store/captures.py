@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,11 +23,13 @@ from smartxd.config import CaptureConfig
 from smartxd.errors import StoreError
 from smartxd.records import STREAMS, SYNCED
 from smartxd.report import CaptureReport, TracerReport
+from smartxd.store import openflows
 from smartxd.store.batch import split
 from smartxd.store.index import PATTERN, Index
 from smartxd.store.ledger import read_report
+from smartxd.store.openflows import TimeOuts
 from smartxd.store.schema import make_segment
-from smartxd.store.segments import Damaged, SegmentReader, SegmentWriter, files, size
+from smartxd.store.segments import Damaged, SegmentReader, SegmentWriter, carry, files, size
 from smartxd.store.view import Counts, Segment, Span
 
 __all__ = ["CaptureStore", "read_report"]
@@ -40,6 +42,7 @@ RESERVE_BYTES = 64 << 20
 
 NOTHING: Mapping[str, pa.Table] = MappingProxyType({})
 SET_ASIDE = ".damaged"
+_NS = 1_000_000_000
 
 _TRACERS = TypeAdapter(tuple[TracerReport, ...])
 
@@ -75,6 +78,7 @@ class CaptureStore:
             try:
                 with self._named_errors():
                     self._open()
+                self._left = frozenset(self._open_incarnations)
             except BaseException:
                 self._index.close()
                 raise
@@ -117,6 +121,7 @@ class CaptureStore:
                 batches = reader.batches(stream, 0)
                 self._seq[stream] = batches[-1].seq if batches else self._index.ledger(stream).closed_seq
         self._writer = SegmentWriter(path)
+        self._open_incarnations = self._writer.open_incarnations()
         self._suspicion: Damaged | None = None
 
     def _set_aside(self, err: Damaged) -> None:
@@ -152,39 +157,87 @@ class CaptureStore:
         flows: pa.Table,
         losses: pa.Table,
         told: Mapping[str, pa.Table] = NOTHING,
+        keys: Sequence[bytes] | None = None,
     ) -> None:
-        """Store one drain of the maps, all of it or nothing; no-op for a generation that is stored."""
-        self._append(incarnation, generation, {"flows": flows, "losses": losses, **told})
+        """Store one drain of the maps, all of it or nothing; no-op for a generation that is stored.
+
+        With ``keys``, one for each of the flows, they go on: rows of one key add up until ``end_flows`` finds
+        that the flow has ended. Keys mean nothing to another process: what goes on when the store is opened
+        ends with what is written first. Without keys the flows are stored as they are.
+        """
+        if keys is None:
+            self._append(incarnation, generation, {"flows": flows, "losses": losses, **told})
+        else:
+            growing = openflows.rows(incarnation, generation, flows, keys)
+            self._append(incarnation, generation, {"losses": losses, **told}, growing)
 
     def append_packets(self, ring: str, position: int, packets: pa.Table) -> None:
         """Store what a ring held up to a position, as ``append`` does a generation."""
         self._append(ring, position, {"packets": packets})
 
-    def _append(self, incarnation: str, generation: int, tables: Mapping[str, pa.Table]) -> None:
+    def _append(
+        self,
+        incarnation: str,
+        generation: int,
+        tables: Mapping[str, pa.Table],
+        growing: pa.Table | None = None,
+    ) -> None:
         if generation <= self._generations.get(incarnation, -1):
             return
-        seq = dict(self._seq)
-        batches: list[tuple[str, int, pa.Table]] = []
-        for stream, table in tables.items():
-            if not table.schema.equals(STREAMS[stream]):
-                raise StoreError(
-                    f"{self.directory}: rows for {stream} have another schema than records.py",
-                    "is smartxd installed whole, from one release?",
-                )
-            for part in split(table):
-                seq[stream] += 1
-                batches.append((stream, seq[stream], part))
+        with self._writing() as add:
+            for stream, table in tables.items():
+                add(stream, table)
+            if growing:
+                self._writer.grow(growing)
+            self._writer.set_generation(incarnation, generation)
+        self._generations[incarnation] = generation
+        if growing:
+            self._open_incarnations.add(incarnation)
+
+    def end_flows(self, incarnation: str, time_outs: TimeOuts | None = None) -> None:
+        """Store the flows of an incarnation that have ended; without time-outs all that go on."""
+        if incarnation not in self._open_incarnations:
+            return
+        with self._writing() as add:
+            if incarnation not in self._left:
+                add("flows", self._writer.ended(incarnation, time_outs, int(self._clock() * _NS)))
+        if time_outs is None:
+            self._open_incarnations.discard(incarnation)
+
+    def end_flows_except(self, incarnations: Collection[str]) -> None:
+        """Store all flows that go on of other incarnations."""
+        for other in self._open_incarnations - set(incarnations):
+            self.end_flows(other)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Callable[[str, pa.Table], None]]:
+        """A transaction on the segment that is written; gives what adds the rows of a stream to it."""
         try:
             with self._named_errors():
                 self._make_room()
-                self._writer.append(incarnation, generation, batches)
+                seq = dict(self._seq)
+
+                def add(stream: str, table: pa.Table) -> None:
+                    if not table.schema.equals(STREAMS[stream]):
+                        raise StoreError(
+                            f"{self.directory}: rows for {stream} have another schema than records.py",
+                            "is smartxd installed whole, from one release?",
+                        )
+                    for part in split(table):
+                        seq[stream] += 1
+                        self._writer.add(stream, seq[stream], part)
+
+                with self._writer.transaction():
+                    for left in self._left:
+                        add("flows", self._writer.ended(left, None, 0))
+                    yield add
         except Damaged as err:
             self._writer.close()
             self._set_aside(err)
             self._open_current()
             raise StoreError(err.message, "it is set aside; the next try writes to a new file") from err
         self._seq = seq
-        self._generations[incarnation] = generation
+        self._left = frozenset()
 
     @contextmanager
     def _named_errors(self) -> Iterator[None]:
@@ -252,10 +305,11 @@ class CaptureStore:
         with SegmentReader(self.directory / self._current.name) as reader:
             found = [_span(self._current.id, stream, reader) for stream in STREAMS]
             generations = reader.generations()
-        if not generations:
-            return  # nothing was written to it: it serves on
         spans = [span for span in found if span]
-        self._begin(lambda: self._index.end(self._current, spans, generations, now_s))
+        if not generations and not spans:
+            return  # nothing was written to it: it serves on
+        path = self.directory / self._current.name
+        self._begin(lambda: self._index.end(self._current, spans, generations, now_s), before=path)
         with suppress(StoreError):
             self._writer.finish()  # else SQLite does so when the next reader leaves
         self._writer.close()
@@ -264,13 +318,18 @@ class CaptureStore:
         except StoreError as err:
             raise StoreLost(err.message, "smartxd capture tries again when it starts again") from err
 
-    def _begin(self, ending: Callable[[], None] = lambda: None) -> None:
-        """Make the next segment, and list it in one transaction with what becomes of the one before."""
+    def _begin(self, ending: Callable[[], None] = lambda: None, before: Path | None = None) -> None:
+        """Make the next segment, and list it in one transaction with what becomes of the one before.
+
+        The flows that go on in ``before`` go on in the next one.
+        """
         id_, start_s = self._index.next_id(), self._start_s(int(self._clock()))
         name = f"flows-{id_:06d}-{datetime.fromtimestamp(start_s, UTC):%Y%m%dT%H%M%SZ}.sqlite"
         segment = Segment(id_, name, start_s, None)
         try:
             make_segment(self.directory / name)
+            if before is not None and self._open_incarnations:
+                carry(before, self.directory / name)
             with self._index.transaction(durable=True):
                 ending()
                 self._index.begin(segment)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smartxd.records import SPANS
+from smartxd.store import openflows
 
 Network = IPv4Network | IPv6Network
 Find = Callable[[str, Sequence[object]], Iterable[Sequence[object]]]
@@ -21,10 +22,10 @@ Find = Callable[[str, Sequence[object]], Iterable[Sequence[object]]]
 LAST_NS = 2**63 - 1
 
 _FUNCTION = "substr(location, 1, instr(location || '+', '+') - 1)"
+_TIME = "{0} >= ? AND {0} < ?"
 _ROWS = (
     "rowid >= coalesce((SELECT min(first_row) FROM {0}batches WHERE {1} AND t_max_ns >= ?), 1 << 62)"
     " AND rowid <= coalesce((SELECT max(last_row) FROM {0}batches WHERE {1} AND t_min_ns < ?), 0)"
-    " AND {2} >= ? AND {2} < ?"
 )
 
 
@@ -56,12 +57,18 @@ class FlowFilter:
     def where(self, stream: str, find: Find, schema: str = "") -> tuple[str, list[object]]:
         """The condition on a stream of a segment, and its arguments; it first skips batches of other times.
 
-        ``find`` asks the segment, which is attached as ``schema`` where it is not the database itself.
+        Also on the flows that go on, which are in no batch. ``find`` asks the segment, which is attached as ``schema`` where it is not the database itself.
         """
         at = f"{schema}." if schema else ""
-        # Rows are in the order of time, but for a clock that jumps: their own time decides.
-        terms = [_ROWS.format(at, f"stream = '{stream}'", SPANS[stream][1])]
-        args: list[object] = [self.since_ns, self.until_ns, self.since_ns, self.until_ns]
+        going_on = stream == openflows.TABLE
+        terms = [_TIME.format(SPANS["flows" if going_on else stream][1])]
+        args: list[object] = [self.since_ns, self.until_ns]
+        if not going_on:
+            # Rows are in the order of time, but for a clock that jumps: their own time decides.
+            batches = _ROWS.format(at, f"stream = '{stream}'")
+            terms = [f"{batches} AND {terms[0]}"]
+            args += args
+        times = list(args)
         for columns, value in self._values(stream):
             if value is not None:
                 terms.append(f"({' OR '.join(f'{column} = ?' for column in columns)})")
@@ -70,7 +77,7 @@ class FlowFilter:
             if network is not None:
                 columns = _where(stream, column)
                 rows = f"{at}{stream} WHERE {terms[0]}"
-                inside = json.dumps(_inside(network, columns, find, rows, args[:4]))
+                inside = json.dumps(_inside(network, columns, find, rows, times))
                 terms.append(" OR ".join(f"{c} IN (SELECT value FROM json_each(?))" for c in columns))
                 terms[-1] = f"({terms[-1]})"
                 args += [inside] * len(columns)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pyarrow as pa
 
 from smartxd.records import STREAMS
+from smartxd.store import openflows
 
 CHUNK = pa.schema([pa.field("chunk", pa.binary(), nullable=False)])
 
-TABLES: dict[str, pa.Schema] = {**STREAMS, "packets": CHUNK}
-"""The rows of each stream's table in a segment."""
+TABLES: dict[str, pa.Schema] = {**STREAMS, "packets": CHUNK, openflows.TABLE: openflows.SCHEMA}
+"""The rows of each table in a segment: of each stream, and the flows that go on."""
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="zstd")
 

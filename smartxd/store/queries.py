@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from smartxd.errors import StoreError
 from smartxd.records import FLOW, STREAMS
+from smartxd.store import openflows
 from smartxd.store.flowfilter import FlowFilter
 from smartxd.store.index import Index, is_store
 from smartxd.store.segments import SegmentMerge, SegmentReader, StoredBatch
@@ -53,8 +54,9 @@ def _columns(stream: str) -> tuple[str, ...]:
     return tuple(name for name in STREAMS[stream].names if name not in MEASURES[stream])
 
 
+_NOT_KEYS = {"policy", "commit_id", "sampled_one_in", "end_reason"}
 KEYS = {
-    stream: tuple(name for name in _columns(stream) if name not in {"policy", "commit_id", "sampled_one_in"})
+    stream: tuple(name for name in _columns(stream) if name not in _NOT_KEYS)
     for stream in SUMS
 }
 """What tells one flow from another on a box, one drop, one connection."""
@@ -94,15 +96,28 @@ Warn = Callable[[StoreError], None]
 
 
 def newest(directory: Path, wanted: FlowFilter, limit: int, warn: Warn, *, stream: str = "flows") -> pa.Table:
-    """The newest rows of a stream that has ``SUMS``, as they were captured."""
+    """The newest rows of a stream that has ``SUMS``, as they were captured; flows that go on are among them."""
     schema, names, order = STREAMS[stream], _names(stream), "ORDER BY last_ns DESC LIMIT ?"
     with SegmentMerge(schema.names) as merge:
-        for path in segments(directory, wanted):
+        for segment in _of_the_time(directory, wanted):
+            path = directory / segment.name
             with left_out(path, warn), merge.attached(path):
-                where, args = wanted.where(stream, merge.find, merge.SCHEMA)
-                rows = merge.source(stream, merge.SCHEMA)
-                merge.add(f"SELECT {names} FROM {rows} WHERE {where} {order}", [*args, limit])
+                for rows, args in _sources(merge, segment, wanted, stream):
+                    merge.add(f"SELECT {names} FROM {rows} {order}", [*args, limit])
         return merge.table(f"SELECT {names} FROM merged {order}", [limit], schema, limit)
+
+
+def _sources(
+    merge: SegmentMerge, segment: Segment, wanted: FlowFilter, stream: str
+) -> Iterator[tuple[str, list[object]]]:
+    """In SQL, what to select from of a segment that is attached, with its condition; and the arguments.
+
+    Flows that go on are in the segment that is written, and nowhere else.
+    """
+    going_on = stream == "flows" and segment.closed_s is None
+    for table in (stream, openflows.TABLE) if going_on else (stream,):
+        where, args = wanted.where(table, merge.find, merge.SCHEMA)
+        yield f"{merge.source(table, merge.SCHEMA)} WHERE {where}", args
 
 
 def _names(stream: str) -> str:
@@ -131,12 +146,12 @@ def top(
     sums = ", ".join(f"{sql} AS {name}" for name, sql in added.items())
     times = "".join(f'"{name}", ' for name in by if name in TIMES)
     with SegmentMerge(schema.names) as merge:
-        for path in segments(directory, wanted):
+        for segment in _of_the_time(directory, wanted):
+            path = directory / segment.name
             with left_out(path, warn), merge.attached(path):
-                where, args = wanted.where(stream, merge.find, merge.SCHEMA)
-                # No limit within a segment: what is small in each can be large in all.
-                grouped = f"FROM {merge.source(stream, merge.SCHEMA)} WHERE {where} GROUP BY {numbers}"
-                merge.add(f"SELECT {groups}, {sums} {grouped}", args)
+                for rows, args in _sources(merge, segment, wanted, stream):
+                    # No limit within a segment: what is small in each can be large in all.
+                    merge.add(f"SELECT {groups}, {sums} FROM {rows} GROUP BY {numbers}", args)
         largest = (
             f"SELECT {names}, {sums} FROM merged GROUP BY {numbers} "
             f"ORDER BY {order} DESC, last_ns DESC LIMIT ?"
@@ -219,9 +234,14 @@ def _listed(directory: Path) -> list[Segment]:
 
 def segments(directory: Path, wanted: FlowFilter) -> Iterator[Path]:
     """Each segment that may hold rows of the time."""
+    for segment in _of_the_time(directory, wanted):
+        yield directory / segment.name
+
+
+def _of_the_time(directory: Path, wanted: FlowFilter) -> Iterator[Segment]:
     for segment in _listed(directory):
         if segment.closed_s is None or segment.closed_s * _NS >= wanted.since_ns:
-            yield directory / segment.name
+            yield segment
 
 
 @contextmanager

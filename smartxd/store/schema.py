@@ -15,6 +15,7 @@ import sqlite_utils
 
 from smartxd.errors import StoreError
 from smartxd.records import STREAMS, without
+from smartxd.store import openflows
 from smartxd.store.packed import TABLES
 
 VERSION = 1
@@ -43,12 +44,21 @@ def additions(stream: str, found: Sequence[str]) -> list[str]:
     """The statements after which a table with the columns ``found``, or none, is of this release."""
     schema = TABLES[stream]
     if not found:
-        db = sqlite_utils.Database(memory=True)
-        return [db.create_table_sql(stream, columns(schema), not_null=required(schema))]
+        return [_create(stream)]
     return [
-        f"ALTER TABLE {stream} ADD COLUMN {name} INTEGER NOT NULL DEFAULT {value}"
+        f"ALTER TABLE {stream} ADD COLUMN "
+        + (f"{name} INTEGER NOT NULL DEFAULT {value}" if value is not None else f"{name} TEXT")
         for name, value in without(schema, found).items()
     ]
+
+
+def _create(name: str) -> str:
+    """The statement that makes a table of rows."""
+    schema, db = TABLES[name], sqlite_utils.Database(memory=True)
+    if name == openflows.TABLE:
+        sql = db.create_table_sql(name, columns(schema), pk=openflows.PRIMARY_KEY, not_null=required(schema))
+        return f"{sql.rstrip().rstrip(';')} WITHOUT ROWID"
+    return db.create_table_sql(name, columns(schema), not_null=required(schema))
 
 
 def check_version(found: int, path: Path, known: int = VERSION) -> None:
@@ -67,8 +77,8 @@ def make_segment(path: Path) -> None:
         try:
             db.conn.execute("PRAGMA journal_mode=WAL")
             with db.conn:
-                for stream, schema in TABLES.items():
-                    db.table(stream).create(columns(schema), not_null=required(schema))
+                for name in TABLES:
+                    db.conn.execute(_create(name))
                 counts = ("first_row", "last_row", "rows", "packets", "bytes", "t_min_ns", "t_max_ns")
                 batch: Columns = {"stream": str, "seq": int, **dict.fromkeys(counts, int), "checksum": str}
                 db.table("batches").create(batch, pk=("stream", "seq"), not_null=list(batch))

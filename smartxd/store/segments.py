@@ -19,8 +19,10 @@ import adbc_driver_sqlite.dbapi as adbc
 import pyarrow as pa
 
 from smartxd.errors import StoreError
-from smartxd.records import STREAMS, without
+from smartxd.records import FLOW, STREAMS, without
+from smartxd.store import openflows
 from smartxd.store.batch import Sums, checksum
+from smartxd.store.openflows import TimeOuts
 from smartxd.store.packed import TABLES, packed, unpacked
 from smartxd.store.schema import additions, check_version
 
@@ -124,7 +126,9 @@ class _Connection:
         if not found:
             return f"(SELECT NULL AS rowid{''.join(f', NULL AS {name}' for name in wanted.names)} WHERE 0)"
         added = without(wanted, found)
-        values = "".join(f", {value} AS {name}" for name, value in added.items())
+        values = "".join(
+            f", {'NULL' if value is None else value} AS {name}" for name, value in added.items()
+        )
         return f"(SELECT rowid, *{values} FROM {schema}.{stream})" if values else f"{schema}.{stream}"
 
     def _columns(self, stream: str, schema: str = "main") -> list[str]:
@@ -150,7 +154,7 @@ class SegmentWriter(_Connection):
         super().__init__(path, "rw")
         try:
             self._run("PRAGMA synchronous=FULL")
-            for stream in STREAMS:
+            for stream in TABLES:
                 for statement in additions(stream, self._columns(stream)):
                     self._run(statement)
             found = self._run("SELECT stream, max(last_row) FROM batches GROUP BY stream")
@@ -161,38 +165,78 @@ class SegmentWriter(_Connection):
             self._conn.close()
             raise
 
-    def append(self, incarnation: str, generation: int, batches: Sequence[tuple[str, int, pa.Table]]) -> None:
-        """Write ``(stream, seq, rows)`` each and the generation, all or nothing."""
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """What is written meanwhile is written whole, or nothing of it."""
         last_row = dict(self._last_row)
         try:
-            with self._conn.cursor() as cursor:
-                for stream, seq, table in batches:
-                    rows = packed(stream, table)
-                    first = last_row[stream] + 1
-                    last_row[stream] += rows.num_rows
-                    cursor.adbc_ingest(stream, rows, mode="append")
-                    cursor.execute(f"SELECT max(rowid) FROM {stream}")
-                    if cursor.fetchone() != (last_row[stream],):
-                        raise Damaged(self.path, f"table {stream} has rows of no batch")
-                    s = Sums.of(stream, table)
-                    cursor.execute(
-                        "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                        (stream, seq, first, last_row[stream], *astuple(s), checksum(rows)),
-                    )
-                cursor.execute("INSERT OR REPLACE INTO generations VALUES (?, ?)", (incarnation, generation))
+            yield
             self._conn.adbc_connection.commit()
         except BaseException as err:
+            self._last_row = last_row
             with suppress(adbc_driver_manager.Error):  # what went wrong first is what is said
                 self._conn.adbc_connection.rollback()
             if isinstance(err, _ERRORS):
                 raise _error(self.path, err) from err
             raise
-        self._last_row = last_row
+
+    def add(self, stream: str, seq: int, table: pa.Table) -> None:
+        """Write a batch; within a transaction."""
+        rows = packed(stream, table)
+        first, last = self._last_row[stream] + 1, self._last_row[stream] + rows.num_rows
+        with self._conn.cursor() as cursor:
+            cursor.adbc_ingest(stream, rows, mode="append")
+            cursor.execute(f"SELECT max(rowid) FROM {stream}")
+            if cursor.fetchone() != (last,):
+                raise Damaged(self.path, f"table {stream} has rows of no batch")
+            row = (stream, seq, first, last, *astuple(Sums.of(stream, table)), checksum(rows))
+            cursor.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        self._last_row[stream] = last
+
+    def set_generation(self, incarnation: str, generation: int) -> None:
+        """Write that a generation is stored; within a transaction."""
+        self._run("INSERT OR REPLACE INTO generations VALUES (?, ?)", (incarnation, generation))
+
+    def open_incarnations(self) -> set[str]:
+        """Those of which flows go on."""
+        return {str(i) for (i,) in self._run(f"SELECT DISTINCT incarnation FROM {openflows.TABLE}")}
+
+    def grow(self, flows: pa.Table) -> None:
+        """Add rows of ``openflows.SCHEMA`` to the flows that go on; within a transaction."""
+        with self._conn.cursor() as cursor:
+            cursor.executemany(openflows.GROW, flows)
+
+    def ended(self, incarnation: str, time_outs: TimeOuts | None, now_ns: int) -> pa.Table:
+        """Take what has ended from the flows that go on, in order of time; within a transaction.
+
+        Without time-outs that is all of them.
+        """
+        table, where = openflows.TABLE, "incarnation = ?"
+        count = int(self._run(f"SELECT count(*) FROM {table} WHERE {where}", (incarnation,))[0][0])
+        reason, args = openflows.ALL
+        if time_outs is not None:
+            newest = f"SELECT last_ns FROM {table} WHERE {where} ORDER BY last_ns DESC LIMIT 1 OFFSET ?"
+            full = count > time_outs.flows_max
+            quiet_since_ns = self._run(newest, (incarnation, time_outs.flows_max - 1))[0][0] if full else 0
+            reason, args = time_outs.reason(now_ns, quiet_since_ns)
+        names = ", ".join(FLOW.names[:-1])
+        sql = f"DELETE FROM {table} WHERE {where} AND {reason} IS NOT NULL RETURNING {names}, {reason}"
+        taken = self.table(sql, [incarnation, *args, *args], FLOW, count)
+        return taken.sort_by("last_ns")
 
     def finish(self) -> None:
-        """Fold the write-ahead log into the file; nothing is written to it after this."""
+        """Leave no flow that goes on, and fold the write-ahead log into the file; it is not written any more."""
         self._conn.adbc_connection.set_autocommit(True)
+        self._run(f"DELETE FROM {openflows.TABLE}")
         self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def carry(before: Path, path: Path) -> None:
+    """Copy the flows that go on to a segment that was just made."""
+    with _Connection(path, "rw") as conn:
+        conn.find("ATTACH ? AS before", (f"{before.absolute().as_uri()}?mode=ro",))
+        conn.find(openflows.CARRY, ())
+        conn.find("DETACH before", ())
 
 
 class SegmentReader(_Connection):

@@ -9,11 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from smartxd.config import CaptureConfig
-from smartxd.records import DROP, FLOW, LOSS, PACKET, STREAMS, TCP
+from smartxd.records import DROP, FLOW, LOSS, PACKET, TCP
 from smartxd.store.batch import checksum
+from smartxd.store.packed import TABLES
 
-OLDER = FLOW.remove(FLOW.get_field_index("sampled_one_in"))
-"""The flows of the release that knew no sampling."""
+OLDER = FLOW.remove(FLOW.get_field_index("sampled_one_in")).remove(len(FLOW) - 2)
+"""The flows of the release that knew no sampling, and no flows that end."""
 
 
 def bounded(disk_max_bytes: int, **more: int) -> CaptureConfig:
@@ -91,9 +92,11 @@ def loss_rows(count: int) -> pa.Table:
 def make_older(path: Path) -> None:
     """Make a file that is open nowhere what the release that knew no sampling and no packets has written."""
     with closing(sqlite3.connect(path)) as db, db:
-        for stream in STREAMS.keys() - {"flows", "losses"}:
-            db.execute(f"DROP TABLE IF EXISTS {stream}")
-        db.execute("ALTER TABLE flows DROP COLUMN sampled_one_in")
+        for table in TABLES.keys() - {"flows", "losses"}:
+            db.execute(f"DROP TABLE IF EXISTS {table}")
+        for column in FLOW.names:
+            if column not in OLDER.names:
+                db.execute(f"ALTER TABLE flows DROP COLUMN {column}")
         names = ", ".join(OLDER.names)
         batches = "SELECT rowid, first_row, last_row FROM batches WHERE stream = 'flows'"
         for batch, *rows in db.execute(batches).fetchall():
