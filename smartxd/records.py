@@ -43,9 +43,9 @@ FLOW = pa.schema(
 """One flow, or what of it came up to a time-out; null where the packet has no such field."""
 
 END_REASONS = {"idle": 1, "active": 2, "end": 3, "stopped": 4, "resources": 5}
-"""Why a flow's row ends, with the numbers of flowEndReason (136) of IPFIX: nothing came for the idle time-out;
-it went on for the active one, and has a further row; TCP said so (FIN, RST); the policy or its sampling
-interval changed, or the capture process ended; more flows went on than are kept."""
+"""Why a flow's row ends, with the numbers of flowEndReason (136) of IPFIX: nothing came for the idle
+time-out; it went on for the active one, and has a further row; TCP said so (FIN, RST); the policy, the commit
+or the sampling interval changed, or the capture process ended; more flows went on than are kept."""
 
 PACKET = pa.schema(
     [

@@ -221,7 +221,7 @@ class TracerReport(_Frozen):
     packets_per_s: Rate
     """Over the last drain interval."""
     flows: Count
-    """Flow rows of the last drain interval."""
+    """Flows that had packets in the last drain interval."""
     records: Count = 0
     """Packets recorded one by one in the last drain interval."""
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 PIN = "terms"
 """The name under which they are pinned: an array of one record."""
-_RECORD = struct.Struct("=IdQBBB64s")
+_RECORD = struct.Struct("=IdQBBB64sHH")
 RECORD_BYTES = _RECORD.size
 _ADDRESSES = ("keep", "truncate", "pseudonym")
 """By number, as in the record."""
@@ -51,28 +51,39 @@ class Privacy:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """A sampling interval, a budget for which it may be made coarser, and what is hidden."""
+    """A sampling interval, a budget for which it may be made coarser, what is hidden, and when flows end."""
 
     one_in: int = 1
     budget: Budget | None = None
     privacy: Privacy | None = None
+    active_timeout_s: int = 60
+    idle_timeout_s: int = 15
 
     def packed(self) -> bytes:
         """The record in the map."""
         budget = self.budget or Budget()
         numbers = (self.one_in, budget.cpu_percent or 0, budget.records_per_s or 0)
-        if (hidden := self.privacy) is None:
-            return _RECORD.pack(*numbers, 0, 0, 0, b"")
-        how = _ADDRESSES.index(hidden.addresses)
-        return _RECORD.pack(*numbers, how, hidden.ipv4_prefix, hidden.ipv6_prefix, hidden.key.encode())
+        hiding: tuple[int, int, int, bytes] = (0, 0, 0, b"")
+        if (hidden := self.privacy) is not None:
+            how = _ADDRESSES.index(hidden.addresses)
+            hiding = (how, hidden.ipv4_prefix, hidden.ipv6_prefix, hidden.key.encode())
+        return _RECORD.pack(*numbers, *hiding, self.active_timeout_s, self.idle_timeout_s)
 
     @classmethod
     def unpacked(cls, record: bytes) -> Terms:
         """What ``packed`` made; of a map that nothing was written to, the least."""
-        one_in, cpu_percent, records_per_s, how, ipv4_prefix, ipv6_prefix, key = _RECORD.unpack(record)
+        one_in, cpu_percent, records_per_s, *hiding, active_s, idle_s = _RECORD.unpack(record)
+        how, ipv4_prefix, ipv6_prefix, key = hiding
         budget, privacy = Budget(cpu_percent or None, records_per_s or None), None
         if how == _ADDRESSES.index("truncate"):
             privacy = Privacy("truncate", ipv4_prefix, ipv6_prefix)
         elif how == _ADDRESSES.index("pseudonym"):
             privacy = Privacy("pseudonym", ipv4_prefix, ipv6_prefix, key.rstrip(b"\0").decode())
-        return cls(one_in or 1, budget if budget != Budget() else None, privacy)
+        default = cls()
+        return cls(
+            one_in or default.one_in,
+            budget if budget != Budget() else None,
+            privacy,
+            active_s or default.active_timeout_s,
+            idle_s or default.idle_timeout_s,
+        )

@@ -57,6 +57,7 @@ def decode_flows(keys: Records, values: Records, origin: Origin) -> pa.Table:
     """Rows of ``records.FLOW``, one for each entry of a flow map, in its order."""
     columns = _identity(keys, origin) | _amounts(values, origin)
     columns["sampled_one_in"] = pa.array(np.full(len(keys), origin.sampled_one_in, "u4"))
+    columns["end_reason"] = pa.nulls(len(keys), pa.string())  # they go on
     return pa.table([columns[name] for name in FLOW.names], schema=FLOW)
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 import pyarrow as pa
@@ -35,12 +35,14 @@ from smartxd.capture.decode import (
     decode_packets,
     packet_records,
 )
+from smartxd.capture.flowkeys import FlowKeys
 from smartxd.capture.kernelnames import KernelNames
 from smartxd.capture.layout import DIRECTIONS, TCP
 from smartxd.capture.maps import CONNECTIONS, DROPS, Entries, GracePeriod, PolicyMaps
 from smartxd.capture.ring import Ring
 from smartxd.manifest import TracedPolicy
 from smartxd.store.batch import MAX_ROWS
+from smartxd.store.openflows import TimeOuts
 
 
 class Store(Protocol):
@@ -57,8 +59,21 @@ class Store(Protocol):
         flows: pa.Table,
         losses: pa.Table,
         told: Mapping[str, pa.Table],
+        *,
+        keys: Sequence[bytes],
     ) -> None:
-        """Store a generation in one transaction; ``told`` are further rows, by stream."""
+        """Store a generation in one transaction; ``told`` are further rows, by stream.
+
+        Flows go on: rows that have one of the ``keys`` add up.
+        """
+        ...
+
+    def end_flows(self, incarnation: str, time_outs: TimeOuts) -> None:
+        """Store the flows of an incarnation that have ended as flows."""
+        ...
+
+    def end_flows_except(self, incarnations: Collection[str]) -> None:
+        """Store all flows that go on of other incarnations as flows."""
         ...
 
     def append_packets(self, ring: str, position: int, packets: pa.Table) -> None:
@@ -111,13 +126,16 @@ class Drain:
         conceal: Conceal | None = None,
         reached: Callable[[str], None] = lambda _: None,
         names: KernelNames | None = None,
+        flow_keys: FlowKeys | None = None,
     ) -> None:
         """``conceal`` says what is stored for an address, if not itself.
 
         ``reached`` is told each point at which a crash could strike, so that tests can let it. ``names`` are
-        those of the kernel, as far as others have asked for them.
+        those of the kernel, as far as others have asked for them. Flows go on from drain to drain with
+        the same ``flow_keys``.
         """
         self._names = names or KernelNames()
+        self._flow_keys = flow_keys or FlowKeys()
         self._maps = maps
         self._store = store
         self._grace = grace
@@ -154,7 +172,8 @@ class Drain:
         ledger = maps.ledger(generation)
         stored = self._store.committed(policy.incarnation)
         if stored is None or stored < generation:
-            origin = _origin(policy, maps.sampled_one_in(generation), self._conceal)
+            one_in = maps.sampled_one_in(generation)
+            origin = _origin(policy, one_in, self._conceal)
             found = maps.flows(generation)
             begun_s = time.thread_time()
             dropped, connections = maps.told(DROPS, generation), maps.told(CONNECTIONS, generation)
@@ -166,7 +185,8 @@ class Drain:
             self.told_s += time.thread_time() - begun_s
             flows = decode_flows(found.keys, found.values, origin)
             losses = decode_losses(ledger.keys, ledger.values, origin, time.time_ns())
-            self._store.append(policy.incarnation, generation, flows, losses, told)
+            keys = self._flow_keys.of(found.keys, policy.commit_id, one_in, self._conceal)
+            self._store.append(policy.incarnation, generation, flows, losses, told, keys=keys)
             counts = _rows(found.keys) + _rows(dropped.keys["flow"]) + _connection_rows(connections.keys)
         self._reached("committed")
         maps.add_to_totals(generation, ledger)

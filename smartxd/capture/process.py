@@ -54,8 +54,7 @@ def _round(config: Config, store: CaptureStore, tracing: Tracing, wake: Callable
     except (SmartxError, OSError) as err:
         _warn(err.line if isinstance(err, SmartxError) else str(err))
         return
-    if any(report.flows for report in reports):
-        wake()
+    wake()
 
 
 @contextmanager

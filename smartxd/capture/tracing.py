@@ -14,6 +14,7 @@ from pathlib import Path
 from smartxd import bpfsys, secretfile
 from smartxd.capture.conceal import Conceal, concealer
 from smartxd.capture.drain import Drain, PacketDrain, RowCounts, Store
+from smartxd.capture.flowkeys import FlowKeys
 from smartxd.capture.kernelnames import KernelNames
 from smartxd.capture.layout import DIRECTIONS, DROPPED, TCP
 from smartxd.capture.maps import CONNECTIONS, DROPS, GracePeriod, OtherRelease, PolicyMaps
@@ -23,6 +24,7 @@ from smartxd.errors import SecretError, SmartxError
 from smartxd.manifest import Manifest, TracedPolicy
 from smartxd.report import TracerReport
 from smartxd.store.captures import StoreLost
+from smartxd.store.openflows import TimeOuts
 
 _MISSED = {DROPS: "dropped packets", CONNECTIONS: "events of TCP"}
 
@@ -80,6 +82,7 @@ class Tracing:
         self._warn = warn
         self._grace = GracePeriod()
         self._names = KernelNames()
+        self._flow_keys = FlowKeys()
         self._open: dict[str, _Traced] = {}
         self._epoll = select.epoll()
         self._failing: dict[str, str] = {}
@@ -105,6 +108,7 @@ class Tracing:
                 if traced is not None:
                     reports += self._drain(traced)
                     self._failing.pop(policy.incarnation, None)
+        self._store.end_flows_except(self._open.keys())
         self._failing = {
             i: m for i, m in self._failing.items() if i in {p.incarnation for p in manifest.policies}
         }
@@ -166,10 +170,14 @@ class Tracing:
     def _drain(self, traced: _Traced) -> tuple[TracerReport, ...]:
         policy = traced.policy
         drain = Drain(
-            traced.maps, self._store, self._grace, conceal=self._concealer(traced), names=self._names
+            *(traced.maps, self._store, self._grace),
+            conceal=self._concealer(traced),
+            names=self._names,
+            flow_keys=self._flow_keys,
         )
         begun_s = time.thread_time()
         traced.flows = drain.run(policy)
+        self._end_flows(traced)
         traced.drained_s += time.thread_time() - begun_s - drain.told_s
         self._drain_ring(traced)
         self._say_missed(traced)
@@ -183,6 +191,18 @@ class Tracing:
         self._forget(policy.incarnation)
         bpfsys.remove_pins(policy.pin_dir)
         return ()
+
+    def _end_flows(self, traced: _Traced) -> None:
+        maps, policy = traced.maps, traced.policy
+        terms, one_in = maps.terms(), maps.sampled_one_in(maps.generation)
+        time_outs = TimeOuts(
+            idle_s=terms.idle_timeout_s,
+            active_s=terms.active_timeout_s,
+            flows_max=2 * maps.flows_max,
+            commit_id=policy.commit_id,
+            sampled_one_in=one_in,
+        )
+        self._store.end_flows(policy.incarnation, time_outs)
 
     def _concealer(self, traced: _Traced) -> Conceal | None:
         """What to store for an address; SecretError without the key: in clear it is not stored.

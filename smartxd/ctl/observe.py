@@ -1,4 +1,4 @@
-"""``smartxctl observe``: flows as they are stored, one line each, until it is stopped."""
+"""``smartxctl observe``: flows as they grow and end, one line each, until it is stopped."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ from smartxd.spec.finding import printable
 from smartxd.store.queries import Tail
 
 EXAMPLES = """\
-A row appears when the capture process has stored it, every capture.drain_interval_s (5 s); a flow that
-goes on has one each time. Packets, drops and TCP connections are not among them: smartxctl packets, drops
-and tcp show these.
+A flow appears each time that it has grown, every capture.drain_interval_s (5 s), with what it counts so far
+(end_reason null), and once more when it has ended, with the reason (docs/flows.md). Packets, drops and TCP
+connections are not among them: smartxctl packets, drops and tcp show these.
 
 exit code: 0 when it was stopped (Ctrl-C), --count was reached or nobody reads any more;
            1 when there is no store to watch
 
 examples:
   smartxctl observe                              everything, as it is stored
+  smartxctl observe -o json | jq -c 'select(.end_reason)'    flows that have ended
   smartxctl observe --vni 100 --protocol tcp     of one VXLAN segment
   smartxctl observe --src 10.0.0.0/8 -o json | jq -r .dst_ip
   smartxctl observe --port 179 --count 1         wait for the first BGP packets
@@ -83,7 +84,8 @@ def _line(row: dict[str, Any]) -> str:
     interface, way, protocol, source, destination, inner, packets, octets, at = flow_cells(row)
     ends = f"{source} > {destination}" if source else ""
     counts = f"{packets} packet{'s' * (packets != 1)} {octets} bytes"
-    parts = (at, interface, way, protocol, ends, f"({inner})" if inner else "", counts)
+    end = row["end_reason"] or "so far"
+    parts = (at, interface, way, protocol, ends, f"({inner})" if inner else "", counts, end)
     return printable(" ".join(str(part) for part in parts if part))
 
 

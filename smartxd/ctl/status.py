@@ -29,7 +29,7 @@ EXAMPLES = """columns:
                  many, and whether they are near or over that
   DROPS          how often the session was lost since FRR was started; LAST ERROR says why it was lost last
   PACKETS/S      packets per second over the last drain interval
-  FLOWS          rows of flows that the last drain interval recorded
+  FLOWS          flows that had packets in the last drain interval
   RECORDS        packets that it recorded one by one, where the policy does
   SAMPLE         the sampling interval: one packet in so many is recorded
   DIR            in, out, dropped (what the kernel dropped) or tcp (the box's own connections: PACKETS are

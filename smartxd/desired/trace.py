@@ -37,6 +37,8 @@ def _tracer(fleet: Fleet, box: str, policy: Object[TracePolicySpec]) -> Tracer:
         tcp_max=spec.flows_max if "tcp" in spec.modes else None,
         budget=_budget(spec.budget),
         privacy=_privacy(spec.privacy),
+        active_timeout_s=spec.active_timeout,
+        idle_timeout_s=spec.idle_timeout,
     )
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from smartxd.records import FLOW
+from smartxd.records import END_REASONS, FLOW
 
 MESSAGE_MAX = 65_535
 _VERSION = 10
@@ -64,6 +64,11 @@ def _egress(column: pa.ChunkedArray, _: pa.Table) -> Any:
     return pc.equal(column, "egress").to_numpy().astype("u1")
 
 
+def _end_reason(column: pa.ChunkedArray, _: pa.Table) -> Any:
+    numbers = pa.array(END_REASONS.values(), pa.uint8())
+    return numbers.take(pc.index_in(column, pa.array(END_REASONS)).combine_chunks()).to_numpy()
+
+
 def _ip_octets(column: pa.ChunkedArray, table: pa.Table) -> Any:
     """octetDeltaCount is of IP packets: without what Ethernet puts before each."""
     tags = table["vlan"].is_valid().to_numpy().astype("u8") * np.uint64(_TAG_BYTES)
@@ -94,6 +99,7 @@ ELEMENTS: tuple[tuple[str, Element], ...] = (
     ("ethertype", Element(256, ">u2", _plain)),  # ethernetType
     ("vlan", Element(58, ">u2", _plain)),  # vlanId
     ("tcp_flags", Element(6, ">u2", _plain)),  # tcpControlBits
+    ("end_reason", Element(136, "u1", _end_reason)),  # flowEndReason
 )
 """Columns and what they become, in the order of a template; a column that no row has is left out."""
 

@@ -157,6 +157,7 @@ class CaptureStore:
         flows: pa.Table,
         losses: pa.Table,
         told: Mapping[str, pa.Table] = NOTHING,
+        *,
         keys: Sequence[bytes] | None = None,
     ) -> None:
         """Store one drain of the maps, all of it or nothing; no-op for a generation that is stored.

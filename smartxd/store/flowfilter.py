@@ -57,7 +57,8 @@ class FlowFilter:
     def where(self, stream: str, find: Find, schema: str = "") -> tuple[str, list[object]]:
         """The condition on a stream of a segment, and its arguments; it first skips batches of other times.
 
-        Also on the flows that go on, which are in no batch. ``find`` asks the segment, which is attached as ``schema`` where it is not the database itself.
+        Also on the flows that go on, which are in no batch. ``find`` asks the segment, which is attached as
+        ``schema`` where it is not the database itself.
         """
         at = f"{schema}." if schema else ""
         going_on = stream == openflows.TABLE

@@ -55,10 +55,7 @@ def _columns(stream: str) -> tuple[str, ...]:
 
 
 _NOT_KEYS = {"policy", "commit_id", "sampled_one_in", "end_reason"}
-KEYS = {
-    stream: tuple(name for name in _columns(stream) if name not in _NOT_KEYS)
-    for stream in SUMS
-}
+KEYS = {stream: tuple(name for name in _columns(stream) if name not in _NOT_KEYS) for stream in SUMS}
 """What tells one flow from another on a box, one drop, one connection."""
 
 TIMES = {"minute": "%Y-%m-%dT%H:%M:00Z", "hour": "%Y-%m-%dT%H:00:00Z", "day": "%Y-%m-%d"}
@@ -96,7 +93,7 @@ Warn = Callable[[StoreError], None]
 
 
 def newest(directory: Path, wanted: FlowFilter, limit: int, warn: Warn, *, stream: str = "flows") -> pa.Table:
-    """The newest rows of a stream that has ``SUMS``, as they were captured; flows that go on are among them."""
+    """The newest rows of a stream that has ``SUMS``, as captured; flows that go on are among them."""
     schema, names, order = STREAMS[stream], _names(stream), "ORDER BY last_ns DESC LIMIT ?"
     with SegmentMerge(schema.names) as merge:
         for segment in _of_the_time(directory, wanted):
@@ -181,13 +178,15 @@ def _rows(reader: SegmentReader, wanted: FlowFilter, batch: StoredBatch) -> Iter
 
 @dataclass(slots=True)
 class Tail:
-    """What is stored from now on."""
+    """What is stored from now on: flows that end, and those that go on each time that they have grown."""
 
     directory: Path
     wanted: FlowFilter
     warn: Warn
     _segment: int = 0
     _row: int = 0
+    _generations: dict[str, int] = field(default_factory=dict)
+    """Of each incarnation, up to which flows that go on were seen."""
     _damaged: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -196,6 +195,7 @@ class Tail:
             self._segment = segment.id
             with SegmentReader(self.directory / segment.name) as reader:
                 self._row = max((b.last_row for b in reader.batches("flows", 0)), default=0)
+                self._generations = _generations(reader)
 
     def new(self) -> Iterator[pa.Table]:
         """The rows that were stored since the last call, at most a batch at a time."""
@@ -211,7 +211,33 @@ class Tail:
                     if batch.last_row > self._row:
                         self._row = batch.last_row
                         yield from _rows(reader, self.wanted, batch)
+                if segment.closed_s is None:
+                    yield from self._grown(reader)
                 self._damaged.remove(segment.name)
+
+    def _grown(self, reader: SegmentReader) -> Iterator[pa.Table]:
+        """The flows that go on and were seen in a generation since the last call, with their sums so far."""
+        before, self._generations = self._generations, _generations(reader)
+        where, args = self.wanted.where(openflows.TABLE, reader.find)
+        which = "incarnation = ? AND generation > ? AND generation <= ?"
+        source = f"FROM {reader.source(openflows.TABLE)} WHERE {which} AND {where}"
+        for incarnation, generation in self._generations.items():
+            seen = before.get(incarnation, -1)
+            if generation > seen:
+                grown = [incarnation, seen, generation, *args]
+                count = int(reader.find(f"SELECT count(*) {source}", grown)[0][0])
+                table = reader.table(
+                    f"SELECT {openflows.NAMES} {source} ORDER BY last_ns", grown, FLOW, count
+                )
+                if count:
+                    yield table
+
+
+def _generations(reader: SegmentReader) -> dict[str, int]:
+    """The highest of each incarnation of which flows go on."""
+    source = reader.source(openflows.TABLE)
+    found = reader.find(f"SELECT incarnation, max(generation) FROM {source} GROUP BY incarnation", ())
+    return {str(incarnation): int(generation) for incarnation, generation in found}
 
 
 def span_ns(directory: Path, *, stream: str = "flows") -> tuple[int, int] | None:

@@ -126,9 +126,7 @@ class _Connection:
         if not found:
             return f"(SELECT NULL AS rowid{''.join(f', NULL AS {name}' for name in wanted.names)} WHERE 0)"
         added = without(wanted, found)
-        values = "".join(
-            f", {'NULL' if value is None else value} AS {name}" for name, value in added.items()
-        )
+        values = "".join(f", {'NULL' if value is None else value} AS {name}" for name, value in added.items())
         return f"(SELECT rowid, *{values} FROM {schema}.{stream})" if values else f"{schema}.{stream}"
 
     def _columns(self, stream: str, schema: str = "main") -> list[str]:
@@ -220,12 +218,13 @@ class SegmentWriter(_Connection):
             quiet_since_ns = self._run(newest, (incarnation, time_outs.flows_max - 1))[0][0] if full else 0
             reason, args = time_outs.reason(now_ns, quiet_since_ns)
         names = ", ".join(FLOW.names[:-1])
-        sql = f"DELETE FROM {table} WHERE {where} AND {reason} IS NOT NULL RETURNING {names}, {reason}"
+        has_ended = f"{where} AND {reason} IS NOT NULL"
+        sql = f"DELETE FROM {table} WHERE {has_ended} RETURNING {names}, {reason} AS end_reason"
         taken = self.table(sql, [incarnation, *args, *args], FLOW, count)
         return taken.sort_by("last_ns")
 
     def finish(self) -> None:
-        """Leave no flow that goes on, and fold the write-ahead log into the file; it is not written any more."""
+        """Leave no flow that goes on, and fold the write-ahead log into the file; it is complete."""
         self._conn.adbc_connection.set_autocommit(True)
         self._run(f"DELETE FROM {openflows.TABLE}")
         self._run("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -352,9 +352,14 @@ def test_a_centre_that_was_killed_gets_everything_once(site: Site) -> None:
     site.wait("a backlog", waits)
     site.heal()
     assert_counts_agree(site)
-    rows = center(site, "flows?since=1h&box=gist1&interface=vx100&limit=10000")["flows"]
-    mine = [r for r in rows if r["dst_port"] == 7004]
-    assert packets(mine, direction="egress") == 200
+
+    def came() -> bool:
+        rows = center(site, "flows?since=1h&box=gist1&interface=vx100&limit=10000")["flows"]
+        mine = packets([r for r in rows if r["dst_port"] == 7004], direction="egress")
+        assert mine <= 200
+        return mine == 200
+
+    site.wait("the flow, once it has ended", came)
 
 
 def test_a_second_daemon_of_the_same_box_refuses(site: Site) -> None:

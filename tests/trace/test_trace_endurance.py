@@ -68,7 +68,7 @@ class Counted(Collected):
         super().__init__()
         self.recorded: Counter[str] = Counter()
 
-    def append(self, incarnation: str, generation: int, flows: pa.Table, *rest: Any) -> None:
+    def append(self, incarnation: str, generation: int, flows: pa.Table, *rest: Any, **more: Any) -> None:
         for row in flows.to_pylist():
             self.recorded[row["policy"]] += row["packets"]
         self.generations[incarnation] = generation

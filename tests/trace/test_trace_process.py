@@ -94,7 +94,7 @@ def test_a_store_that_is_deleted_ends_it_in_one_line_and_costs_no_count(capture:
 
 def test_a_failing_store_never_costs_a_retired_policy_its_counts(box: Box) -> None:
     class Failing(Collected):
-        def append(self, *_: object) -> None:
+        def append(self, *_: object, **__: object) -> None:
             raise FileNotFoundError("the store's directory")
 
     box.converge(tracer("wan"))

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,8 @@ from smartxd.planes.trace.plane import TracePlane
 from smartxd.planes.trace.state import Tracer, TraceState
 from smartxd.reconcile.plan import Ownership, Plan, Problem
 from smartxd.records import DROP, FLOW, LOSS, PACKET, TCP
+from smartxd.store import openflows
+from smartxd.store.openflows import TimeOuts
 
 CLONE_NEWNET = 0x40000000
 BPF_PROG_LOAD = 5
@@ -58,12 +60,21 @@ class Collected:
         flows: pa.Table,
         losses: pa.Table,
         told: Mapping[str, pa.Table],
+        *,
+        keys: Sequence[bytes],
     ) -> None:
+        assert len(set(keys)) == flows.num_rows
         self.drop_tables.append(told["drops"])
         self.connection_tables.append(told["tcp"])
         self.flow_tables.append(flows)
         self.loss_tables.append(losses)
         self.generations[incarnation] = generation
+
+    def end_flows(self, incarnation: str, time_outs: TimeOuts) -> None:
+        """Rows are remembered as they were drained."""
+
+    def end_flows_except(self, incarnations: Collection[str]) -> None:
+        """As ``end_flows``."""
 
     def append_packets(self, ring: str, position: int, packets: pa.Table) -> None:
         self.packet_tables.append(packets)
@@ -223,10 +234,12 @@ def load_foreign_program(verdict: int = TC_ACT_OK) -> int:
 
 
 def stored_flows(directory: Path, sql: str) -> list[tuple[Any, ...]]:
-    """A query over the flows of all segments of a closed store."""
+    """A query over the flows of all segments of a closed store, also those that go on."""
     found: list[tuple[Any, ...]] = []
+    both = " UNION ALL ".join(f"SELECT {openflows.NAMES} FROM main.{t}" for t in ("flows", openflows.TABLE))
     for segment in sorted(directory.glob("flows-*.sqlite")):
         db = sqlite3.connect(segment)
+        db.execute(f"CREATE TEMP VIEW flows AS {both}")
         found += db.execute(sql).fetchall()
         db.close()
     return found

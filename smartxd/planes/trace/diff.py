@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from smartxd.objects import ObjectRef
 from smartxd.planes.trace import selection
@@ -133,9 +133,10 @@ def _action(tracer: Tracer, observed: TraceObserved, recorded: ObjectRef | None)
 
 
 def _other_terms(was: Terms, now: Terms) -> Iterator[Change]:
-    for name in ("one_in", "budget", "privacy"):
-        if getattr(was, name) != getattr(now, name):
-            yield Change(name, getattr(was, name), getattr(now, name))
+    for field in fields(Terms):
+        old, new = getattr(was, field.name), getattr(now, field.name)
+        if old != new:
+            yield Change(field.name, old, new)
 
 
 def _rebuilt(policy: PinnedPolicy, tracer: Tracer, sources: str) -> tuple[Change, ...]:
@@ -209,5 +210,7 @@ def _as_tracer(owner: ObjectRef, policy: PinnedPolicy) -> Tracer:
         flows_max=policy.flow_entries,
         budget=policy.terms.budget,
         privacy=policy.terms.privacy,
+        active_timeout_s=policy.terms.active_timeout_s,
+        idle_timeout_s=policy.terms.idle_timeout_s,
     )
     return _with_probes(tracer, policy.probes)

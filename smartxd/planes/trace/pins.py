@@ -39,7 +39,8 @@ def pinned(root: Path, names: Mapping[int, str]) -> tuple[PinnedPolicy, ...]:
 def set_terms(pin_dir: Path, asked: Terms) -> None:
     """Tell the capture process on what terms a policy records."""
     with bpfsys.opened(pin_dir / terms.PIN) as fd:
-        bpfsys.update(fd, bytes(4), asked.packed())
+        if bpfsys.map_info(fd).value_size == terms.RECORD_BYTES:  # else another release made it
+            bpfsys.update(fd, bytes(4), asked.packed())
 
 
 def retire(pin_dir: Path) -> None:
@@ -95,7 +96,11 @@ def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
         with bpfsys.opened(folder / "flows0") as fd:
             entries = bpfsys.map_info(fd).max_entries
         with bpfsys.opened(folder / terms.PIN) as fd:
-            recorded_on = Terms.unpacked(bpfsys.lookup(fd, bytes(4), terms.RECORD_BYTES) or b"")
+            recorded_on = Terms()
+            if bpfsys.map_info(fd).value_size == terms.RECORD_BYTES:
+                recorded_on = Terms.unpacked(bpfsys.lookup(fd, bytes(4), terms.RECORD_BYTES) or b"")
+            else:
+                fingerprint = ""  # another release made it: capture cannot read it
         told = probes.entries(folder)
         places, retired = attach.attachments(folder, names), (folder / RETIRED).exists()
     except FileNotFoundError:

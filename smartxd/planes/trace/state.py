@@ -71,6 +71,10 @@ class Tracer:
     budget: Budget | None = None
     """What it may cost; beyond it sampling is made coarser."""
     privacy: Privacy | None = None
+    active_timeout_s: int = 60
+    """A flow that goes on is recorded after so long."""
+    idle_timeout_s: int = 15
+    """A flow has ended when no packet of it came for so long."""
 
     @property
     def id(self) -> str:
@@ -98,7 +102,10 @@ class Tracer:
     @property
     def terms(self) -> Terms:
         """What the capture process is told."""
-        return Terms(self.sampling.one_in if self.sampling else 1, self.budget, self.privacy)
+        return Terms(
+            *(self.sampling.one_in if self.sampling else 1, self.budget, self.privacy),
+            *(self.active_timeout_s, self.idle_timeout_s),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,14 +142,13 @@ class TracePolicySpec(SpecModel):
         default=60,
         ge=1,
         le=3600,
-        description="seconds after which a flow that goes on is recorded; not in this release (SX012), which "
-        "records it at each drain",
+        description="seconds after which a flow that goes on is recorded, and begins anew",
     )
     idle_timeout: Whole = Field(
         default=15,
         ge=1,
         le=3600,
-        description="seconds without a packet after which a flow has ended; not in this release (SX012)",
+        description="seconds without a packet after which a flow has ended and is recorded",
     )
     snap_length: Annotated[Whole, Field(ge=0, le=256)] | Literal["headers"] = Field(
         default="headers", description="bytes kept of a packet, or its headers alone"
