@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trace_frames as f
@@ -16,6 +17,8 @@ from trace_box import Box, Collected, stored_flows, tracer
 from smartxd.capture.tracing import Tracing
 from smartxd.manifest import Manifest
 from smartxd.report import TracerReport
+from smartxd.store.flowfilter import FlowFilter
+from smartxd.store.queries import scan
 
 pytestmark = pytest.mark.kernel
 FRAME = f.ethernet(0x0800, f.ip4(17, f.udp(1111, 2222)))
@@ -46,6 +49,33 @@ def test_it_drains_reports_and_drains_a_last_time_when_it_is_stopped(capture: Ca
     box.send(FRAME)
     assert capture.stop() == ""
     assert capture.stored_packets() == 8
+
+
+def test_flows_end_by_the_time_outs_of_their_policy_which_change_without_a_build(capture: Capture) -> None:
+    box = capture.box
+    box.converge(tracer("wan", active_timeout_s=3600, idle_timeout_s=3600))
+    (built,) = box.manifest.policies
+    box.send(FRAME)
+    capture.start()
+    capture.wait_for_packets(1)
+    assert _ended(capture) == []
+    assert box.converge(tracer("wan", active_timeout_s=3600, idle_timeout_s=1)) == []
+    assert [p.incarnation for p in box.manifest.policies] == [built.incarnation]
+    capture.wait_for(lambda _: _ended(capture) == [("wan", 1, "idle")])
+    box.send(FRAME)
+    capture.wait_for_packets(2)
+    box.converge()
+    capture.wait_for(lambda _: _ended(capture) == [("wan", 1, "idle"), ("wan", 1, "stopped")])
+    assert capture.stop() == ""
+
+
+def _ended(capture: Capture) -> list[tuple[Any, ...]]:
+    rows = [row for table in scan(capture.captures, FlowFilter(), _fail) for row in table.to_pylist()]
+    return [(row["policy"], row["packets"], row["end_reason"]) for row in rows]
+
+
+def _fail(err: object) -> None:
+    raise AssertionError(err)
 
 
 def test_a_retired_policy_is_drained_a_last_time_and_its_pins_removed(capture: Capture) -> None:
