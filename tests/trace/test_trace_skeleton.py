@@ -1,0 +1,67 @@
+"""What is kept of frames where addresses are hidden, whatever their bytes are: pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle_frames import ODD, SOUND
+
+from smartxd.capture import layout
+from smartxd.capture.skeleton import skeletons
+
+FRAMES = [bytes(packet) for packet in (*SOUND.values(), *ODD.values())]
+bits = st.integers(0, 7)
+changes = st.lists(st.tuples(st.integers(0, 180), st.integers(0, 255)), max_size=4)
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> bytes:
+    """One of the oracle's, with other bytes here and there, and cut off somewhere."""
+    frame = bytearray(draw(st.sampled_from(FRAMES)))
+    for at, byte in draw(changes):
+        frame[at % len(frame)] = byte
+    return bytes(frame[: draw(st.integers(0, 256))])
+
+
+cases = st.lists(st.tuples(frames() | st.binary(), bits, bits, bits, st.booleans()), min_size=1, max_size=9)
+Case = tuple[bytes, int, int, int, bool]
+
+
+def kept(cases: list[Case], address: int = 0) -> list[bytes]:
+    """What is kept of frames with these bits of ``has``, in which addresses are so many times the byte."""
+    keys = np.zeros(len(cases), layout.FLOW_KEY)
+    given_, keys["has"], keys["outer"]["has"], keys["inner"]["has"], is_gso = zip(*cases, strict=True)
+    for layer in (keys["outer"], keys["inner"]):
+        layer["src_ip"] = layer["dst_ip"] = address
+    found: list[Any] = skeletons(pa.array(given_, pa.binary()), keys, np.array(is_gso)).to_pylist()
+    return found
+
+
+@given(cases)
+def test_no_byte_is_longer_there_or_has_a_bit_that_it_had_not(cases: list[Case]) -> None:
+    for (frame, *_), left in zip(cases, kept(cases), strict=True):
+        assert len(left) <= len(frame)
+        assert all(ours & ~theirs == 0 for ours, theirs in zip(left, frame, strict=False))
+
+
+@given(cases)
+def test_what_is_kept_is_kept_again_as_it_is(cases: list[Case]) -> None:
+    once = kept(cases, 0xA5)
+    again = [(left, *case[1:]) for left, case in zip(once, cases, strict=True)]
+    assert kept(again, 0xA5) == once  # type: ignore[arg-type]
+
+
+@given(cases)
+def test_a_frame_is_no_other_among_others(cases: list[Case]) -> None:
+    assert kept(cases, 7) == [left for case in cases for left in kept([case], 7)]
+
+
+def test_no_frame_and_no_bytes_are_none() -> None:
+    assert (
+        skeletons(pa.array([], pa.binary()), np.zeros(0, layout.FLOW_KEY), np.zeros(0, "?")).to_pylist() == []
+    )
+    assert kept([(b"", 3, 7, 7, False)]) == [b""]
