@@ -98,8 +98,8 @@ class _Sketch:
     def done(self) -> pa.BinaryArray:
         """What is kept, up to the place in each."""
         lengths = np.minimum(self.at, self.end) - self.starts[:-1]
-        places = np.arange(len(self.kept)) - np.repeat(self.starts[:-1], np.diff(self.starts))
-        kept = self.kept[places < np.repeat(lengths, np.diff(self.starts))]
+        counts = np.stack([lengths, np.diff(self.starts) - lengths], axis=1)
+        kept = self.kept[np.repeat(np.tile([True, False], len(lengths)), counts.ravel())]
         ends = np.concatenate([[0], np.cumsum(lengths)]).astype("i4")
         buffers = [None, pa.py_buffer(ends), pa.py_buffer(kept)]
         return pa.BinaryArray.from_buffers(pa.binary(), len(lengths), buffers)
