@@ -34,7 +34,7 @@ _EXTENSIONS, _EXTENSIONS_MAX = (0, 43, _FRAGMENT, _AUTH, 60), 8
 _TCP, _UDP = 6, 17
 
 _TRANSPORTS: dict[int, tuple[int, tuple[int, ...]]] = {
-    1: (4, (0, 1)),
+    1: (8, (0, 1)),
     _TCP: (20, (*range(16), 18, 19)),
     _UDP: (8, tuple(range(6))),
     47: (4, tuple(range(4))),
@@ -42,7 +42,7 @@ _TRANSPORTS: dict[int, tuple[int, tuple[int, ...]]] = {
     132: (12, tuple(range(8))),
 }
 """By protocol: bytes of the header, and those that are kept. Of ICMP type and code: a redirect has an address
-behind them, an error a packet. GRE's flags and protocol; SCTP's ports and tag."""
+behind them. GRE's flags and protocol; SCTP's ports and tag."""
 
 
 def skeletons(frames: pa.BinaryArray, keys: Records, is_gso: npt.NDArray[np.bool_]) -> pa.BinaryArray:

@@ -29,9 +29,19 @@ ADDRESSES = ("src_ip", "dst_ip", "inner_src_ip", "inner_dst_ip")
 CHANGED = {*ADDRESSES, "digest", "data", "time_ns"}
 """Columns of a packet that hiding changes, or that change from time to time."""
 PAYLOAD = {"load", "data", "icv"}
-FIELDS = ("ip.addr", "ipv6.addr", "tcp.port", "udp.port", "sctp.port", "vxlan.vni", "eth.addr")
+FIELDS = (
+    "ip.addr",
+    "ipv6.addr",
+    "tcp.port",
+    "udp.port",
+    "sctp.port",
+    "vxlan.vni",
+    "eth.addr",
+    "icmp.type",
+    "icmpv6.type",
+)
 PORTS = ("src_port", "dst_port", "inner_src_port", "inner_dst_port")
-WITH_PORTS = (6, 17, 132)
+WITH_PORTS, ICMP = (6, 17, 132), (1, 58)
 
 Rows = list[dict[str, Any]]
 
@@ -196,13 +206,24 @@ def test_tshark_reads_in_the_frames_what_the_columns_say(trace: Trace, how: str,
         ips = [row[name] for name in ADDRESSES if row[name] is not None]
         assert sorted(said["ip.addr"] + said["ipv6.addr"]) == sorted(ips), trace.frames[at].hex()
         assert set(said["eth.addr"]) == {"00:00:00:00:00:00"}
-        ports = [row[n] for n in PORTS if row[f"{n[:-8]}protocol"] in WITH_PORTS and row[n] is not None]
-        read = [int(port) for name in ("tcp.port", "udp.port", "sctp.port") for port in said[name]]
+        read = [said[name] for name in ("tcp.port", "udp.port", "sctp.port")]
+        types = [said[name] for name in ("icmp.type", "icmpv6.type")]
+        ports, first = at_ends(row, PORTS, WITH_PORTS), at_ends(row, PORTS[::2], ICMP)
         if at in trace.wholes:
-            assert sorted(read) == sorted(ports), trace.frames[at].hex()
-            assert [int(vni) for vni in said["vxlan.vni"]] == [v for v in [row["vni"]] if v is not None]
+            assert (as_numbers(*read), as_numbers(*types)) == (ports, first), trace.frames[at].hex()
+            assert as_numbers(said["vxlan.vni"]) == [vni for vni in [row["vni"]] if vni is not None]
         else:
-            assert set(read) <= set(ports)
+            assert set(as_numbers(*read)) <= set(ports)
+
+
+def at_ends(row: dict[str, Any], names: tuple[str, ...], protocols: tuple[int, ...]) -> list[int]:
+    """Ports of a packet, in layers of these protocols."""
+    protocol = {name: row["inner_protocol" if name.startswith("inner_") else "protocol"] for name in names}
+    return sorted(row[name] for name in names if row[name] is not None and protocol[name] in protocols)
+
+
+def as_numbers(*words: list[str]) -> list[int]:
+    return sorted(int(word) for some in words for word in some)
 
 
 def read_by_tshark(file: Path) -> list[dict[str, list[str]]]:
