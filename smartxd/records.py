@@ -58,7 +58,9 @@ PACKET = pa.schema(
         pa.field("gso_size", pa.uint16()),  # bytes of payload in each of its segments
         pa.field("tcp_flags", pa.uint8(), nullable=False),
         pa.field("sampled_one_in", pa.uint32(), nullable=False),
-        pa.field("digest", pa.int64(), nullable=False),  # the same wherever the packet is seen
+        pa.field(
+            "digest", pa.int64(), nullable=False
+        ),  # the same wherever the packet is seen, by the key of who hides addresses
         pa.field("time_ns", pa.int64(), nullable=False),
         pa.field("data", pa.binary(), nullable=False),  # the frame's first bytes
     ]

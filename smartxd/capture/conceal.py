@@ -8,19 +8,74 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2s
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from smartxd.capture.layout import HAS_IP4, HAS_IP6
 from smartxd.terms import Privacy
 
-Conceal = Callable[[bytes], bytes]
-"""From an address of 4 or 16 bytes to what is recorded, as long."""
+Records = npt.NDArray[np.void]
+
+SIZES = ((HAS_IP4, 4), (HAS_IP6, 16))
+"""Bits of ``has``, and how many bytes their addresses have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conceal:
+    """What a policy does to addresses, and to what can be worked out from them."""
+
+    _address: Callable[[bytes], bytes]
+    _key: bytes
+
+    def __call__(self, address: bytes) -> bytes:
+        """What is recorded of an address of 4 or 16 bytes, as long."""
+        return self._address(address)
+
+    def addresses(self, raw: npt.NDArray[np.uint8], has: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """The same of addresses in 16 bytes each, of the family that ``has`` says; none is zeros."""
+        hidden = np.zeros_like(raw)
+        for bit, size in SIZES:
+            rows = np.flatnonzero(has & bit)
+            packed = pa.py_buffer(np.ascontiguousarray(raw[rows, :size]))
+            found = pa.Array.from_buffers(pa.binary(size), len(rows), [None, packed]).dictionary_encode()
+            made = b"".join(self(one) for one in found.dictionary.to_pylist())
+            hidden[rows, :size] = np.frombuffer(made, "u1").reshape(-1, size)[found.indices.to_numpy()]
+        return hidden
+
+    def keys(self, keys: Records) -> Records:
+        """Keys of flows (``layout.FLOW_KEY``), with this in place of the addresses."""
+        hidden = keys.copy()
+        for layer in (hidden["outer"], hidden["inner"]):
+            for end in ("src_ip", "dst_ip"):
+                layer[end] = self.addresses(layer[end], layer["has"])
+        return hidden
+
+    def digests(self, digests: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        """What is recorded of digests of packets, of 53 bits each as well: they are hashed with the key.
+
+        By itself a digest is a hash of the addresses that anybody can do: who has it finds them by trial.
+        """
+        raw, made = digests.tobytes(), []
+        keyed = blake2s(key=hmac.digest(self._key, b"digests", "sha256"), digest_size=8)
+        for at in range(0, len(raw), 8):
+            one = keyed.copy()  # by half of what a new one costs
+            one.update(raw[at : at + 8])
+            made.append(one.digest())
+        return np.frombuffer(b"".join(made), "u8") >> np.uint64(11)
 
 
 def concealer(privacy: Privacy, key: str) -> Conceal:
-    """What a policy does to addresses; ``key`` is the secret that it names, if it does."""
+    """What a policy asks for; ``key`` is the secret that it names, or one that nobody has."""
+    secret = key.encode()
     if privacy.addresses == "truncate":
-        return partial(_truncated, {4: privacy.ipv4_prefix, 16: privacy.ipv6_prefix})
-    return partial(_pseudonym, key.encode())
+        return Conceal(partial(_truncated, {4: privacy.ipv4_prefix, 16: privacy.ipv6_prefix}), secret)
+    return Conceal(partial(_pseudonym, secret), secret)
 
 
 def _truncated(prefixes: dict[int, int], address: bytes) -> bytes:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from smartxd.capture import layout
-from smartxd.capture.conceal import Conceal
+from smartxd.capture.conceal import SIZES, Conceal
 from smartxd.capture.layout import (
     CLOCK_IS_TAI,
     DIRECTIONS,
@@ -24,6 +24,7 @@ from smartxd.capture.layout import (
     TCP_LIFE,
     TCP_STATES,
 )
+from smartxd.capture.skeleton import skeletons
 from smartxd.records import DROP, FLOW, LOSS, PACKET, TCP
 
 Records = npt.NDArray[np.void]
@@ -33,6 +34,8 @@ Starts = npt.NDArray[np.int64]
 
 _CAUSES = {"overflow": "overflow", "ring-full": "ring_full"}
 """Causes of loss, and what the ledger calls them."""
+_FAMILIES = {4: socket.AF_INET, 16: socket.AF_INET6}
+"""Of addresses, by their bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,9 @@ def decode_connections(keys: Records, values: Records, origin: Origin) -> pa.Tab
         "state": _choose(list(TCP_STATES), values["state"].astype("i4"), values["state"] == 0),
     }
     for end in ("local", "remote"):
-        columns[f"{end}_ip"] = _addresses(keys[f"{end}_ip"], keys["has"], origin.conceal)
+        raw = keys[f"{end}_ip"]
+        hidden = raw if origin.conceal is None else origin.conceal.addresses(raw, keys["has"])
+        columns[f"{end}_ip"] = _addresses(hidden, keys["has"])
         columns[f"{end}_port"] = pa.array(keys[f"{end}_port"])
     for name in ("events", "retransmits", "resets_sent", "resets_received", "state_changes"):
         columns[name] = pa.array(values[name])
@@ -109,14 +114,20 @@ def packet_records(words: Words, starts: Starts) -> Records:
 
 def decode_packets(records: Records, words: Words, starts: Starts, origin: Origin) -> pa.Table:
     """Rows of ``records.PACKET``, one for each of the ``packet_records``; their bytes stand behind them."""
-    columns = _identity(records["key"], origin)
+    keys = _hidden(records["key"], origin)
+    columns = _columns(keys, origin)
     for name in ("packets", "bytes", "length", "sampled_one_in", "tcp_flags"):
         columns[name] = pa.array(records[name]).cast(PACKET.field(name).type)
     columns["gso_size"] = _nullable(records["gso_size"], records["gso_size"])
-    columns["digest"] = pa.array(records["digest"].astype("i8"))
+    digests = records["digest"]
+    data = _data(words, starts + layout.PACKET.itemsize // 8, records["captured"])
+    if origin.conceal is not None:
+        digests = origin.conceal.digests(digests)
+        data = skeletons(data, keys, records["gso_size"] > 0)
+    columns["digest"] = pa.array(digests.astype("i8"))
+    columns["data"] = data
     offset_ns = np.where(records["clock"] == CLOCK_IS_TAI, origin.tai_offset_ns, origin.unix_offset_ns)
     columns["time_ns"] = pa.array(records["time_ns"].astype("i8") + offset_ns)
-    columns["data"] = _data(words, starts + layout.PACKET.itemsize // 8, records["captured"])
     return pa.table([columns[name] for name in PACKET.names], schema=PACKET)
 
 
@@ -142,8 +153,18 @@ def _data(words: Words, starts: Starts, lengths: npt.NDArray[np.uint16]) -> pa.A
     return sorted_ if len(kinds) == 1 else sorted_.take(pa.array(np.argsort(order)))
 
 
+def _hidden(keys: Records, origin: Origin) -> Records:
+    """The keys with their addresses as they are recorded."""
+    return keys if origin.conceal is None else origin.conceal.keys(keys)
+
+
 def _identity(keys: Records, origin: Origin) -> dict[str, pa.Array]:
     """The columns that say what and where a flow or a packet was."""
+    return _columns(_hidden(keys, origin), origin)
+
+
+def _columns(keys: Records, origin: Origin) -> dict[str, pa.Array]:
+    """The same of keys with which nothing is left to be done."""
     outer, inner = keys["outer"], keys["inner"]
     columns = _common(keys["ifindex"], keys["direction"], origin)
     columns["ethertype"] = pa.array(outer["ethertype"])
@@ -152,8 +173,8 @@ def _identity(keys: Records, origin: Origin) -> dict[str, pa.Array]:
     for prefix, layer in (("", outer), ("inner_", inner)):
         is_ip = layer["has"] & (HAS_IP4 | HAS_IP6)
         has_ports = layer["has"] & HAS_PORTS
-        columns[f"{prefix}src_ip"] = _addresses(layer["src_ip"], layer["has"], origin.conceal)
-        columns[f"{prefix}dst_ip"] = _addresses(layer["dst_ip"], layer["has"], origin.conceal)
+        columns[f"{prefix}src_ip"] = _addresses(layer["src_ip"], layer["has"])
+        columns[f"{prefix}dst_ip"] = _addresses(layer["dst_ip"], layer["has"])
         columns[f"{prefix}protocol"] = _nullable(layer["protocol"], is_ip)
         columns[f"{prefix}src_port"] = _nullable(layer["src_port"], has_ports)
         columns[f"{prefix}dst_port"] = _nullable(layer["dst_port"], has_ports)
@@ -224,17 +245,17 @@ def _nullable(values: npt.NDArray[Any], present: npt.NDArray[Any]) -> pa.Array:
     return pa.array(values, mask=present == 0)
 
 
-def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8], conceal: Conceal | None) -> pa.Array:
+def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8]) -> pa.Array:
     """Text of each address, null where there is none; each distinct one is written once."""
     words: list[str] = []
     places = np.zeros(len(raw), "i4")
-    for bit, family, size in ((HAS_IP4, socket.AF_INET, 4), (HAS_IP6, socket.AF_INET6, 16)):
+    for bit, size in SIZES:
         rows = np.flatnonzero(has & bit)
         if not len(rows):
             continue
         packed = pa.py_buffer(np.ascontiguousarray(raw[rows, :size]))
         found = pa.Array.from_buffers(pa.binary(size), len(rows), [None, packed]).dictionary_encode()
         places[rows] = found.indices.to_numpy() + len(words)
-        distinct = found.dictionary.to_pylist()
-        words += [socket.inet_ntop(family, conceal(one) if conceal else one) for one in distinct]
+        family = _FAMILIES[size]
+        words += [socket.inet_ntop(family, one) for one in found.dictionary.to_pylist()]
     return _choose(words, places, has & (HAS_IP4 | HAS_IP6) == 0)

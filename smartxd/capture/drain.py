@@ -208,10 +208,18 @@ class Drain:
 class PacketDrain:
     """Drains the ring of one policy."""
 
-    def __init__(self, ring: Ring, store: Store, reached: Callable[[str], None] = lambda _: None) -> None:
-        """``reached`` as in ``Drain``."""
+    def __init__(
+        self,
+        ring: Ring,
+        store: Store,
+        *,
+        conceal: Conceal | None = None,
+        reached: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """``conceal`` and ``reached`` as in ``Drain``."""
         self._ring = ring
         self._store = store
+        self._conceal = conceal
         self._reached = reached
 
     def run(self, policy: TracedPolicy) -> RowCounts:
@@ -226,7 +234,7 @@ class PacketDrain:
             if taken.end == ring.position:
                 break
             records = packet_records(taken.words, taken.starts)
-            table = decode_packets(records, taken.words, taken.starts, _origin(policy))
+            table = decode_packets(records, taken.words, taken.starts, _origin(policy, conceal=self._conceal))
             self._reached("packets read")
             self._store.append_packets(name, taken.end, table)
             self._reached("packets committed")

@@ -78,6 +78,7 @@ class Tracing:
         ``secrets_dir`` has the keys with which pseudonyms are made.
         """
         self._secrets_dir = secrets_dir
+        self._own_key = os.urandom(32).hex()
         self._store = store
         self._warn = warn
         self._grace = GracePeriod()
@@ -142,7 +143,7 @@ class Tracing:
     def _drain_ring(self, traced: _Traced) -> bool:
         """Store the packets that wait; whether there were any."""
         begun_s = time.thread_time()
-        rows = PacketDrain(traced.ring, self._store).run(traced.policy)
+        rows = PacketDrain(traced.ring, self._store, conceal=self._concealer(traced)).run(traced.policy)
         traced.drained_s += time.thread_time() - begun_s
         traced.records += rows
         return bool(rows)
@@ -207,17 +208,18 @@ class Tracing:
     def _concealer(self, traced: _Traced) -> Conceal | None:
         """What to store for an address; SecretError without the key: in clear it is not stored.
 
-        Of a policy that is retired nobody will bring the key any more: its last rows get pseudonyms of none.
+        Of a policy that is retired nobody will bring the key any more: its last rows get pseudonyms of one
+        that ends with this process, as do the digests of packets where a policy names no key.
         """
         privacy = traced.maps.terms().privacy
         if privacy is None:
             return None
         try:
-            key = secretfile.read(self._secrets_dir / privacy.key) if privacy.key else ""
+            key = secretfile.read(self._secrets_dir / privacy.key) if privacy.key else self._own_key
         except SecretError:
             if not traced.policy.retired:
                 raise
-            key = os.urandom(32).hex()
+            key = self._own_key
         return concealer(privacy, key)
 
     def _keep_to_budget(self, traced: _Traced, drain: Drain) -> None:

@@ -27,7 +27,7 @@ def main() -> None:
 
     with CaptureStore(Path(directory), CaptureConfig()) as store:
         drain = Drain(PolicyMaps(policy.pin_dir), store, GracePeriod(), reached=reached)
-        packets = PacketDrain(Ring(policy.pin_dir), store, reached)
+        packets = PacketDrain(Ring(policy.pin_dir), store, reached=reached)
         for _ in range(int(rounds)):
             drain.run(policy)
             packets.run(policy)

@@ -7,7 +7,7 @@ before it as they were, as short as the rest, and that with Ethernet's padding, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import reduce
 from operator import truediv
 
@@ -191,10 +191,11 @@ ODD: dict[str, Packet] = {
 }
 
 
-def pcaps() -> dict[str, list[bytes]]:
+def pcaps(changed: Callable[[Packet], Packet] = lambda packet: packet) -> dict[str, list[bytes]]:
     """What each capture file holds, by its name; the first frame is the whole one."""
-    whole = {name: [bytes(packet)] for name, packet in ODD.items()}
-    return {name: list(dict.fromkeys(_cuts(packet))) for name, packet in SOUND.items()} | whole
+    whole = {name: [bytes(changed(packet))] for name, packet in ODD.items()}
+    cut = {name: list(dict.fromkeys(_cuts(changed(packet)))) for name, packet in SOUND.items()}
+    return cut | whole
 
 
 def _cuts(packet: Packet) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import trace_frames as f
 from capture_process import Capture
@@ -13,6 +14,8 @@ from trace_box import Box, Collected, stored_flows, tracer
 from smartxd.capture.tracing import Tracing
 from smartxd.manifest import Manifest
 from smartxd.reconcile.plan import Verb
+from smartxd.store import packets
+from smartxd.store.flowfilter import FlowFilter
 from smartxd.terms import Privacy
 
 pytestmark = pytest.mark.kernel
@@ -28,6 +31,10 @@ def write_key(box: Box, text: str) -> Path:
     path.touch(0o600)
     path.write_text(text)
     return path
+
+
+def shows_addresses(data: bytes) -> bool:
+    return any(ipaddress.ip_address(address).packed in data for address in CLEAR)
 
 
 def test_addresses_inside_and_outside_are_cut_or_replaced_from_the_next_drain_on(box: Box) -> None:
@@ -58,7 +65,8 @@ def test_addresses_inside_and_outside_are_cut_or_replaced_from_the_next_drain_on
 
 def test_without_its_key_nothing_is_stored_and_with_it_everything(capture: Capture) -> None:
     box, privacy = capture.box, Privacy("pseudonym", key="people")
-    (problem,) = box.converge(tracer("wan", privacy=privacy))
+    both = tracer("wan", snap_length="headers", privacy=privacy)
+    (problem,) = box.converge(both)
     assert problem.reason == "SecretMissing"
     box.send(VXLAN)
     process = capture.start()
@@ -71,9 +79,12 @@ def test_without_its_key_nothing_is_stored_and_with_it_everything(capture: Captu
     path = write_key(box, "another")
     capture.wait_for_packets(2)
     capture.stop()
-    assert box.converge(tracer("wan", privacy=privacy)) == []
+    assert box.converge(both) == []
     rows = stored_flows(capture.captures, "select inner_src_ip, src_ip from flows")
     assert len({address for row in rows for address in row}) == 4
+    recorded = pa.concat_tables(packets.scan(capture.captures, FlowFilter(), pytest.fail)).to_pylist()
+    assert [(row["inner_src_ip"], row["src_ip"]) for row in recorded] == rows
+    assert not any(shows_addresses(row["data"]) for row in recorded)
     for file in capture.captures.iterdir():
         for address in CLEAR:
             assert address.encode() not in file.read_bytes()
@@ -98,13 +109,17 @@ def test_an_old_build_is_drained_as_its_policy_says_now_and_without_a_key_by_nob
             tracing.drain(Manifest.read(box.manifest_path))
         return tuple(store.flows[-1][name] for name in COLUMNS)
 
-    assert box.converge(tracer("wan")) == []
+    assert box.converge(tracer("wan", snap_length=256)) == []
     box.send(VXLAN)
     # One commit builds the policy anew, and hides.
     key = write_key(box, "k" * 64)
     assert box.converge(tracer("wan", flows_max=32, privacy=Privacy("pseudonym", key="people"))) == []
     hidden = drain()
     assert len({*hidden, *CLEAR}) == 8
+    (packet,) = store.packets
+    assert tuple(packet[name] for name in COLUMNS) == hidden
+    assert len(packet["data"]) == len(VXLAN)
+    assert not shows_addresses(packet["data"])
     box.send(VXLAN)
     assert drain() == hidden
     # The policy goes, and its key with it.

@@ -21,6 +21,7 @@ import pyarrow as pa
 from trace_frames import ethernet
 
 from smartxd import bpfsys
+from smartxd.capture.conceal import Conceal
 from smartxd.capture.drain import Drain, PacketDrain
 from smartxd.capture.maps import GracePeriod, PolicyMaps
 from smartxd.capture.ring import Ring
@@ -176,12 +177,18 @@ class Box:
         (found,) = [p for p in self.manifest.policies if p.name == name and not p.retired]
         return found
 
-    def drain(self, store: Any, name: str = "wan", reached: Callable[[str], None] = lambda _: None) -> None:
+    def drain(
+        self,
+        store: Any,
+        name: str = "wan",
+        reached: Callable[[str], None] = lambda _: None,
+        conceal: Conceal | None = None,
+    ) -> None:
         policy = self.policy(name)
         maps, ring, grace = PolicyMaps(policy.pin_dir), Ring(policy.pin_dir), GracePeriod()
         try:
-            Drain(maps, store, grace, reached=reached).run(policy)
-            PacketDrain(ring, store, reached).run(policy)
+            Drain(maps, store, grace, conceal=conceal, reached=reached).run(policy)
+            PacketDrain(ring, store, conceal=conceal, reached=reached).run(policy)
         finally:
             maps.close()
             ring.close()

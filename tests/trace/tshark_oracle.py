@@ -19,7 +19,7 @@ from scapy.utils import PcapWriter
 Pairs = list[tuple[str, Any]]
 """A JSON object as it is written: in order, and with what it names twice."""
 
-_OPTIONS = ("ip.defragment:FALSE", "ipv6.defragment:FALSE", "ip.tso_support:FALSE")
+OPTIONS = ("ip.defragment:FALSE", "ipv6.defragment:FALSE", "ip.tso_support:FALSE")
 _TAGS = {"vlan": ("vlan.id", "vlan.etype"), "ieee8021ad": ("ieee8021ad.id", "ieee8021ah.etype")}
 _NEXT = {"ip": "ip.proto", "ipv6": (".nxt", ".next_header")}
 """Fields that name the protocol behind; the last one does, with its extension headers in between."""
@@ -56,7 +56,7 @@ def dissect(pcaps: dict[str, list[bytes]], folder: Path) -> dict[str, list[Disse
                 writer.write(frame)
     merged = folder / "all.pcapng"
     subprocess.run(["mergecap", "-a", "-w", merged, *files], check=True, timeout=60)
-    options = [word for option in _OPTIONS for word in ("-o", option)]
+    options = [word for option in OPTIONS for word in ("-o", option)]
     argv = ["tshark", "-n", "-r", merged, "-T", "json", *options]
     shown = subprocess.run(argv, check=True, timeout=120, capture_output=True).stdout
     packets = iter(json.loads(shown, object_pairs_hook=lambda pairs: pairs))

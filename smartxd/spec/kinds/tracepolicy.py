@@ -164,7 +164,8 @@ class TracePolicySpec(SpecModel):
         "capture.retention_s of smartxd.toml holds",
     )
     privacy: Privacy = Field(
-        default=Privacy(), description="what is left out of records; not with the mode packets (SX012)"
+        default=Privacy(),
+        description="what is left out of records; of packets all but headers that tell of no address",
     )
 
     @model_validator(mode="after")

@@ -19,10 +19,9 @@ NOT_YET = Rule(
     "SX012",
     "not-in-this-release",
     "The specs ask for nothing that this release cannot do yet.",
-    "The language is larger than this release: `retention` of a"
-    " TracePolicy is to come, and so is `privacy` beside the mode packets. A box refuses the whole commit"
-    " and keeps what it has, because half of what a spec asks for can be worse than nothing. Leave the field"
-    " out, or validate with `--ignore SX012` to write specs for a later one.",
+    "The language is larger than this release: `retention` of a TracePolicy is to come. A box refuses the whole"
+    " commit and keeps what it has, because half of what a spec asks for can be worse than nothing. Leave the"
+    " field out, or validate with `--ignore SX012` to write specs for a later one.",
     fixed=True,
 )
 
@@ -39,14 +38,6 @@ def nothing_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
             for field in fields:
                 for path in _given(obj.spec, tuple(field.split("."))):
                     yield obj.finding(NOT_YET, path, "this release does not do it yet")
-
-
-def no_value_is_asked_too_early(fleet: Fleet) -> Iterator[Finding]:
-    """Each field of which a plane knows some values has one of those."""
-    for policy in fleet.policies.values():
-        if "packets" in policy.spec.modes and policy.spec.privacy.addresses != "keep":
-            message = "this release hides addresses in flows, drops and connections, not in packets"
-            yield policy.finding(NOT_YET, ("privacy",), message)
 
 
 def _given(model: SpecModel, path: Path, above: Path = ()) -> Iterator[Path]:
@@ -77,8 +68,5 @@ def _field(model: type[SpecModel], name: str) -> tuple[str, object]:
 
 
 RULES: tuple[Rule, ...] = (NOT_YET,)
-CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
-    nothing_is_asked_too_early,
-    no_value_is_asked_too_early,
-)
+CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (nothing_is_asked_too_early,)
 WHOLE_CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = ()

@@ -79,6 +79,23 @@ TCP_FILTER = Rule(
     " it: the policy would record some packets, and all connections. Make a policy of its own for tcp.",
 )
 
+HIDDEN_BYTES = Rule(
+    "SX621",
+    "trace-hidden-bytes",
+    "A policy that hides addresses keeps no more of its packets than their headers.",
+    "What is behind the headers may hold addresses too: what an ICMP error quotes, an answer of DNS. Of the"
+    " headers a box stores what tells of none (docs/packets.md). Leave `snapLength` out, or give `headers`,"
+    " or 0 for no bytes at all.",
+)
+HIDDEN_HASH = Rule(
+    "SX622",
+    "trace-hidden-hash",
+    "A policy that hides the addresses of packets does not choose them by a hash.",
+    "What `hash` chooses depends on the addresses, and on what the specs (`seed`) and the recorded headers"
+    " tell. Who has a few packets of a host could try which of its hidden addresses have these chosen. Sample"
+    " by `count` or `random`, or record flows without packets.",
+)
+
 
 def filters_compile(fleet: Fleet) -> Iterator[Finding]:
     """libpcap takes the filters."""
@@ -167,6 +184,25 @@ def connections_are_not_filtered(fleet: Fleet) -> Iterator[Finding]:
                     yield policy.finding(TCP_FILTER, (field,), message)
 
 
+def hidden_addresses_stay_hidden(fleet: Fleet) -> Iterator[Finding]:
+    """No packets of a policy with privacy have payload, or are there because of their addresses."""
+    for policy in fleet.policies.values():
+        spec = policy.spec
+        if "packets" not in spec.modes or spec.privacy.addresses == "keep":
+            continue
+        how = spec.privacy.addresses
+        if spec.snap_length not in ("headers", 0):
+            message = (
+                f"bytes behind the headers may hold addresses, which privacy hides ({how}): headers or 0"
+            )
+            yield policy.finding(HIDDEN_BYTES, ("snapLength",), message)
+        if spec.sampling.mode == "hash":
+            message = (
+                f"chooses by the addresses, which privacy hides ({spec.privacy.addresses}): count or random"
+            )
+            yield policy.finding(HIDDEN_HASH, ("sampling", "mode"), message)
+
+
 def options_have_their_mode(fleet: Fleet) -> Iterator[Finding]:
     """An option that is given is of a mode that is given."""
     for policy in fleet.policies.values():
@@ -219,10 +255,22 @@ def _watched(fleet: Fleet, policy: Object[TracePolicySpec], box: str) -> set[str
     return names
 
 
-RULES: tuple[Rule, ...] = (FILTER, UNCHECKED, NOWHERE, NO_INTERFACE, OPTION, TWICE, TOO_MANY, TCP_FILTER)
+RULES: tuple[Rule, ...] = (
+    FILTER,
+    UNCHECKED,
+    NOWHERE,
+    NO_INTERFACE,
+    OPTION,
+    TWICE,
+    TOO_MANY,
+    TCP_FILTER,
+    HIDDEN_BYTES,
+    HIDDEN_HASH,
+)
 CHECKS: tuple[Callable[[Fleet], Iterator[Finding]], ...] = (
     filters_compile,
     connections_are_not_filtered,
+    hidden_addresses_stay_hidden,
     options_have_their_mode,
     points_are_named_once,
     interfaces_are_bounded,
