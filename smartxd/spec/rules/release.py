@@ -19,8 +19,8 @@ NOT_YET = Rule(
     "SX012",
     "not-in-this-release",
     "The specs ask for nothing that this release cannot do yet.",
-    "The language is larger than this release: `retention` of a TracePolicy is to come. A box refuses the whole"
-    " commit and keeps what it has, because half of what a spec asks for can be worse than nothing. Leave the"
+    "The language is larger than this release: `retention` of a TracePolicy is to come. A box refuses the"
+    " whole commit and keeps what it has, because half of what a spec asks for can be worse than nothing. Leave the"
     " field out, or validate with `--ignore SX012` to write specs for a later one.",
     fixed=True,
 )
