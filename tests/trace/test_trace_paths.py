@@ -14,13 +14,14 @@ import pytest
 import trace_frames as f
 from oracle_frames import ODD, SOUND
 from trace_box import Box, Collected, tracer
-from trace_trial import Trial
+from trace_trial import FLOWS_MAX, Trial
 
 from smartxd.capture.layout import FLOW_KEY
 from smartxd.capture.maps import PolicyMaps
 
 pytestmark = pytest.mark.kernel
 SLOWLY = ("enum shape shape = recognise(c, direction, fits, plain, key)", "enum shape shape = UNUSUAL")
+OWN_PLACES_ONLY = ("flow = flow_of(odd, key, now)", "flow = is_plain ? 0 : flow_of(odd, key, now)")
 NOTHING = ("#ifdef OUTER_FILTER\n\tif", "\treturn false;\n#ifdef OUTER_FILTER\n\tif")
 SEED = 20
 SOL_PACKET, PACKET_VNET_HDR = 263, 15
@@ -66,6 +67,19 @@ def test_in_place_and_header_by_header_agree_on_every_frame(trial: Callable[...,
     assert counted["seen_skbs"] == count == sum(skbs for skbs, *_ in flows)
     assert counted["seen_bytes"] == sum(bytes_ for _, bytes_, *_ in flows) > size
     assert counted["seen_packets"] == count + sum(more for _, _, more, _ in flows)
+
+
+def test_where_a_quarter_of_the_places_would_do_nearly_every_flow_finds_its_own(
+    trial: Callable[..., Trial],
+) -> None:
+    """Of scans of ports and of hosts, whose keys differ in little."""
+    lonely, count = trial(OWN_PLACES_ONLY), FLOWS_MAX // 4
+    for n in range(count):
+        host, port = (f"10.9.{n >> 8}.{n & 255}", 53) if n % 2 else ("10.9.0.0", n)
+        lonely.run(f.ethernet(0x0800, f.ip4(17, f.udp(40000, port), dst=host)))
+    lost = lonely.ledger()["overflow_skbs"]
+    assert len(lonely.flows()) == count - lost
+    assert 0 < lost < count / 100
 
 
 def test_a_flow_has_one_entry_whichever_way_its_packets_take(trial: Callable[..., Trial]) -> None:
