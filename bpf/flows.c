@@ -22,6 +22,7 @@
 #include "plain.h"
 
 #define NEXT (-1)
+#define NO_ROOM (-7) /* E2BIG */
 #define LEDGER_SLOTS 512
 #define COST_ONE_IN 256
 
@@ -94,13 +95,10 @@ static __always_inline struct flow_value *flow_of(bool odd, struct flow_key *key
 
 	if (value)
 		return value;
-	/* Another CPU may insert the same flow first: whoever did, the look-up finds it. */
-	if (odd) {
-		flows1.insert(key, &fresh);
-		return flows1.lookup(key);
-	}
-	flows0.insert(key, &fresh);
-	return flows0.lookup(key);
+	/* Another CPU may insert the same flow first: whoever did, the look-up finds it, if there was room. */
+	if (odd)
+		return flows1.insert(key, &fresh) == NO_ROOM ? 0 : flows1.lookup(key);
+	return flows0.insert(key, &fresh) == NO_ROOM ? 0 : flows0.lookup(key);
 }
 
 /*
