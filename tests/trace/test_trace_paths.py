@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -22,6 +26,18 @@ from smartxd.capture.maps import PolicyMaps
 pytestmark = pytest.mark.kernel
 SLOWLY = ("enum shape shape = recognise(c, direction, fits, plain, key)", "enum shape shape = UNUSUAL")
 OWN_PLACES_ONLY = ("flow = flow_of(odd, key, now)", "flow = is_plain ? 0 : flow_of(odd, key, now)")
+TAKE = "__sync_val_compare_and_swap(half, 0, mine)"
+CROWDED = (
+    ("#define GROUPS ((FLOWS_MAX + GROUP - 1) / GROUP)", "#define GROUPS 1"),
+    (TAKE, f"({{ for (int n = 0; n < 100; n++) bpf_ktime_get_ns(); {TAKE}; }})"),
+    (
+        "int ingress(struct __sk_buff *skb)\n{\n",
+        "int ingress(struct __sk_buff *skb)\n{\n"
+        "u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;\n"
+        "if (data + ETH_HLEN + 28 <= end)\n\t*(u16 *)(data + 36) = be16(bpf_get_prandom_u32() % 8);\n",
+    ),
+)
+"""Four places for eight flows, in no order, and time to get in each other's way between look and exchange."""
 NOTHING = ("#ifdef OUTER_FILTER\n\tif", "\treturn false;\n#ifdef OUTER_FILTER\n\tif")
 SEED = 20
 SOL_PACKET, PACKET_VNET_HDR = 263, 15
@@ -80,6 +96,23 @@ def test_where_a_quarter_of_the_places_would_do_nearly_every_flow_finds_its_own(
     lost = lonely.ledger()["overflow_skbs"]
     assert len(lonely.flows()) == count - lost
     assert 0 < lost < count / 100
+
+
+def test_a_flow_that_two_cpus_see_first_at_once_has_one_entry(trial: Callable[..., Trial]) -> None:
+    crowded, rounds, packets = trial(*CROWDED), 1000, 40
+    usable = sorted(os.sched_getaffinity(0))
+    start = Barrier(2)
+
+    def see(cpu: int) -> None:
+        os.sched_setaffinity(threading.get_native_id(), {cpu})
+        start.wait()
+        crowded.run(UDP, repeat=packets)
+
+    with ThreadPoolExecutor(2) as cpus:
+        for round in range(rounds):
+            list(cpus.map(see, (usable[0], usable[-1])))
+            assert sum(skbs for skbs, *_ in crowded.flows().values()) == 2 * packets, round
+            crowded.forget()
 
 
 def test_a_flow_has_one_entry_whichever_way_its_packets_take(trial: Callable[..., Trial]) -> None:
