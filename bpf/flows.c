@@ -19,13 +19,15 @@
 #include "usual.h"
 #include "amount.h"
 #include "packets.h"
+#include "plain.h"
 
 #define NEXT (-1)
+#define NO_ROOM (-7) /* E2BIG */
 #define LEDGER_SLOTS 512
 #define COST_ONE_IN 256
 
-BPF_TABLE("hash", struct plain_key, struct flow_value, plain0, FLOWS_MAX);
-BPF_TABLE("hash", struct plain_key, struct flow_value, plain1, FLOWS_MAX);
+/* One half by bit 0 of the generation, then the other. Memory of whole pages: an entry is a line of a cache. */
+BPF_F_TABLE("array", u32, struct plain_flow, plain, 2 * GROUPS * GROUP, BPF_F_MMAPABLE);
 BPF_TABLE("hash", struct flow_key, struct flow_value, flows0, FLOWS_MAX);
 BPF_TABLE("hash", struct flow_key, struct flow_value, flows1, FLOWS_MAX);
 BPF_TABLE("percpu_array", u32, struct ledger_entry, slots0, LEDGER_SLOTS);
@@ -58,28 +60,24 @@ BPF_TABLE("percpu_array", u32, struct packet, scratch, 1);
  */
 #define APART(value, map) asm volatile("# " map : "+r"(value))
 
+/* The counters of a plain flow; 0 where it has no place of its own. */
 static __always_inline struct flow_value *plain_of(bool odd, struct plain_key *key, u64 now)
 {
-	struct flow_value *value;
+	struct places places = places_of(key, odd);
 
-	if (odd) {
-		value = plain1.lookup(key);
-		APART(value, "plain1");
-	} else {
-		value = plain0.lookup(key);
-		APART(value, "plain0");
-	}
-	struct flow_value fresh = {.first_ns = now, .last_ns = now};
+	if (!places.halves[0]) /* would look as if nobody had it; the second half is never 0 */
+		return 0;
+#pragma unroll
+	for (u32 i = 0; i < GROUP; i++) {
+		u32 index = places.group + (places.first ^ i);
+		struct plain_flow *flow = plain.lookup(&index);
 
-	if (value)
-		return value;
-	/* Another CPU may insert the same flow first: whoever did, the look-up finds it. */
-	if (odd) {
-		plain1.insert(key, &fresh);
-		return plain1.lookup(key);
+		if (!flow)
+			return 0;
+		if (is_of(flow, &places, now))
+			return &flow->value;
 	}
-	plain0.insert(key, &fresh);
-	return plain0.lookup(key);
+	return 0;
 }
 
 static __always_inline struct flow_value *flow_of(bool odd, struct flow_key *key, u64 now)
@@ -97,12 +95,10 @@ static __always_inline struct flow_value *flow_of(bool odd, struct flow_key *key
 
 	if (value)
 		return value;
-	if (odd) {
-		flows1.insert(key, &fresh);
-		return flows1.lookup(key);
-	}
-	flows0.insert(key, &fresh);
-	return flows0.lookup(key);
+	/* Another CPU may insert the same flow first: whoever did, the look-up finds it, if there was room. */
+	if (odd)
+		return flows1.insert(key, &fresh) == NO_ROOM ? 0 : flows1.lookup(key);
+	return flows0.insert(key, &fresh) == NO_ROOM ? 0 : flows0.lookup(key);
 }
 
 /*
@@ -243,8 +239,13 @@ static __always_inline void count_flow(struct cursor *c, bool odd, struct ledger
 {
 #ifndef WITHOUT_FLOWS
 	u64 now = now_by(&entry->clock);
-	struct flow_value *flow = is_plain ? plain_of(odd, plain, now) : flow_of(odd, key, now);
+	struct flow_value *flow = is_plain ? plain_of(odd, plain, now) : 0;
 
+	if (!flow) {
+		if (is_plain)
+			*key = widened(plain);
+		flow = flow_of(odd, key, now);
+	}
 	if (flow) {
 		add_to_flow(flow, it, c->tcp_flags, now);
 		return;

@@ -37,7 +37,8 @@ struct flow_key {
 
 /*
  * The same of a flow that has nothing but IPv4 and ports, which most are: a sixth of the bytes to hash and to
- * compare. Such a flow is in the maps of this key and in no others, unless its ifindex does not fit.
+ * compare. Such a flow is in the map of this key and in no other, unless it finds no place there, or its ifindex does not
+ * fit.
  */
 struct plain_key {
 	u32 src_ip;
@@ -45,7 +46,7 @@ struct plain_key {
 	u16 src_port;
 	u16 dst_port;
 	u32 place; /* ifindex, direction, protocol: 23, 1 and 8 bits */
-};
+} __attribute__((aligned(8)));
 
 #define PLAIN_IFINDEX_MAX ((1 << 23) - 1)
 
@@ -57,6 +58,12 @@ struct flow_value {
 	u64 tcp_flags; /* OR-ed, of the innermost TCP header */
 	u64 more_packets; /* on the wire: segments of GSO skbs beyond the first of each */
 	u64 first_ns;
+};
+
+/* A line of a cache. */
+struct plain_flow {
+	struct plain_key key; /* place 0: of nobody */
+	struct flow_value value;
 };
 
 struct ledger_key {

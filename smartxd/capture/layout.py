@@ -51,6 +51,9 @@ FLOW_VALUE = np.dtype(
     ]
 )
 
+PLAIN_FLOW = np.dtype([("key", PLAIN_KEY), ("value", FLOW_VALUE)])
+"""An entry of the array of plain flows; one with ``place`` 0 is nobody's."""
+
 LEDGER_KEY = np.dtype([("ifindex", "u4"), ("direction", "u4")])
 
 LEDGER_VALUE = np.dtype(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from smartxd.capture.layout import (
     LEDGER_ENTRY,
     LEDGER_KEY,
     LEDGER_VALUE,
-    PLAIN_KEY,
+    PLAIN_FLOW,
     TOTAL_VALUE,
     widen,
 )
@@ -55,9 +56,16 @@ CONNECTIONS = Told(
 )
 TOLD = (DROPS, CONNECTIONS)
 
-_SETS = ("plain", "flows", "slots", "ledger")
+_SETS = ("flows", "slots", "ledger")
 """The maps of which there are two."""
-_NAMES = (*(f"{name}{bit}" for name in _SETS for bit in (0, 1)), "totals", "generation", "sampling", "cost")
+_NAMES = (
+    *(f"{name}{bit}" for name in _SETS for bit in (0, 1)),
+    "plain",
+    "totals",
+    "generation",
+    "sampling",
+    "cost",
+)
 _INDEX = np.dtype("u4")
 _COUNTERS = len(LEDGER_VALUE.names or ())
 _ZERO = struct.pack("=I", 0)
@@ -89,7 +97,7 @@ class PolicyMaps:
             for name in (*_NAMES, terms.PIN):
                 self._fds[name] = bpfsys.open_pin(pin_dir / name)
             self.flows_max = self._check("flows0", FLOW_KEY, FLOW_VALUE)
-            self._check("plain0", PLAIN_KEY, FLOW_VALUE)
+            self._plain_max = self._check("plain", _INDEX, PLAIN_FLOW) // 2
             self._slots = self._check("slots0", _INDEX, LEDGER_ENTRY)
             self._ledger_max = self._check("ledger0", LEDGER_KEY, LEDGER_ENTRY)
             self._check("totals", LEDGER_KEY, TOTAL_VALUE)
@@ -138,10 +146,11 @@ class PolicyMaps:
 
     def flows(self, generation: int) -> Entries:
         """The flows of a generation, which must be idle: else the maps change under the reader."""
-        plain = self._read(f"plain{generation & 1}", PLAIN_KEY, FLOW_VALUE, self.flows_max)
+        entries = self._plain(generation)
+        plain = entries[entries["key"]["place"] != 0]
         others = self._read(f"flows{generation & 1}", FLOW_KEY, FLOW_VALUE, self.flows_max)
-        keys = np.concatenate([widen(plain.keys), others.keys])
-        return Entries(keys, np.concatenate([plain.values, others.values]))
+        keys = np.concatenate([widen(plain["key"]), others.keys])
+        return Entries(keys, np.concatenate([plain["value"], others.values]))
 
     def told(self, told: Told, generation: int) -> Entries:
         """What the kernel told in an idle generation, as ``flows`` gives flows; none if not asked."""
@@ -181,7 +190,8 @@ class PolicyMaps:
 
     def empty_flows(self, generation: int) -> None:
         """Remove the flows of an idle generation."""
-        self._read(f"plain{generation & 1}", PLAIN_KEY, FLOW_VALUE, self.flows_max, remove=True)
+        # All, not those that are taken: killed within one, the next time would not know that it is.
+        self._plain(generation).view("u1")[:] = 0
         self._read(f"flows{generation & 1}", FLOW_KEY, FLOW_VALUE, self.flows_max, remove=True)
 
     def missed(self, told: Told) -> int:
@@ -210,6 +220,12 @@ class PolicyMaps:
         except FileNotFoundError:
             return 0
         return self._check(f"{told.name}0", told.key, told.value)
+
+    def _plain(self, generation: int) -> Records:
+        """The entries of plain flows of a generation, in place: mapped for as long as somebody has them."""
+        area = mmap.mmap(self._fds["plain"], 2 * self._plain_max * PLAIN_FLOW.itemsize)
+        halves: Records = np.frombuffer(area, PLAIN_FLOW).reshape(2, self._plain_max)
+        return halves[generation & 1, :]
 
     def _read_told(self, told: Told, generation: int, *, remove: bool) -> Entries:
         count = self._told[told]

@@ -11,8 +11,8 @@ from smartxd.planes.frr.state import Neighbor
 from smartxd.planes.kernel.state import Bridge, Vlan, Vxlan
 from smartxd.planes.trace.state import RING_BYTES, Tracer
 
-_FLOW_BYTES = 200
-"""An entry of a flow map: key, value and what the kernel keeps beside them."""
+_FLOW_BYTES = 272
+"""Room for a plain flow and another: keys, values and what the kernel keeps beside them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def all_of(kind):
 percpu, cost = module["ledger0"].Leaf, module["cost"].Leaf
 print(json.dumps({
     "FLOW_KEY": all_of(module["flows0"].Key),
-    "PLAIN_KEY": all_of(module["plain0"].Key),
+    "PLAIN_FLOW": all_of(module["plain"].Leaf),
     "FLOW_VALUE": all_of(module["flows0"].Leaf),
     "LEDGER_KEY": all_of(module["ledger0"].Key),
     "LEDGER_ENTRY": all_of(getattr(percpu, "_type_", percpu)),

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
 import trace_frames as f
 from oracle_frames import ODD, SOUND
 from trace_box import Box, Collected, tracer
-from trace_trial import Trial
+from trace_trial import FLOWS_MAX, Trial
 
 from smartxd.capture.layout import FLOW_KEY
 from smartxd.capture.maps import PolicyMaps
 
 pytestmark = pytest.mark.kernel
 SLOWLY = ("enum shape shape = recognise(c, direction, fits, plain, key)", "enum shape shape = UNUSUAL")
+OWN_PLACES_ONLY = ("flow = flow_of(odd, key, now)", "flow = is_plain ? 0 : flow_of(odd, key, now)")
+TAKE = "__sync_val_compare_and_swap(half, 0, mine)"
+CROWDED = (
+    ("#define GROUPS ((FLOWS_MAX + GROUP - 1) / GROUP)", "#define GROUPS 1"),
+    (TAKE, f"({{ for (int n = 0; n < 100; n++) bpf_ktime_get_ns(); {TAKE}; }})"),
+    (
+        "int ingress(struct __sk_buff *skb)\n{\n",
+        "int ingress(struct __sk_buff *skb)\n{\n"
+        "u8 *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;\n"
+        "if (data + ETH_HLEN + 28 <= end)\n\t*(u16 *)(data + 36) = be16(bpf_get_prandom_u32() % 8);\n",
+    ),
+)
+"""Four places for eight flows, in no order, and time to get in each other's way between look and exchange."""
 NOTHING = ("#ifdef OUTER_FILTER\n\tif", "\treturn false;\n#ifdef OUTER_FILTER\n\tif")
 SEED = 20
 SOL_PACKET, PACKET_VNET_HDR = 263, 15
@@ -66,6 +83,36 @@ def test_in_place_and_header_by_header_agree_on_every_frame(trial: Callable[...,
     assert counted["seen_skbs"] == count == sum(skbs for skbs, *_ in flows)
     assert counted["seen_bytes"] == sum(bytes_ for _, bytes_, *_ in flows) > size
     assert counted["seen_packets"] == count + sum(more for _, _, more, _ in flows)
+
+
+def test_where_a_quarter_of_the_places_would_do_nearly_every_flow_finds_its_own(
+    trial: Callable[..., Trial],
+) -> None:
+    """Of scans of ports and of hosts, whose keys differ in little."""
+    lonely, count = trial(OWN_PLACES_ONLY), FLOWS_MAX // 4
+    for n in range(count):
+        host, port = (f"10.9.{n >> 8}.{n & 255}", 53) if n % 2 else ("10.9.0.0", n)
+        lonely.run(f.ethernet(0x0800, f.ip4(17, f.udp(40000, port), dst=host)))
+    lost = lonely.ledger()["overflow_skbs"]
+    assert len(lonely.flows()) == count - lost
+    assert 0 < lost < count / 100
+
+
+def test_a_flow_that_two_cpus_see_first_at_once_has_one_entry(trial: Callable[..., Trial]) -> None:
+    crowded, rounds, packets = trial(*CROWDED), 1000, 40
+    usable = sorted(os.sched_getaffinity(0))
+    start = Barrier(2)
+
+    def see(cpu: int) -> None:
+        os.sched_setaffinity(threading.get_native_id(), {cpu})
+        start.wait()
+        crowded.run(UDP, repeat=packets)
+
+    with ThreadPoolExecutor(2) as cpus:
+        for round in range(rounds):
+            list(cpus.map(see, (usable[0], usable[-1])))
+            assert sum(skbs for skbs, *_ in crowded.flows().values()) == 2 * packets, round
+            crowded.forget()
 
 
 def test_a_flow_has_one_entry_whichever_way_its_packets_take(trial: Callable[..., Trial]) -> None:

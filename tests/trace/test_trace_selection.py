@@ -59,7 +59,7 @@ def test_seen_is_filtered_and_sampled_out_and_recorded_and_lost(box: Box, one_cp
         assert ledger[f"seen_{what}"] == rest + sum(row[what] for row in rows)
     assert (ledger["seen_packets"], ledger["filtered_packets"]) == (300, 100)
     assert ledger["sampled_out_packets"] == 150
-    assert (len(rows), ledger["overflow_packets"]) == (16, 50 - 16)
+    assert (len(rows), ledger["overflow_packets"]) == (32, 50 - 32)
     assert {(row["dst_port"], row["sampled_one_in"]) for row in rows} == {(53, 4)}
     assert ledger["seen_bytes"] == box.counter("wan", "rx_bytes")
 

@@ -33,7 +33,7 @@ TIMEOUT_S = 180
 MESSAGE_LINES = 6
 DIRECTIONS = ("ingress", "egress")
 MAPS = (
-    *("plain0", "plain1", "flows0", "flows1", "slots0", "slots1", "ledger0", "ledger1"),
+    *("plain", "flows0", "flows1", "slots0", "slots1", "ledger0", "ledger1"),
     *("totals", "generation", "sampling", "cost", "packets"),
 )
 PINS = (*DIRECTIONS, *MAPS, terms.PIN)

@@ -53,8 +53,8 @@ class Tracer:
     """Names, sorted."""
     directions: tuple[str, ...] = ("egress", "ingress")
     flows_max: int | None = 65536
-    """Entries of each flow map: of flows of plain IPv4 and of all others, twice. More flows of a kind in one
-    drain interval are counted as overflow. None: flows are not recorded."""
+    """Entries of each flow map: of flows of plain IPv4, and of all others and what finds no place there;
+    twice. More flows in one drain interval are counted as overflow. None: flows are not recorded."""
     patterns: tuple[str, ...] = ()
     """Of names of interfaces, sorted: ``*`` stands for any characters, ``?`` for one."""
     filter: Filter | None = None

@@ -135,8 +135,9 @@ class TracePolicySpec(SpecModel):
         default=65536,
         ge=16,
         le=1 << 20,
-        description="flows kept between two drains: so many of untagged IPv4 with ports, so many others, and "
-        "so many again of what is dropped and of TCP connections each; more count as overflow",
+        description="flows kept between two drains: so many of untagged IPv4 with ports, so many others and "
+        "of the former that find no place, and so many again of what is dropped and of TCP connections each; "
+        "more count as overflow",
     )
     active_timeout: Whole = Field(
         default=60,
