@@ -8,7 +8,7 @@ from typing import Literal
 
 PIN = "terms"
 """The name under which they are pinned: an array of one record."""
-_RECORD = struct.Struct("=IdQBBB64s")
+_RECORD = struct.Struct("=IdQBBB64sHI")
 RECORD_BYTES = _RECORD.size
 _ADDRESSES = ("keep", "truncate", "pseudonym")
 """By number, as in the record."""
@@ -50,29 +50,56 @@ class Privacy:
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """How long a box keeps what the policy has captured; None: no such bound."""
+
+    hours: int | None = None
+    """The greatest age."""
+    megabytes: int | None = None
+    """The greatest size on disk, in 10^6 bytes."""
+
+    def __str__(self) -> str:
+        parts = []
+        if self.hours is not None:
+            parts.append(f"{self.hours} h")
+        if self.megabytes is not None:
+            parts.append(f"{self.megabytes} MB")
+        return " and ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
-    """A sampling interval, a budget for which it may be made coarser, and what is hidden."""
+    """A sampling interval, a budget for which it may be made coarser, what is hidden, and what is kept."""
 
     one_in: int = 1
     budget: Budget | None = None
     privacy: Privacy | None = None
+    retention: Retention | None = None
 
     def packed(self) -> bytes:
         """The record in the map."""
-        budget = self.budget or Budget()
-        numbers = (self.one_in, budget.cpu_percent or 0, budget.records_per_s or 0)
-        if (hidden := self.privacy) is None:
-            return _RECORD.pack(*numbers, 0, 0, 0, b"")
-        how = _ADDRESSES.index(hidden.addresses)
-        return _RECORD.pack(*numbers, how, hidden.ipv4_prefix, hidden.ipv6_prefix, hidden.key.encode())
+        budget, kept, hidden = self.budget or Budget(), self.retention or Retention(), self.privacy
+        addresses: tuple[int, int, int, bytes] = (0, 0, 0, b"")
+        if hidden is not None:
+            how = _ADDRESSES.index(hidden.addresses)
+            addresses = (how, hidden.ipv4_prefix, hidden.ipv6_prefix, hidden.key.encode())
+        return _RECORD.pack(
+            *(self.one_in, budget.cpu_percent or 0, budget.records_per_s or 0),
+            *addresses,
+            *(kept.hours or 0, kept.megabytes or 0),
+        )
 
     @classmethod
     def unpacked(cls, record: bytes) -> Terms:
         """What ``packed`` made; of a map that nothing was written to, the least."""
-        one_in, cpu_percent, records_per_s, how, ipv4_prefix, ipv6_prefix, key = _RECORD.unpack(record)
+        one_in, cpu_percent, records_per_s, how, ipv4_prefix, ipv6_prefix, key, *most = _RECORD.unpack(record)
         budget, privacy = Budget(cpu_percent or None, records_per_s or None), None
+        retention = Retention(*(bound or None for bound in most))
         if how == _ADDRESSES.index("truncate"):
             privacy = Privacy("truncate", ipv4_prefix, ipv6_prefix)
         elif how == _ADDRESSES.index("pseudonym"):
             privacy = Privacy("pseudonym", ipv4_prefix, ipv6_prefix, key.rstrip(b"\0").decode())
-        return cls(one_in or 1, budget if budget != Budget() else None, privacy)
+        return cls(
+            *(one_in or 1, budget if budget != Budget() else None, privacy),
+            retention if retention != Retention() else None,
+        )

@@ -133,7 +133,7 @@ def _action(tracer: Tracer, observed: TraceObserved, recorded: ObjectRef | None)
 
 
 def _other_terms(was: Terms, now: Terms) -> Iterator[Change]:
-    for name in ("one_in", "budget", "privacy"):
+    for name in ("one_in", "budget", "privacy", "retention"):
         if getattr(was, name) != getattr(now, name):
             yield Change(name, getattr(was, name), getattr(now, name))
 
@@ -209,5 +209,6 @@ def _as_tracer(owner: ObjectRef, policy: PinnedPolicy) -> Tracer:
         flows_max=policy.flow_entries,
         budget=policy.terms.budget,
         privacy=policy.terms.privacy,
+        retention=policy.terms.retention,
     )
     return _with_probes(tracer, policy.probes)

@@ -10,7 +10,7 @@ from typing import Literal
 from smartxd.objects import ObjectRef, OwnedObject
 from smartxd.planes.trace.filter import Filter
 from smartxd.secrets import NO_SECRETS, Secrets
-from smartxd.terms import Budget, Privacy, Terms
+from smartxd.terms import Budget, Privacy, Retention, Terms
 
 INTERFACES_MAX = 128
 """Interfaces of one policy; the ledger of a policy has room for four times as many."""
@@ -71,6 +71,7 @@ class Tracer:
     budget: Budget | None = None
     """What it may cost; beyond it sampling is made coarser."""
     privacy: Privacy | None = None
+    retention: Retention | None = None
 
     @property
     def id(self) -> str:
@@ -98,7 +99,8 @@ class Tracer:
     @property
     def terms(self) -> Terms:
         """What the capture process is told."""
-        return Terms(self.sampling.one_in if self.sampling else 1, self.budget, self.privacy)
+        one_in = self.sampling.one_in if self.sampling else 1
+        return Terms(one_in, self.budget, self.privacy, self.retention)
 
 
 @dataclass(frozen=True, slots=True)

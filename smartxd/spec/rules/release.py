@@ -19,18 +19,15 @@ NOT_YET = Rule(
     "SX012",
     "not-in-this-release",
     "The specs ask for nothing that this release cannot do yet.",
-    "The language is larger than this release: `retention`, `activeTimeout` and `idleTimeout` of a"
-    " TracePolicy are to come, and so is `privacy` beside the mode packets. A box refuses the whole commit"
+    "The language is larger than this release: `activeTimeout` and `idleTimeout` of a TracePolicy"
+    " are to come, and so is `privacy` beside the mode packets. A box refuses the whole commit"
     " and keeps what it has, because half of what a spec asks for can be worse than nothing. Leave the field"
     " out, or validate with `--ignore SX012` to write specs for a later one.",
     fixed=True,
 )
 
 _FIELDS: dict[str, tuple[str, ...]] = {
-    "TracePolicy": (
-        *("activeTimeout", "idleTimeout"),
-        "retention",
-    ),
+    "TracePolicy": ("activeTimeout", "idleTimeout"),
 }
 """Fields by kind that may only have their defaults; ``*`` stands for each item of a list."""
 
