@@ -89,7 +89,7 @@ def loss_rows(count: int) -> pa.Table:
 
 
 def make_older(path: Path) -> None:
-    """Make a file that is open nowhere what the release that knew no sampling and no packets has written."""
+    """Make a file that is open nowhere what a release that knew no sampling, packets, retention has written."""
     with closing(sqlite3.connect(path)) as db, db:
         for stream in STREAMS.keys() - {"flows", "losses"}:
             db.execute(f"DROP TABLE IF EXISTS {stream}")
@@ -100,9 +100,16 @@ def make_older(path: Path) -> None:
             found = db.execute(f"SELECT {names} FROM flows WHERE rowid BETWEEN ? AND ?", rows).fetchall()
             table = pa.Table.from_pylist([dict(zip(OLDER.names, row, strict=True)) for row in found], OLDER)
             db.execute("UPDATE batches SET checksum = ? WHERE rowid = ?", (checksum(table), batch))
+        for name in ("policy", "stored_bytes", "gone"):
+            db.execute(f"ALTER TABLE batches DROP COLUMN {name}")
+        db.execute("PRAGMA user_version=1")
 
 
 def make_older_index(path: Path) -> None:
     """The same of the index."""
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("DELETE FROM ledger WHERE stream NOT IN ('flows', 'losses')")
+        for name in ("batches", "rows", "packets", "bytes"):
+            db.execute(f"ALTER TABLE spans DROP COLUMN gone_{name}")
+        db.execute("DROP TABLE retentions")
+        db.execute("PRAGMA user_version=1")

@@ -205,7 +205,7 @@ def test_damage_that_the_sender_finds_in_the_current_file_is_set_aside_while_it_
         conn = sqlite3.connect(segments(directory)[0])
         with conn:
             conn.execute("DELETE FROM batches WHERE stream = 'flows'")
-            conn.execute("INSERT INTO batches SELECT 'flows', 7, 1, 4, 4, 1, 1, 1, 1, 'x'")
+            conn.execute("INSERT INTO batches SELECT 'flows', 7, 1, 4, 4, 1, 1, 1, 1, 'x', 'wan', 0, 0")
         conn.close()
         with pytest.raises(Damaged) as caught:
             backlog.pending("flows")
