@@ -308,6 +308,15 @@ class SegmentReader(_Connection):
 
     def rows(self, batch: StoredBatch) -> pa.Table:
         """The rows of a batch, none of one that is gone; Damaged when they are not what was captured."""
+        try:
+            return self._captured(batch)
+        except StoreError:
+            # It may have left since it was listed.
+            if any(b.gone for b in self.batches(batch.stream, batch.seq - 1, 1)):
+                return STREAMS[batch.stream].empty_table()
+            raise
+
+    def _captured(self, batch: StoredBatch) -> pa.Table:
         schema, count = TABLES[batch.stream], batch.last_row - batch.first_row + 1
         names = ", ".join(f'"{name}"' for name in schema.names)
         table = self.table(
@@ -316,15 +325,9 @@ class SegmentReader(_Connection):
             schema,
             count,
         )
-        if not table.num_rows and self._is_gone(batch):
-            return STREAMS[batch.stream].empty_table()
         if table.num_rows != count or checksum(table) != batch.checksum:
             raise Damaged(self.path, f"batch {batch.stream}/{batch.seq} fails its checksum")
         return unpacked(batch.stream, table)
-
-    def _is_gone(self, batch: StoredBatch) -> bool:
-        """Whether it is now: it may have left since it was listed."""
-        return any(b.gone for b in self.batches(batch.stream, batch.seq - 1, 1))
 
 
 class SegmentMerge(_Connection):

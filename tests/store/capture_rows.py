@@ -21,11 +21,11 @@ def bounded(disk_max_bytes: int, **more: int) -> CaptureConfig:
     return CaptureConfig.model_construct(disk_max_bytes=disk_max_bytes, **more)
 
 
-def flow_rows(first: int, count: int) -> pa.Table:
+def flow_rows(first: int, count: int, *, policy: str = "wan", at_ns: int = 10**18) -> pa.Table:
     """Flows whose packets are ``first``, ``first`` + 1, …"""
     numbers = range(first, first + count)
     values = {
-        "policy": ["wan"] * count,
+        "policy": [policy] * count,
         "commit_id": ["c0ffee"] * count,
         "interface": ["eth1"] * count,
         "direction": ["ingress" if n % 2 else "egress" for n in numbers],
@@ -38,8 +38,8 @@ def flow_rows(first: int, count: int) -> pa.Table:
         "bytes": [n * 100 for n in numbers],
         "tcp_flags": [0] * count,
         "sampled_one_in": [1] * count,
-        "first_ns": [10**18 + n for n in numbers],
-        "last_ns": [10**18 + n + 5 for n in numbers],
+        "first_ns": [at_ns + n for n in numbers],
+        "last_ns": [at_ns + n + 5 for n in numbers],
     }
     columns = [pa.array(values.get(f.name, [None] * count), f.type) for f in FLOW]
     return pa.table(columns, schema=FLOW)
@@ -89,7 +89,7 @@ def loss_rows(count: int) -> pa.Table:
 
 
 def make_older(path: Path) -> None:
-    """Make a file that is open nowhere what a release that knew no sampling, packets, retention has written."""
+    """Make a file that is open nowhere one of a release that knew no sampling, packets, retention."""
     with closing(sqlite3.connect(path)) as db, db:
         for stream in STREAMS.keys() - {"flows", "losses"}:
             db.execute(f"DROP TABLE IF EXISTS {stream}")
