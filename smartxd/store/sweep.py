@@ -18,7 +18,7 @@ from smartxd.store.view import Segment
 from smartxd.terms import Retention
 
 SWEEP_BYTES = 64 << 20
-"""Of one sweep: a third of a second, in which nothing is drained."""
+"""Of one sweep: some tenths of a second, in which nothing is drained."""
 SWEEP_BATCHES = 1024
 """Of one policy in one file."""
 SWEEP_FILES = 100

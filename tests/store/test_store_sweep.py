@@ -442,26 +442,3 @@ def test_what_an_older_release_has_written_stays_and_the_file_it_began_is_gone_o
     assert box.policies() == ["", ""]
     flows = box.totals()
     assert (flows.captured.rows, flows.pending.rows, flows.ledger.tombstoned.rows) == (400, 200, 200)
-
-
-def test_a_full_disk_keeps_nobody_from_writing_and_the_next_sweep_goes_on(
-    box: Box, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for _ in range(2):
-        box.drain("wan")
-        box.drain("lan")
-        box.later(1)
-    box.later(25)
-    with monkeypatch.context() as patch:
-        patch.setattr(sweep, "SegmentWriter", fail_as_full)
-        with pytest.raises(StoreError, match="full"):
-            box.store.sweep(DAY)
-    box.drain("lan")
-    assert box.policies().count("wan") == 2
-    box.later(1)
-    box.store.sweep(DAY)
-    assert box.policies() == ["lan"] * 3
-
-
-def fail_as_full(path: Path) -> None:
-    raise StoreError(f"{path}: database or disk is full")
