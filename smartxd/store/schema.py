@@ -134,9 +134,8 @@ def upgrade_index(conn: sqlite3.Connection) -> None:
             conn.execute(f"ALTER TABLE spans ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
     conn.execute(_RETENTIONS)
     _add_ledgers(conn)
-    if conn.execute("PRAGMA user_version").fetchone() != (
-        VERSION,
-    ):  # a full disk refuses even to say it again
+    (version,) = conn.execute("PRAGMA user_version").fetchone()
+    if version < VERSION:  # a full disk would refuse to say again what is so
         conn.execute(f"PRAGMA user_version={VERSION}")
 
 

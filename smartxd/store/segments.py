@@ -248,6 +248,8 @@ class SegmentWriter(_Connection):
                 # It gives an empty row for each page: execute() would leave off after the first of them.
                 cursor.executemany("PRAGMA incremental_vacuum", None)
             self._conn.adbc_connection.commit()
+            # Until then the rows are in the file, if not of the database. Nobody who reads it is waited for.
+            self._run("PRAGMA wal_checkpoint(PASSIVE)")
         except BaseException as err:
             self._roll_back()
             if isinstance(err, _ERRORS):

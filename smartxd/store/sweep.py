@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from smartxd.errors import StoreError
 from smartxd.store.index import Index
 from smartxd.store.retention import Bounds, effort_bytes
 from smartxd.store.segments import Damaged, Kept, SegmentReader, SegmentWriter, StoredBatch
@@ -40,7 +41,8 @@ class Sweeper:
         self._present: frozenset[str] = frozenset()
         self._kept: dict[int, dict[str, Kept]] = {}
         """By policy, of each closed segment that was looked into and can be read."""
-        self._damaged: set[int] = set()
+        self._lost: set[int] = set()
+        """Closed segments of which nothing can be said: damaged, or somebody has taken the file."""
 
     def ask(self, asked: Mapping[str, Retention | None]) -> bool:
         """Note what policies ask for; whether any of it is new.
@@ -84,6 +86,7 @@ class Sweeper:
             bounds = Bounds.of(retention, now_ns, sum(kept.stored_bytes for _, kept in mine))
             left -= self._sweep(policy, bounds, mine, left, writer)
             if left <= 0:
+                self._asked[policy] = self._asked.pop(policy)  # the next time the others come first
                 return True
         self._retire_empty(closed)
         if not unseen:
@@ -95,7 +98,7 @@ class Sweeper:
         effort = 0
         for segment, kept in mine:
             if effort < most_bytes and bounds.concern(kept):
-                with self._unless_damaged(segment):
+                with self._unless_lost(segment):
                     going = bounds.due(self._batches(segment, policy), most_bytes - effort)
                     self._remove(segment, going, writer)
                     bounds = bounds.without(going)
@@ -110,7 +113,7 @@ class Sweeper:
         return found
 
     def _remove(self, segment: Segment, batches: list[StoredBatch], writer: SegmentWriter) -> None:
-        if segment.closed_s is None:
+        if batches and segment.closed_s is None:
             writer.remove(batches)
         elif batches:
             with SegmentWriter(self._directory / segment.name) as closed:
@@ -135,11 +138,11 @@ class Sweeper:
     def _look_into(self, closed: list[Segment]) -> bool:
         """Look into closed segments that are new; whether some are left for the next time."""
         ids = {segment.id for segment in closed}
-        self._damaged &= ids
+        self._lost &= ids
         self._kept = {id: kept for id, kept in self._kept.items() if id in ids}
-        unseen = [s for s in closed if s.id not in self._kept and s.id not in self._damaged]
+        unseen = [s for s in closed if s.id not in self._kept and s.id not in self._lost]
         for segment in unseen[:SWEEP_FILES]:
-            with self._unless_damaged(segment):
+            with self._unless_lost(segment):
                 self._look(segment)
         return len(unseen) > SWEEP_FILES
 
@@ -156,13 +159,15 @@ class Sweeper:
         return kept
 
     @contextmanager
-    def _unless_damaged(self, segment: Segment) -> Iterator[None]:
+    def _unless_lost(self, segment: Segment) -> Iterator[None]:
         """A closed file that is damaged keeps what it has: that is said once, and the others go on."""
         try:
             yield
-        except Damaged as err:
-            if segment.closed_s is None:
+        except StoreError as err:
+            there = (self._directory / segment.name).exists()
+            if segment.closed_s is None or (there and not isinstance(err, Damaged)):
                 raise
-            self._damaged.add(segment.id)
+            self._lost.add(segment.id)
             self._kept.pop(segment.id, None)
-            self._warn(f"{err.message}; what its policies keep no longer stays in it")
+            if there:
+                self._warn(f"{err.message}; what its policies keep no longer stays in it")

@@ -132,9 +132,10 @@ def test_nothing_of_what_went_can_be_found_in_any_file(box: Box) -> None:
         "ring", 1, packet_rows(*({"time_ns": box.now_ns, "data": payload} for _ in range(50)))
     )
     box.later(25)
-    box.store.sweep(DAY)
-    box.reopen()
-    content = b"".join(path.read_bytes() for path in box.files())
+    with Backlog(box.directory) as backlog:
+        assert len(backlog.pending("flows")) == 6  # the sender has the file open
+        box.store.sweep(DAY)
+        content = b"".join(path.read_bytes() for path in box.directory.iterdir())
     assert b"lan-499" in content
     assert b"wan-" not in content
     assert [batch.policy for batch in box.kept("packets")] == []
@@ -422,6 +423,29 @@ def test_a_file_that_is_damaged_is_said_once_and_the_others_go_on(box: Box) -> N
 def list_kept(path: Path) -> list[StoredBatch]:
     with SegmentReader(path) as reader:
         return [batch for batch in reader.batches("flows", 0) if not batch.gone]
+
+
+def test_a_file_that_somebody_has_taken_stops_no_sweep(box: Box) -> None:
+    for _ in range(3):
+        box.drain("wan")
+        box.later(1)
+    box.files()[1].unlink()
+    box.later(25)
+    box.store.sweep(DAY)
+    assert box.said == []
+    assert all(not list_kept(path) for path in box.files())
+
+
+def test_of_two_policies_with_much_to_do_each_has_its_turn(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    for policy in ("wan", "lan") * 3:
+        box.drain(policy)
+    box.later(25)
+    monkeypatch.setattr(sweep, "SWEEP_BYTES", 1)
+    left = []
+    for _ in range(4):
+        box.store.sweep({**DAY, "lan": Retention(hours=24)})
+        left.append((box.policies().count("wan"), box.policies().count("lan")))
+    assert left == [(2, 3), (2, 2), (1, 2), (1, 1)]
 
 
 def test_what_an_older_release_has_written_stays_and_the_file_it_began_is_gone_on_with(box: Box) -> None:
