@@ -46,12 +46,11 @@ class Tally:
 
 def trial(files: Mapping[str, bytes]) -> tuple[tuple[Finding, ...], bool]:
     """Judge a repo, and derive each box of a valid one: its findings, and whether it was valid."""
-    strict = judge(files)
-    verdict = judge(files, ignore={"SX012"}) if strict.errors else strict
-    if not strict.errors:
-        for box in strict.fleet.boxes:
-            desire(strict.fleet, box)
-    return verdict.findings, not strict.errors
+    verdict = judge(files)
+    if not verdict.errors:
+        for box in verdict.fleet.boxes:
+            desire(verdict.fleet, box)
+    return verdict.findings, not verdict.errors
 
 
 def misplaced(files: Mapping[str, bytes], findings: tuple[Finding, ...]) -> Iterator[str]:

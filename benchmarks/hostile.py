@@ -349,7 +349,7 @@ def measure(make: Callable[[int], str], size: int) -> tuple[float, float, float]
     """Seconds of the processor to judge a repo, MB of memory at most, and how many MiB the repo has."""
     repo = files(make(size))
     began = time.process_time()
-    judge(repo, ignore={"SX012"})
+    judge(repo)
     return time.process_time() - began, peak_mb(), sum(map(len, repo.values())) / MIB
 
 

@@ -32,7 +32,7 @@ def run() -> list[Row]:
     rows: list[Row] = []
     for size in SIZES:
         files = fleets.files(size)
-        verdict = judge(files, ignore={"SX012"})
+        verdict = judge(files)
         if verdict.findings:
             raise AssertionError(f"the fleet of {size} documents is wrong: {verdict.findings[0]}")
         count = len(verdict.fleet.refs())
@@ -59,7 +59,7 @@ def run() -> list[Row]:
 
 
 def _judge(files: dict[str, bytes]) -> Verdict:
-    return judge(files, ignore={"SX012"})
+    return judge(files)
 
 
 def _libyaml(files: dict[str, bytes]) -> list[object]:
@@ -92,7 +92,7 @@ def _command() -> list[Row]:
             path = Path(place, name)
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
-        command = [sys.executable, "-m", "smartxd.ctl.main", "validate", "--ignore", "SX012", place]
+        command = [sys.executable, "-m", "smartxd.ctl.main", "validate", place]
         ours = timed(lambda: subprocess.run(command, check=True, capture_output=True, timeout=60), 7)
         empty = [sys.executable, "-c", "import yaml"]
         theirs = timed(lambda: subprocess.run(empty, check=True, capture_output=True, timeout=60), 7)

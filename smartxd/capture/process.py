@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from smartxd.capture.tracing import Tracing
 from smartxd.config import Config
-from smartxd.errors import DaemonError, SmartxError
+from smartxd.errors import DaemonError, SmartxError, StoreError
 from smartxd.manifest import Manifest
 from smartxd.store.captures import CaptureStore, StoreLost
 
@@ -39,6 +39,7 @@ def run(config: Config, stop: threading.Event) -> None:
             try:
                 while not stop.is_set():
                     _round(config, store, tracing, wake)
+                    _sweep(store, tracing)
                     tracing.attend(config.capture.drain_interval_s, stopping)
                 _round(config, store, tracing, wake)
             finally:
@@ -55,6 +56,15 @@ def _round(config: Config, store: CaptureStore, tracing: Tracing, wake: Callable
         _warn(err.line if isinstance(err, SmartxError) else str(err))
         return
     wake()
+
+
+def _sweep(store: CaptureStore, tracing: Tracing) -> None:
+    try:
+        store.sweep(tracing.retentions)
+    except StoreLost:
+        raise
+    except StoreError as err:
+        _warn(err.line)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from smartxd.manifest import Manifest, TracedPolicy
 from smartxd.report import TracerReport
 from smartxd.store.captures import StoreLost
 from smartxd.store.openflows import TimeOuts
+from smartxd.terms import Retention
 
 _MISSED = {DROPS: "dropped packets", CONNECTIONS: "events of TCP"}
 
@@ -87,6 +88,8 @@ class Tracing:
         self._open: dict[str, _Traced] = {}
         self._epoll = select.epoll()
         self._failing: dict[str, str] = {}
+        self.retentions: dict[str, Retention | None] = {}
+        """How long to keep the rows of each policy that the last round has drained."""
 
     def close(self) -> None:
         """Let go of all maps."""
@@ -100,13 +103,15 @@ class Tracing:
         """Drain every policy, drop those that are retired, report on the rest; one never stops another."""
         for gone in self._open.keys() - {p.incarnation for p in manifest.policies}:
             self._forget(gone)
+        self.retentions = {}
         reports: list[TracerReport] = []
-        for policy in manifest.policies:
+        for policy in sorted(manifest.policies, key=lambda p: p.retired):
             if policy.retired and not policy.pin_dir.exists():
                 continue  # done; the trace plane has not looked since
             with self._noted(policy):
                 traced = self._opened(policy)
                 if traced is not None:
+                    self.retentions.setdefault(policy.name, traced.maps.terms().retention)
                     reports += self._drain(traced)
                     self._failing.pop(policy.incarnation, None)
         self._store.end_flows_except(self._open.keys())

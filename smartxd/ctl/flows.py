@@ -72,7 +72,7 @@ _NS = 1_000_000_000
 _TOP = 20
 _TOTALS = (
     "rows, packets and bytes of each stream; packets, drops and tcp stay here: pending, then tombstoned when "
-    "their file goes"
+    "they or their file go"
 )
 _TIMES_MAX = 10_000
 """Rows without --top where a time is among the columns: a day of minutes fits."""

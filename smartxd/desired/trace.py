@@ -12,7 +12,7 @@ from smartxd.spec.fleet import Fleet
 from smartxd.spec.kinds import tracepolicy
 from smartxd.spec.kinds.tracepolicy import TracePoint, TracePolicySpec
 from smartxd.spec.pcap import FilterError, LibpcapMissing, compiled
-from smartxd.terms import Budget, Privacy
+from smartxd.terms import Budget, Privacy, Retention
 
 
 def lower(fleet: Fleet, box: str) -> TraceState:
@@ -37,6 +37,7 @@ def _tracer(fleet: Fleet, box: str, policy: Object[TracePolicySpec]) -> Tracer:
         tcp_max=spec.flows_max if "tcp" in spec.modes else None,
         budget=_budget(spec.budget),
         privacy=_privacy(spec.privacy),
+        retention=_retention(spec.retention),
         active_timeout_s=spec.active_timeout,
         idle_timeout_s=spec.idle_timeout,
     )
@@ -92,3 +93,9 @@ def _privacy(spec: tracepolicy.Privacy) -> Privacy | None:
     if spec.addresses == "keep":
         return None
     return Privacy(spec.addresses, spec.ipv4_prefix, spec.ipv6_prefix, spec.key_ref or "")
+
+
+def _retention(spec: tracepolicy.Retention | None) -> Retention | None:
+    if spec is None or (spec.hours is None and spec.megabytes is None):
+        return None
+    return Retention(spec.hours, spec.megabytes)

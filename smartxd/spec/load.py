@@ -16,7 +16,6 @@ from smartxd.spec.fields import SpecModel
 from smartxd.spec.finding import Finding, Location, Rule, Severity
 from smartxd.spec.fleet import Fleet
 from smartxd.spec.rules.management import MANAGEMENT_WITHDRAWN, withdrawn
-from smartxd.spec.rules.release import NOT_YET
 from smartxd.spec.severity import judged
 
 SUFFIXES = (".yaml", ".yml")
@@ -94,8 +93,7 @@ def judge(files: Mapping[str, Content], ignore: Collection[str] = (), before: Fl
     said = judged(findings, reading.objects, RULES, unasked if whole and not beyond else RULES)
     found = sorted((f for f in said if f.rule not in ignore), key=_weight)
     kept = sorted(found[:FINDINGS_MAX], key=_place)
-    # What this release cannot do yet is left out of a box, and nothing else of it is missing.
-    derivable = not any(RULES[f.rule].fixed and f.rule != NOT_YET.id for f in said)
+    derivable = not any(RULES[f.rule].fixed for f in said)
     return Verdict(fleet, tuple(kept), len(found) > FINDINGS_MAX, derivable)
 
 

@@ -75,17 +75,24 @@ class Backlog:
         return found
 
     def rows(self, batch: StoredBatch) -> pa.Table:
-        """The rows of a batch that ``pending`` gave last; Damaged when they are not what was captured."""
+        """The rows of a batch that ``pending`` gave last, none of one whose rows its policy keeps no longer.
+
+        Damaged when they are not what was captured.
+        """
         assert self._reader is not None
         return self._reader.rows(batch)
 
     def received(self, batch: StoredBatch) -> None:
         """The centre has it."""
-        self._index.settle(batch, received=True)
+        self._index.settle(batch, "received")
 
     def quarantine(self, batch: StoredBatch, message: str) -> None:
         """It cannot be sent: it is counted, and stays in its file."""
-        self._index.settle(batch, received=False, message=message)
+        self._index.settle(batch, "quarantined", message)
+
+    def tombstone(self, batch: StoredBatch) -> None:
+        """Its rows are gone, and nobody has them: its policy kept them no longer."""
+        self._index.settle(batch, "tombstoned", f"retention of TracePolicy {batch.policy}")
 
     def note_contact(self, at: str | None, error: str = "") -> None:
         """Note for status that the centre answered at ``at``, or what stands in the way."""

@@ -2,12 +2,14 @@
 
 A directory of segments (``flows-<number>-<UTC start>.sqlite``) and an index. Rows, their batches and the
 generation of the kernel maps that they came from are one transaction in one segment, so a crash leaves all of
-a drain or none of it. Whole files go, never rows: on a full disk a DELETE would fail too.
+a drain or none of it. What bounds all captures takes whole files: on a full disk a DELETE would fail too.
+Rows go where a trace policy keeps its own for a shorter time (sweep.py).
 """
 
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -30,7 +32,9 @@ from smartxd.store.ledger import read_report
 from smartxd.store.openflows import TimeOuts
 from smartxd.store.schema import make_segment
 from smartxd.store.segments import Damaged, SegmentReader, SegmentWriter, carry, files, size
+from smartxd.store.sweep import Sweeper
 from smartxd.store.view import Counts, Segment, Span
+from smartxd.terms import Retention
 
 __all__ = ["CaptureStore", "read_report"]
 
@@ -39,6 +43,8 @@ SEGMENTS_PER_BOUND = 8
 
 RESERVE_BYTES = 64 << 20
 """The oldest files also go when less of the file system is free: a full disk would refuse even to count."""
+
+SWEEP_INTERVAL_S = 60
 
 NOTHING: Mapping[str, pa.Table] = MappingProxyType({})
 SET_ASIDE = ".damaged"
@@ -72,6 +78,8 @@ class CaptureStore:
         self._clock = clock
         self._warn = warn
         self._reserve_bytes = reserve_bytes
+        self._swept_s = -math.inf
+        """When, by the clock, all was swept; before all time while more is left."""
         self._lock = _lock(directory)
         try:
             self._index = Index(directory, create=True)
@@ -79,6 +87,7 @@ class CaptureStore:
                 with self._named_errors():
                     self._open()
                 self._left = frozenset(self._open_incarnations)
+                self._sweeper = Sweeper(directory, self._index, warn)
             except BaseException:
                 self._index.close()
                 raise
@@ -250,6 +259,22 @@ class CaptureStore:
                 f"{err.filename or self.directory}: {err.strerror}", "is the disk full, or the store moved?"
             ) from err
 
+    def sweep(self, asked: Mapping[str, Retention | None]) -> None:
+        """Let go of rows that their policies keep no longer; no-op within a minute of the last time.
+
+        ``asked`` says what policies ask for now; what others asked for last holds on. StoreError when a file
+        cannot be written: the next time goes on from there.
+        """
+        with self._named_errors():
+            new, now_s = self._sweeper.ask(asked), self._clock()
+            if not new and 0 <= now_s - self._swept_s < SWEEP_INTERVAL_S:
+                return
+            self._swept_s, now_ns = now_s, int(now_s * 1e9)
+            if self._sweeper.is_outdated(self._current, now_ns):
+                self._roll(int(now_s))  # its last rows can only go when no more come behind them
+            if self._sweeper.sweep(now_ns, self._writer):
+                self._swept_s = -math.inf
+
     def suspect(self, err: Damaged) -> None:
         """What a reader, in any thread, has found: if that file is still written, no more rows go there."""
         self._suspicion = err
@@ -344,8 +369,9 @@ def _span(segment: int, stream: str, reader: SegmentReader) -> Span | None:
     batches = reader.batches(stream, 0)
     if not batches:
         return None
-    counts = sum((Counts(1, b.sums.rows, b.sums.packets, b.sums.bytes) for b in batches), Counts())
-    return Span(segment, stream, batches[0].seq, batches[-1].seq, counts)
+    counts = sum((b.counts for b in batches), Counts())
+    gone = sum((b.counts for b in batches if b.gone), Counts())
+    return Span(segment, stream, batches[0].seq, batches[-1].seq, counts, gone)
 
 
 def _lock(directory: Path) -> int:

@@ -11,21 +11,27 @@ import contextlib
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from smartxd.errors import StoreError
 from smartxd.records import STREAMS
-from smartxd.store.schema import add_ledgers, check_version, make_index
+from smartxd.store.schema import check_version, make_index, upgrade_index
 from smartxd.store.segments import StoredBatch, files
 from smartxd.store.view import NOTHING, Counts, Ledger, Part, Segment, Span, View
+from smartxd.terms import Retention
 
 NAME = "index.sqlite"
 PATTERN = "flows-*.sqlite"
 GAPS_MAX = 1000
 INCARNATIONS_MAX = 1000
+
+
+Fate = Literal["received", "quarantined", "tombstoned"]
+"""What becomes of a batch: the centre has it, it cannot be sent, or its rows are not there any more."""
 
 
 def is_store(directory: Path) -> bool:
@@ -64,8 +70,9 @@ class Index:
         try:
             with self._named_errors():
                 self._prepare()
-                if create:
-                    add_ledgers(self._conn)
+            if create:
+                with self.transaction(durable=True):
+                    upgrade_index(self._conn)
         except BaseException:
             self._conn.close()
             raise
@@ -144,7 +151,8 @@ class Index:
         """What the closed segments hold of a stream, oldest first."""
         sql = "SELECT * FROM spans WHERE stream = ? ORDER BY first_seq"
         with self._named_errors():
-            return [Span(r[0], r[1], r[2], r[3], Counts(*r[4:8])) for r in self._conn.execute(sql, (stream,))]
+            rows = self._conn.execute(sql, (stream,)).fetchall()
+        return [Span(r[0], r[1], r[2], r[3], Counts(*r[4:8]), Counts(*r[8:12])) for r in rows]
 
     def view(self, stream: str) -> View:
         """A stream as it is at one moment; within a transaction, without which there is no such moment."""
@@ -175,8 +183,9 @@ class Index:
         """Close the segment and keep what it holds; within a durable transaction."""
         self._conn.execute("UPDATE segments SET closed_s = ? WHERE id = ?", (now_s, segment.id))
         for span in spans:
-            row = (span.segment, span.stream, span.first_seq, span.last_seq, *span.counts.values)
-            self._conn.execute("INSERT INTO spans VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            row = (span.segment, span.stream, span.first_seq, span.last_seq)
+            values = (*row, *span.counts.values, *span.gone.values)
+            self._conn.execute("INSERT INTO spans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
             self._conn.execute(
                 "UPDATE ledger SET closed_seq = ? WHERE stream = ?", (span.last_seq, span.stream)
             )
@@ -210,6 +219,33 @@ class Index:
                 self._add(span.stream, "retired", span.counts)
             self._conn.execute("DELETE FROM spans WHERE segment = ?", (segment.id,))
             self._conn.execute("DELETE FROM segments WHERE id = ?", (segment.id,))
+
+    def note_gone(self, segment: Segment, gone: Mapping[str, Counts]) -> None:
+        """Note how much of each stream has left a closed segment, so that nobody needs to look into it."""
+        sets = ", ".join(f"gone_{what} = ?" for what in ("batches", "rows", "packets", "bytes"))
+        with self.transaction():
+            for stream, counts in gone.items():
+                self._conn.execute(
+                    f"UPDATE spans SET {sets} WHERE segment = ? AND stream = ?",
+                    (*counts.values, segment.id, stream),
+                )
+
+    # How long rows are kept
+
+    def retentions(self) -> dict[str, Retention]:
+        """What policies have asked for, those that are gone too."""
+        with self._named_errors():
+            return {r[0]: Retention(r[1], r[2]) for r in self._conn.execute("SELECT * FROM retentions")}
+
+    def set_retention(self, policy: str, retention: Retention | None) -> None:
+        """Keep what a policy asks for; None: nothing."""
+        with self.transaction():
+            self._conn.execute("DELETE FROM retentions WHERE policy = ?", (policy,))
+            if retention is not None:
+                row = (policy, retention.hours, retention.megabytes)
+                self._conn.execute("INSERT INTO retentions VALUES (?, ?, ?)", row)
+
+    # What cannot be sent
 
     def quarantine(self, span: Span, message: str) -> None:
         """Count what is not settled of a closed segment as quarantined; its file stays."""
@@ -260,10 +296,9 @@ class Index:
         received, quarantined, tombstoned, retired = (Counts(*row[i : i + 4]) for i in range(4, 20, 4))
         return Ledger(row[1], row[2], row[3], received, quarantined, tombstoned, retired)
 
-    def settle(self, batch: StoredBatch, *, received: bool, message: str = "") -> None:
-        """Count a batch as received by the centre or as quarantined, and go on behind it."""
-        s = batch.sums
-        counts = Counts(1, s.rows, s.packets, s.bytes)
+    def settle(self, batch: StoredBatch, fate: Fate, message: str = "") -> None:
+        """Count a batch, and go on behind it."""
+        counts = batch.counts
         with self.transaction():
             self._check_epoch()
             ledger = self.ledger(batch.stream)
@@ -272,7 +307,7 @@ class Index:
                 self._add(batch.stream, "tombstoned", Counts() - counts)
                 self._conn.execute(
                     "UPDATE gaps SET rows = rows - ? WHERE stream = ? AND ? BETWEEN first_seq AND last_seq",
-                    (s.rows, batch.stream, batch.seq),
+                    (counts.rows, batch.stream, batch.seq),
                 )
             elif batch.seq > ledger.settled_seq + 1:
                 raise StoreError(
@@ -281,14 +316,14 @@ class Index:
                 )
             else:
                 self._settled(batch.stream, batch.seq)
-            self._add(batch.stream, "received" if received else "quarantined", counts)
-            if received:
+            self._add(batch.stream, fate, counts)
+            if fate == "received":
                 self._conn.execute(
                     "UPDATE ledger SET acked_seq = max(acked_seq, ?) WHERE stream = ?",
                     (batch.seq, batch.stream),
                 )
             else:
-                self._gap(batch.stream, (batch.seq, batch.seq), s.rows, "quarantined", message)
+                self._gap(batch.stream, (batch.seq, batch.seq), counts.rows, fate, message)
 
     def _settled(self, stream: str, seq: int) -> None:
         self._conn.execute("UPDATE ledger SET settled_seq = ? WHERE stream = ?", (seq, stream))
@@ -300,10 +335,18 @@ class Index:
         self._conn.execute(f"UPDATE ledger SET {sets} WHERE stream = ?", (*counts.values, stream))
 
     def _gap(self, stream: str, seqs: tuple[int, int], rows: int, cause: str, message: str) -> None:
-        self._conn.execute(
-            "INSERT INTO gaps VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
-            (stream, *seqs, rows, cause, message, int(time.time())),
+        first, last = seqs
+        # What goes batch by batch for one reason is one gap.
+        longer = self._conn.execute(
+            "UPDATE gaps SET last_seq = ?, rows = rows + ? WHERE last_seq = ? AND cause = ? AND message = ?"
+            " AND id = (SELECT max(id) FROM gaps WHERE stream = ?)",
+            (last, rows, first - 1, cause, message, stream),
         )
+        if longer.rowcount == 0:
+            self._conn.execute(
+                "INSERT INTO gaps VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
+                (stream, first, last, rows, cause, message, int(time.time())),
+            )
         self._conn.execute("DELETE FROM gaps WHERE id <= (SELECT max(id) FROM gaps) - ?", (GAPS_MAX,))
 
     # What is told to the operator

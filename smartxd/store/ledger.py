@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +28,7 @@ class StreamTotals:
     pending: Counts
     captured_seq: int
     ledger: Ledger
+    """With what is gone, and not settled yet, among the tombstoned."""
 
 
 def read_totals(directory: Path) -> tuple[str, tuple[StreamTotals, ...]] | None:
@@ -63,14 +64,14 @@ def _stream_totals(directory: Path, index: Index, stream: str) -> StreamTotals:
     """Pending is counted batch by batch, not as a difference, so that the equation can be checked."""
     view = index.view(stream)
     ledger = view.ledger
-    captured, pending, seq = ledger.retired, Counts(), ledger.closed_seq
+    captured, pending, gone, seq = ledger.retired, Counts(), Counts(), ledger.closed_seq
     for segment, span in view.parts:
         if span:
             captured += span.counts
             if span.last_seq <= ledger.settled_seq:
                 continue
             if span.first_seq > ledger.settled_seq:
-                pending += span.counts
+                pending, gone = pending + span.counts - span.gone, gone + span.gone
                 continue
         try:
             with SegmentReader(directory / segment.name) as reader:
@@ -82,12 +83,14 @@ def _stream_totals(directory: Path, index: Index, stream: str) -> StreamTotals:
             pending += captured - ledger.settled
             continue
         for batch in batches:
-            counts = Counts(1, batch.sums.rows, batch.sums.packets, batch.sums.bytes)
             seq = max(seq, batch.seq)
             if span is None:
-                captured += counts
-            if batch.seq > ledger.settled_seq:
-                pending += counts
+                captured += batch.counts
+            if batch.seq > ledger.settled_seq and batch.gone:
+                gone += batch.counts
+            elif batch.seq > ledger.settled_seq:
+                pending += batch.counts
+    ledger = replace(ledger, tombstoned=ledger.tombstoned + gone)
     return StreamTotals(stream, captured, pending, seq, ledger)
 
 

@@ -44,5 +44,5 @@ def _batches(reader: SegmentReader, wanted: FlowFilter) -> list[StoredBatch]:
     return [
         batch
         for batch in reader.batches(STREAM, 0)
-        if wanted.since_ns <= batch.sums.t_max_ns and batch.sums.t_min_ns < wanted.until_ns
+        if not batch.gone and wanted.since_ns <= batch.sums.t_max_ns and batch.sums.t_min_ns < wanted.until_ns
     ]

@@ -245,7 +245,8 @@ def span_ns(directory: Path, *, stream: str = "flows") -> tuple[int, int] | None
     spans: list[tuple[int, int]] = []
     for path in segments(directory, FlowFilter()):
         with suppress(StoreError), SegmentReader(path) as reader:
-            spans += [(b.sums.t_min_ns, b.sums.t_max_ns) for b in reader.batches(stream, 0)]
+            kept = [b.sums for b in reader.batches(stream, 0) if not b.gone]
+            spans += [(sums.t_min_ns, sums.t_max_ns) for sums in kept]
     return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else None
 
 

@@ -18,10 +18,13 @@ from smartxd.records import STREAMS, without
 from smartxd.store import openflows
 from smartxd.store.packed import TABLES
 
-VERSION = 1
+VERSION = 2
 """PRAGMA user_version of every file of the store."""
 
 Columns = dict[str, type]
+
+_KEPT: Columns = {"policy": str, "stored_bytes": int, "gone": int}
+"""Of a batch: whose it is, what it takes of the file, and whether its rows have left it (retention.py)."""
 
 
 def columns(schema: pa.Schema) -> Columns:
@@ -61,6 +64,13 @@ def _create(name: str) -> str:
     return db.create_table_sql(name, columns(schema), not_null=required(schema))
 
 
+def batch_additions(found: Sequence[str]) -> list[str]:
+    """The same of the table of batches, which is there."""
+    kinds = {str: "TEXT NOT NULL DEFAULT ''", int: "INTEGER NOT NULL DEFAULT 0"}
+    missing = {name: kind for name, kind in _KEPT.items() if name not in found}
+    return [f"ALTER TABLE batches ADD COLUMN {name} {kinds[kind]}" for name, kind in missing.items()]
+
+
 def check_version(found: int, path: Path, known: int = VERSION) -> None:
     """StoreError when a newer release has made the file."""
     if found > known:
@@ -75,12 +85,14 @@ def make_segment(path: Path) -> None:
     try:
         db = sqlite_utils.Database(path)
         try:
+            db.conn.execute("PRAGMA auto_vacuum=INCREMENTAL")  # so that rows can leave before the file does
             db.conn.execute("PRAGMA journal_mode=WAL")
             with db.conn:
                 for name in TABLES:
                     db.conn.execute(_create(name))
                 counts = ("first_row", "last_row", "rows", "packets", "bytes", "t_min_ns", "t_max_ns")
                 batch: Columns = {"stream": str, "seq": int, **dict.fromkeys(counts, int), "checksum": str}
+                batch |= _KEPT
                 db.table("batches").create(batch, pk=("stream", "seq"), not_null=list(batch))
                 generation: Columns = {"incarnation": str, "generation": int}
                 db.table("generations").create(generation, pk="incarnation", not_null=list(generation))
@@ -92,6 +104,10 @@ def make_segment(path: Path) -> None:
 
 
 _SUMS = ("batches", "rows", "packets", "bytes")
+_GONE = tuple(f"gone_{what}" for what in _SUMS)
+_RETENTIONS = (
+    "CREATE TABLE IF NOT EXISTS retentions (policy TEXT PRIMARY KEY, hours INTEGER, megabytes INTEGER)"
+)
 
 
 def make_index(conn: sqlite3.Connection, epoch: str) -> None:
@@ -101,7 +117,7 @@ def make_index(conn: sqlite3.Connection, epoch: str) -> None:
     segment: Columns = {"id": int, "name": str, "start_s": int, "closed_s": int}
     db.table("segments").create(segment, pk="id", not_null=["id", "name", "start_s"])
     span: Columns = {"segment": int, "stream": str, "first_seq": int, "last_seq": int}
-    span |= dict.fromkeys(_SUMS, int)
+    span |= dict.fromkeys((*_SUMS, *_GONE), int)
     db.table("spans").create(span, pk=("segment", "stream"), not_null=list(span))
     ledger: Columns = {"stream": str, "settled_seq": int, "acked_seq": int, "closed_seq": int}
     for fate in ("received", "quarantined", "tombstoned", "retired"):
@@ -117,11 +133,23 @@ def make_index(conn: sqlite3.Connection, epoch: str) -> None:
     conn.execute("INSERT INTO store VALUES (?)", (epoch,))
     conn.execute("INSERT INTO contact VALUES (1, NULL, '')")
     conn.execute("INSERT INTO tracers VALUES (1, NULL, '[]')")
-    add_ledgers(conn)
-    conn.execute(f"PRAGMA user_version={VERSION}")
+    upgrade_index(conn)
 
 
-def add_ledgers(conn: sqlite3.Connection) -> None:
+def upgrade_index(conn: sqlite3.Connection) -> None:
+    """Add to an index what an older release has left out of it."""
+    found = {row[1] for row in conn.execute("PRAGMA table_info(spans)")}
+    for name in _GONE:
+        if name not in found:
+            conn.execute(f"ALTER TABLE spans ADD COLUMN {name} INTEGER NOT NULL DEFAULT 0")
+    conn.execute(_RETENTIONS)
+    _add_ledgers(conn)
+    (version,) = conn.execute("PRAGMA user_version").fetchone()
+    if version < VERSION:  # a full disk would refuse to say again what is so
+        conn.execute(f"PRAGMA user_version={VERSION}")
+
+
+def _add_ledgers(conn: sqlite3.Connection) -> None:
     """Give each stream that an index does not know a ledger of zeros."""
     zeros = ", 0" * (len(conn.execute("PRAGMA table_info(ledger)").fetchall()) - 1)
     conn.executemany(f"INSERT OR IGNORE INTO ledger VALUES (?{zeros})", [(stream,) for stream in STREAMS])

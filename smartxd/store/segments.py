@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import adbc_driver_manager
 import adbc_driver_sqlite.dbapi as adbc
@@ -24,14 +24,25 @@ from smartxd.store import openflows
 from smartxd.store.batch import Sums, checksum
 from smartxd.store.openflows import TimeOuts
 from smartxd.store.packed import TABLES, packed, unpacked
-from smartxd.store.schema import additions, check_version
+from smartxd.store.schema import VERSION, additions, batch_additions, check_version
+from smartxd.store.view import Counts
 
 _ERRORS = (adbc_driver_manager.Error, OSError, pa.ArrowException)
 _DAMAGE = ("malformed", "not a database", "no such table", "no such column", "mismatch")
 """What the driver's text says of a file that will never be read; it hands on no code of SQLite's."""
 _BUSY_MS = 5000
 _OWN = Path("temporary file of a query")
-FIELDS = "seq, first_row, last_row, rows, packets, bytes, t_min_ns, t_max_ns, checksum"
+_FIELDS = (
+    "stream, seq, first_row, last_row, rows, packets, bytes, t_min_ns, t_max_ns, checksum, policy,"
+    " stored_bytes, gone"
+)
+_OLDER = "(SELECT *, '' AS policy, 0 AS stored_bytes, 0 AS gone FROM batches)"
+"""Of a release that knew no retention: nothing has left its files, nor is it said whose its batches are."""
+_TAKEN = (
+    "SELECT (page_count - freelist_count) * page_size"
+    " FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+)
+"""How much of a file is in use."""
 
 
 class Damaged(StoreError):
@@ -52,6 +63,25 @@ class StoredBatch:
     last_row: int
     sums: Sums
     checksum: str
+    policy: str
+    """The trace policy that it is of; empty where an older release has written it."""
+    stored_bytes: int
+    """By how many bytes it made the file longer: whole pages, so that a small batch may seem to take none."""
+    gone: bool
+    """Its rows have left the file: its policy keeps them no longer."""
+
+    @property
+    def counts(self) -> Counts:
+        """What it adds to those of its stream."""
+        return Counts(1, self.sums.rows, self.sums.packets, self.sums.bytes)
+
+
+class Kept(NamedTuple):
+    """What a segment keeps of a policy."""
+
+    stored_bytes: int
+    oldest_ns: int
+    """When the newest row of the oldest batch was seen."""
 
 
 def files(path: Path) -> tuple[Path, Path, Path]:
@@ -89,7 +119,8 @@ class _Connection:
             raise _error(self.path, err) from err
         try:
             self._run(f"PRAGMA busy_timeout={_BUSY_MS}")
-            check_version(int(self._run("PRAGMA user_version")[0][0]), self.path)
+            self._version = int(self._run("PRAGMA user_version")[0][0])
+            check_version(self._version, self.path)
         except BaseException:
             self._conn.close()
             raise
@@ -145,6 +176,11 @@ class _Connection:
         self.close()
 
 
+def _taken(cursor: Any) -> int:
+    cursor.execute(_TAKEN)
+    return int(cursor.fetchone()[0])
+
+
 class SegmentWriter(_Connection):
     """The only writer of the current segment."""
 
@@ -152,9 +188,14 @@ class SegmentWriter(_Connection):
         super().__init__(path, "rw")
         try:
             self._run("PRAGMA synchronous=FULL")
+            self._run("PRAGMA secure_delete=FAST")  # what is left of a page shows nothing of what was there
             for stream in TABLES:
                 for statement in additions(stream, self._columns(stream)):
                     self._run(statement)
+            for statement in batch_additions(self._columns("batches")):
+                self._run(statement)
+            if self._version < VERSION:
+                self._run(f"PRAGMA user_version={VERSION}")
             found = self._run("SELECT stream, max(last_row) FROM batches GROUP BY stream")
             self._last_row = dict.fromkeys(STREAMS, 0) | {stream: int(row) for stream, row in found}
             # From here on a statement belongs to a transaction, which commit() or rollback() ends.
@@ -172,8 +213,7 @@ class SegmentWriter(_Connection):
             self._conn.adbc_connection.commit()
         except BaseException as err:
             self._last_row = last_row
-            with suppress(adbc_driver_manager.Error):  # what went wrong first is what is said
-                self._conn.adbc_connection.rollback()
+            self._roll_back()
             if isinstance(err, _ERRORS):
                 raise _error(self.path, err) from err
             raise
@@ -183,12 +223,14 @@ class SegmentWriter(_Connection):
         rows = packed(stream, table)
         first, last = self._last_row[stream] + 1, self._last_row[stream] + rows.num_rows
         with self._conn.cursor() as cursor:
+            before = _taken(cursor)
             cursor.adbc_ingest(stream, rows, mode="append")
             cursor.execute(f"SELECT max(rowid) FROM {stream}")
             if cursor.fetchone() != (last,):
                 raise Damaged(self.path, f"table {stream} has rows of no batch")
-            row = (stream, seq, first, last, *astuple(Sums.of(stream, table)), checksum(rows))
-            cursor.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            kept = (table["policy"][0].as_py(), _taken(cursor) - before, 0)  # a batch is of one policy
+            row = (stream, seq, first, last, *astuple(Sums.of(stream, table)), checksum(rows), *kept)
+            cursor.execute(f"INSERT INTO batches VALUES ({', '.join('?' * len(row))})", row)
         self._last_row[stream] = last
 
     def set_generation(self, incarnation: str, generation: int) -> None:
@@ -223,6 +265,34 @@ class SegmentWriter(_Connection):
         taken = self.table(sql, [incarnation, *args, *args], FLOW, count)
         return taken.sort_by("last_ns")
 
+    def remove(self, batches: Sequence[StoredBatch]) -> None:
+        """Take the rows of batches out of the file, all or nothing, which makes it smaller.
+
+        Their numbers and sums stay. Of a segment that is still written the newest batch of a stream must not
+        be among them: the next row would be given the number of a row that was.
+        """
+        try:
+            with self._conn.cursor() as cursor:
+                for batch in batches:
+                    rows = (batch.first_row, batch.last_row)
+                    cursor.execute(f"DELETE FROM {batch.stream} WHERE rowid BETWEEN ? AND ?", rows)
+                    names = (batch.stream, batch.seq)
+                    cursor.execute("UPDATE batches SET gone = 1 WHERE stream = ? AND seq = ?", names)
+                # It gives an empty row for each page: execute() would leave off after the first of them.
+                cursor.executemany("PRAGMA incremental_vacuum", None)
+            self._conn.adbc_connection.commit()
+            # Until then the rows are in the file, if not of the database. Nobody who reads it is waited for.
+            self._run("PRAGMA wal_checkpoint(PASSIVE)")
+        except BaseException as err:
+            self._roll_back()
+            if isinstance(err, _ERRORS):
+                raise _error(self.path, err) from err
+            raise
+
+    def _roll_back(self) -> None:
+        with suppress(adbc_driver_manager.Error):  # what went wrong first is what is said
+            self._conn.adbc_connection.rollback()
+
     def finish(self) -> None:
         """Leave no flow that goes on, and fold the write-ahead log into the file; it is complete."""
         self._conn.adbc_connection.set_autocommit(True)
@@ -246,18 +316,51 @@ class SegmentReader(_Connection):
 
     def batches(self, stream: str, after_seq: int, limit: int = -1) -> list[StoredBatch]:
         """The batches whose number is above ``after_seq``, in order."""
-        rows = self._run(
-            f"SELECT {FIELDS} FROM batches WHERE stream = ? AND seq > ? ORDER BY seq LIMIT ?",
-            (stream, after_seq, limit),
-        )
-        return [StoredBatch(stream, r[0], r[1], r[2], Sums(*r[3:8]), r[8]) for r in rows]
+        return self._found("stream = ? AND seq > ? ORDER BY seq LIMIT ?", (stream, after_seq, limit))
+
+    def kept(self) -> dict[str, Kept]:
+        """What is kept of each policy."""
+        sums = "sum(stored_bytes), min(t_max_ns)"
+        rows = self._run(f"SELECT policy, {sums} FROM {self._batches} WHERE NOT gone GROUP BY policy")
+        return {policy: Kept(*found) for policy, *found in rows}
+
+    def gone(self) -> dict[str, Counts]:
+        """What has left, by stream."""
+        sums = "count(*), sum(rows), sum(packets), sum(bytes)"
+        rows = self._run(f"SELECT stream, {sums} FROM {self._batches} WHERE gone GROUP BY stream")
+        return {stream: Counts(*counts) for stream, *counts in rows}
+
+    def kept_of(self, policy: str, limit: int, *, but_newest: bool) -> list[StoredBatch]:
+        """The oldest batches kept of a policy; with ``but_newest`` without the last one of each stream."""
+        newer = f"(SELECT max(seq) FROM {self._batches} AS newer WHERE newer.stream = batch.stream)"
+        where = "policy = ? AND NOT gone" + (f" AND seq < {newer}" if but_newest else "")
+        return self._found(f"{where} ORDER BY t_max_ns, stream, seq LIMIT ?", (policy, limit))
+
+    def _found(self, where: str, args: Sequence[object]) -> list[StoredBatch]:
+        rows = self._run(f"SELECT {_FIELDS} FROM {self._batches} AS batch WHERE {where}", args)
+        return [
+            StoredBatch(r[0], r[1], r[2], r[3], Sums(*r[4:9]), r[9], r[10], r[11], bool(r[12])) for r in rows
+        ]
+
+    @property
+    def _batches(self) -> str:
+        return "batches" if "gone" in (found := self._columns("batches")) or not found else _OLDER
 
     def generations(self) -> dict[str, int]:
         """The highest generation of each incarnation that this segment has committed."""
         return {str(i): int(g) for i, g in self._run("SELECT incarnation, generation FROM generations")}
 
     def rows(self, batch: StoredBatch) -> pa.Table:
-        """The rows of a batch; Damaged when they are not those that were captured."""
+        """The rows of a batch, none of one that is gone; Damaged when they are not what was captured."""
+        try:
+            return self._captured(batch)
+        except StoreError:
+            # It may have left since it was listed.
+            if any(b.gone for b in self.batches(batch.stream, batch.seq - 1, 1)):
+                return STREAMS[batch.stream].empty_table()
+            raise
+
+    def _captured(self, batch: StoredBatch) -> pa.Table:
         schema, count = TABLES[batch.stream], batch.last_row - batch.first_row + 1
         names = ", ".join(f'"{name}"' for name in schema.names)
         table = self.table(

@@ -46,6 +46,8 @@ class Span:
     first_seq: int
     last_seq: int
     counts: Counts
+    gone: Counts = Counts()
+    """Of these, what its policy keeps no longer: rows that have left the file."""
 
 
 class Part(NamedTuple):

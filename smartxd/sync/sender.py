@@ -152,13 +152,16 @@ class _Session:
 
     def _send(self, batch: StoredBatch) -> bool:
         try:
-            body = encode(self._backlog.rows(batch))
+            rows = self._backlog.rows(batch)
         except Damaged as err:
             self._backlog.quarantine(batch, err.message)
             return False
+        if not rows.num_rows:
+            self._backlog.tombstone(batch)
+            return False
         key = BatchKey(self._config.box, batch.stream, self._backlog.epoch, batch.seq)
         headers = {"Content-Type": CONTENT_TYPE, CHECKSUM: batch.checksum}
-        answer = self._ask("PUT", ingest_path(key), body, headers)
+        answer = self._ask("PUT", ingest_path(key), encode(rows), headers)
         if answer.status_code in _REFUSED_BATCH:
             self._backlog.quarantine(batch, _said(answer))
             return False

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smartxd.capture.conceal import concealer
-from smartxd.terms import RECORD_BYTES, Budget, Privacy, Terms
+from smartxd.terms import RECORD_BYTES, Budget, Privacy, Retention, Terms
 
 budgets = st.builds(
     Budget,
@@ -17,10 +17,17 @@ names = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True)
 privacies = st.builds(Privacy, st.just("truncate"), st.integers(8, 32), st.integers(16, 128)) | st.builds(
     Privacy, st.just("pseudonym"), key=names
 )
+retentions = st.builds(
+    Retention, hours=st.none() | st.integers(1, 24 * 365), megabytes=st.none() | st.integers(1, 1 << 20)
+).filter(lambda retention: retention != Retention())
 addresses = st.binary(min_size=4, max_size=4) | st.binary(min_size=16, max_size=16)
 
 
-@given(st.builds(Terms, st.integers(1, 1 << 24), st.none() | budgets, st.none() | privacies))
+@given(
+    st.builds(
+        *(Terms, st.integers(1, 1 << 24), st.none() | budgets, st.none() | privacies, st.none() | retentions)
+    )
+)
 def test_terms_are_read_as_they_were_written(terms: Terms) -> None:
     assert Terms.unpacked(terms.packed()) == terms
 

@@ -127,7 +127,7 @@ def configured(fleet: Fleet, box: str) -> frozenset[Path]:
 
 def judged(documents: list[dict[str, Any]]) -> tuple[bool, Fleet]:
     text = "---\n".join(json.dumps(document) + "\n" for document in documents)
-    verdict = judge({"specs.yaml": text.encode()}, ignore={"SX012"})
+    verdict = judge({"specs.yaml": text.encode()})
     return not verdict.errors, verdict.fleet
 
 

@@ -62,7 +62,7 @@ def route(name: str, more: str) -> str:
 
 
 def desired(*documents: str, boxes: tuple[str, ...] = BOXES, of: str = "a") -> Desired:
-    ignored = ("SX012", "SX321", "SX322", "SX713")  # EVPN's sessions are another matter
+    ignored = ("SX321", "SX322", "SX713")  # EVPN's sessions are another matter
     verdict = judge({"a.yaml": "---\n".join((*boxes, *documents)).encode()}, ignore=ignored)
     assert verdict.fleet is not None, verdict.findings
     assert not verdict.errors, verdict.errors

@@ -10,7 +10,7 @@ from smartxd.desired import desire
 from smartxd.planes.trace.state import Sampling, Tracer
 from smartxd.source import folder
 from smartxd.spec.load import load
-from smartxd.terms import Budget, Privacy
+from smartxd.terms import Budget, Privacy, Retention
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "koren-two-site"
 OTHERS = {name: text for name, text in folder.read(EXAMPLE).items() if "trace" not in Path(name).name}
@@ -93,6 +93,18 @@ def test_a_budget_is_what_the_policy_says(said: str, meant: Budget | None) -> No
 )
 def test_privacy_is_what_the_policy_says(said: str, meant: Privacy | None) -> None:
     assert tracer("{name: lan0}", f"privacy: {said}").privacy == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("{hours: 24}", Retention(24)),
+        ("{hours: 1, megabytes: 500}", Retention(1, 500)),
+        ("{}", None),
+    ],
+)
+def test_retention_is_what_the_policy_says(said: str, meant: Retention | None) -> None:
+    assert tracer("{name: lan0}", f"retention: {said}").terms.retention == meant
 
 
 def test_without_sampling_every_packet_is_recorded() -> None:

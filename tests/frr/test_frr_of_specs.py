@@ -27,7 +27,7 @@ REPOS = (
 
 def fleet_of(repo: Path) -> Fleet:
     """The fleet of a repo, whatever other planes cannot do yet."""
-    verdict = judge(folder.read(repo), ignore=("SX012",))
+    verdict = judge(folder.read(repo))
     assert verdict.errors == ()
     return verdict.fleet
 

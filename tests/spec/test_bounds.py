@@ -11,12 +11,12 @@ from smartxd.spec.load import judge
 
 
 def findings(text: str, *rules: str) -> list[Finding]:
-    verdict = judge(hostile.files(text), ignore={"SX012"})
+    verdict = judge(hostile.files(text))
     return [finding for finding in verdict.findings if finding.rule in rules]
 
 
 def test_a_thousand_boxes_with_a_hundred_tunnels_each_are_within_the_bounds() -> None:
-    assert judge(hostile.files(hostile.memberships(1_000, 100)), ignore={"SX012"}).findings == ()
+    assert judge(hostile.files(hostile.memberships(1_000, 100))).findings == ()
 
 
 def test_objects_on_too_many_boxes_are_refused_before_the_rules_run() -> None:

@@ -30,11 +30,11 @@ USELESS = "".join(
 @pytest.mark.parametrize("lesser", [UNUSED, OFF + UNUSED, USELESS], ids=["notes", "off", "silences nothing"])
 def test_an_error_behind_many_lesser_findings_refuses_the_commit(lesser: str) -> None:
     files = {"a.yaml": lesser.encode(), "z.yaml": CLASH.encode()}
-    assert {finding.rule for finding in judge(files, ignore={"SX012"}).errors} == {"SX201"}
+    assert {finding.rule for finding in judge(files).errors} == {"SX201"}
     with pytest.raises(SpecError):
         load(files)
 
 
 def test_what_is_told_is_bounded_and_says_so() -> None:
-    verdict = judge({"a.yaml": UNUSED.encode()}, ignore={"SX012"})
+    verdict = judge({"a.yaml": UNUSED.encode()})
     assert (len(verdict.findings), verdict.cut, verdict.errors) == (FINDINGS_MAX, True, ())

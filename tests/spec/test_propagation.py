@@ -64,7 +64,7 @@ class Network:
                 f"{{between: [{{box: b{i}}}, {{asn: 64496, address: 203.0.113.99}}], families: [l2vpnEvpn]}}"
             )
             text += HEAD.format("BGPPeer", f"outside{i}", spec)
-        return Sessions(judge({"site.yaml": text.encode()}, ignore=("SX012",)).fleet, "l2vpnEvpn")
+        return Sessions(judge({"site.yaml": text.encode()}).fleet, "l2vpnEvpn")
 
     def carried(self, origin: int) -> set[int]:
         """The boxes to which a route comes on a way that BGP lets pass, of all ways there are."""

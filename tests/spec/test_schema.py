@@ -94,7 +94,7 @@ def test_a_reference_is_right_by_the_schema_that_its_first_line_names(path: Path
 
 
 def test_the_references_together_are_a_right_repo() -> None:
-    assert judge(folder.read(REFERENCE), ignore={"SX012"}).findings == ()
+    assert judge(folder.read(REFERENCE)).findings == ()
 
 
 @pytest.mark.parametrize("path", sorted(TOP.glob("examples/*/*.yaml")), ids=lambda path: path.name)

@@ -133,7 +133,7 @@ kind: TracePolicy
 metadata: {name: koren}
 spec: {boxes: {names: [gist1]}, interfaces: [{name: wan0}], filter: arp}
 """
-    (finding,) = judge({"a.yaml": (BOX + policy).encode()}, ignore={"SX012"}).findings
+    (finding,) = judge({"a.yaml": (BOX + policy).encode()}).findings
     assert (finding.rule, finding.severity) == ("SX602", "note")
 
 

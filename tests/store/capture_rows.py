@@ -22,11 +22,11 @@ def bounded(disk_max_bytes: int, **more: int) -> CaptureConfig:
     return CaptureConfig.model_construct(disk_max_bytes=disk_max_bytes, **more)
 
 
-def flow_rows(first: int, count: int) -> pa.Table:
+def flow_rows(first: int, count: int, *, policy: str = "wan", at_ns: int = 10**18) -> pa.Table:
     """Flows whose packets are ``first``, ``first`` + 1, …"""
     numbers = range(first, first + count)
     values = {
-        "policy": ["wan"] * count,
+        "policy": [policy] * count,
         "commit_id": ["c0ffee"] * count,
         "interface": ["eth1"] * count,
         "direction": ["ingress" if n % 2 else "egress" for n in numbers],
@@ -39,8 +39,8 @@ def flow_rows(first: int, count: int) -> pa.Table:
         "bytes": [n * 100 for n in numbers],
         "tcp_flags": [0] * count,
         "sampled_one_in": [1] * count,
-        "first_ns": [10**18 + n for n in numbers],
-        "last_ns": [10**18 + n + 5 for n in numbers],
+        "first_ns": [at_ns + n for n in numbers],
+        "last_ns": [at_ns + n + 5 for n in numbers],
     }
     columns = [pa.array(values.get(f.name, [None] * count), f.type) for f in FLOW]
     return pa.table(columns, schema=FLOW)
@@ -90,7 +90,7 @@ def loss_rows(count: int) -> pa.Table:
 
 
 def make_older(path: Path) -> None:
-    """Make a file that is open nowhere what the release that knew no sampling and no packets has written."""
+    """Make a file that is open nowhere one of a release that knew no sampling, packets, retention."""
     with closing(sqlite3.connect(path)) as db, db:
         for table in TABLES.keys() - {"flows", "losses"}:
             db.execute(f"DROP TABLE IF EXISTS {table}")
@@ -103,9 +103,16 @@ def make_older(path: Path) -> None:
             found = db.execute(f"SELECT {names} FROM flows WHERE rowid BETWEEN ? AND ?", rows).fetchall()
             table = pa.Table.from_pylist([dict(zip(OLDER.names, row, strict=True)) for row in found], OLDER)
             db.execute("UPDATE batches SET checksum = ? WHERE rowid = ?", (checksum(table), batch))
+        for name in ("policy", "stored_bytes", "gone"):
+            db.execute(f"ALTER TABLE batches DROP COLUMN {name}")
+        db.execute("PRAGMA user_version=1")
 
 
 def make_older_index(path: Path) -> None:
     """The same of the index."""
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("DELETE FROM ledger WHERE stream NOT IN ('flows', 'losses')")
+        for name in ("batches", "rows", "packets", "bytes"):
+            db.execute(f"ALTER TABLE spans DROP COLUMN gone_{name}")
+        db.execute("DROP TABLE retentions")
+        db.execute("PRAGMA user_version=1")

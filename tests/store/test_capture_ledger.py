@@ -15,6 +15,7 @@ from smartxd.records import STREAMS
 from smartxd.store.backlog import Backlog
 from smartxd.store.captures import CaptureStore
 from smartxd.store.ledger import read_totals
+from smartxd.terms import Retention
 
 
 class Store(RuleBasedStateMachine):
@@ -44,20 +45,25 @@ class Store(RuleBasedStateMachine):
         self.backlog.close()
         self.store.close()
 
-    @rule(flows=st.integers(0, 900), losses=st.integers(0, 3))
-    def append(self, flows: int, losses: int) -> None:
+    @rule(flows=st.integers(0, 900), losses=st.integers(0, 3), policy=st.sampled_from(["wan", "lan"]))
+    def append(self, flows: int, losses: int, policy: str = "wan") -> None:
         self.generation += 1
         for _ in range(2):  # the second time is a no-op
-            self.store.append("maps", self.generation, flow_rows(1, flows), loss_rows(losses))
+            rows = flow_rows(1, flows, policy=policy)
+            self.store.append("maps", self.generation, rows, loss_rows(losses))
         self.captured["flows"] += flows
         self.captured["losses"] += losses
 
     @rule(stream=st.sampled_from(list(STREAMS)), some=st.integers(1, 5))
     def acknowledge(self, stream: str, some: int) -> None:
         for batch in self.backlog.pending(stream)[:some]:
-            assert self.backlog.rows(batch).num_rows == batch.sums.rows
-            self.backlog.received(batch)
-            self.received[stream] += batch.sums.rows
+            rows = self.backlog.rows(batch).num_rows
+            if rows:
+                assert rows == batch.sums.rows
+                self.backlog.received(batch)
+                self.received[stream] += rows
+            else:
+                self.backlog.tombstone(batch)
 
     @rule(stream=st.sampled_from(list(STREAMS)))
     def refuse(self, stream: str) -> None:
@@ -76,6 +82,11 @@ class Store(RuleBasedStateMachine):
             self.backlog.received(batch)
             self.received[stream] += batch.sums.rows
 
+    @rule(policy=st.sampled_from(["wan", "lan"]), megabytes=st.integers(1, 1000))
+    def sweep(self, policy: str, megabytes: int) -> None:
+        """All rows are too old; what is asked anew is swept at once."""
+        self.store.sweep({policy: Retention(1, megabytes)})
+
     @rule(seconds=st.integers(-100, 500))
     def wait(self, seconds: int) -> None:
         self.now += seconds
@@ -93,6 +104,7 @@ class Store(RuleBasedStateMachine):
             assert t.captured.rows == self.captured[t.stream]
             assert t.ledger.received.rows == self.received[t.stream]
             assert t.ledger.quarantined.rows == self.quarantined[t.stream]
+            assert min(*t.pending.values, *t.ledger.tombstoned.values) >= 0
             assert t.captured == t.ledger.settled + t.pending
             assert t.captured.batches == t.captured_seq
 

@@ -20,6 +20,7 @@ from smartxd.store.captures import CaptureStore, StoreLost, read_report
 from smartxd.store.index import Index
 from smartxd.store.ledger import StreamTotals, read_totals
 from smartxd.store.segments import Damaged
+from smartxd.terms import Retention
 
 HOUR = CaptureConfig()
 NONE = loss_rows(0)
@@ -205,7 +206,7 @@ def test_damage_that_the_sender_finds_in_the_current_file_is_set_aside_while_it_
         conn = sqlite3.connect(segments(directory)[0])
         with conn:
             conn.execute("DELETE FROM batches WHERE stream = 'flows'")
-            conn.execute("INSERT INTO batches SELECT 'flows', 7, 1, 4, 4, 1, 1, 1, 1, 'x'")
+            conn.execute("INSERT INTO batches SELECT 'flows', 7, 1, 4, 4, 1, 1, 1, 1, 'x', 'wan', 0, 0")
         conn.close()
         with pytest.raises(Damaged) as caught:
             backlog.pending("flows")
@@ -304,3 +305,27 @@ def test_a_disk_that_others_fill_to_the_last_byte_is_made_room_on(small_disk, cl
         store.append("maps", 12, flow_rows(1, 2000), NONE)
         assert totals(directory).ledger.tombstoned.rows > 0
         assert totals(directory).captured.rows == 13 * 2000
+
+
+@pytest.mark.kernel
+def test_a_full_disk_stops_a_sweep_and_nobody_else_and_the_next_one_goes_on(small_disk, clock):
+    directory, hour = small_disk / "captures", {"wan": Retention(hours=1)}
+    with CaptureStore(directory, HOUR, clock=clock, warn=print, reserve_bytes=0) as store:
+        for generation in range(4):
+            at_ns = int(clock.now * 1e9)
+            store.append("maps", generation, flow_rows(1, 2000, at_ns=at_ns), NONE)
+            clock.now += 3600
+        store.append("maps", 4, flow_rows(1, 50, policy="lan"), NONE)
+        other = small_disk / "other"
+        with other.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(1 << 12))
+        clock.now += 3600
+        with pytest.raises(StoreError, match="full"):
+            store.sweep(hour)
+        assert totals(directory).pending.rows == 8050
+        other.unlink()
+        store.append("maps", 5, flow_rows(1, 50, policy="lan"), NONE)
+        clock.now += 60
+        store.sweep(hour)
+        assert (totals(directory).pending.rows, totals(directory).ledger.tombstoned.rows) == (100, 8000)

@@ -24,6 +24,7 @@ from smartxd.store.captures import CaptureStore, read_report
 from smartxd.store.ledger import read_totals
 from smartxd.store.segments import Damaged, SegmentReader
 from smartxd.sync.sender import Sender
+from smartxd.terms import Retention
 
 
 def wait_for(what, seconds: float = 20):
@@ -105,6 +106,20 @@ def test_a_batch_that_the_centre_will_never_take_is_quarantined_and_the_next_one
     conn.close()
     assert gaps[0][:4] == (1, 1, 7, "quarantined")
     assert "other content" in gaps[0][4]
+
+
+def test_rows_that_a_policy_keeps_no_longer_are_not_sent_and_hold_up_nothing(center, box):
+    center.start()
+    with CaptureStore(box.captures_dir, box.capture) as store:
+        for generation, policy in enumerate(("lan", "wan", "wan", "lan")):
+            store.append("maps", generation, flow_rows(10 * generation, 10, policy=policy), loss_rows(0))
+        store.sweep({"wan": Retention(hours=1), "lan": None})
+        assert Sender(box, box.captures_dir).flush() == 2
+    here = totals(box)
+    assert (here.ledger.received.rows, here.ledger.tombstoned.rows, here.pending.rows) == (20, 20, 0)
+    assert here.captured == here.ledger.settled
+    flows = center.get("/api/v1/flows", box="gist1", since="2001-09-09T00:00:00Z", limit=1000)["flows"]
+    assert sorted(f["packets"] for f in flows) == [*range(10), *range(30, 40)]
 
 
 def test_damaged_rows_are_quarantined_before_they_are_sent(center, box):

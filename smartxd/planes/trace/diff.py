@@ -210,6 +210,7 @@ def _as_tracer(owner: ObjectRef, policy: PinnedPolicy) -> Tracer:
         flows_max=policy.flow_entries,
         budget=policy.terms.budget,
         privacy=policy.terms.privacy,
+        retention=policy.terms.retention,
         active_timeout_s=policy.terms.active_timeout_s,
         idle_timeout_s=policy.terms.idle_timeout_s,
     )

@@ -37,9 +37,9 @@ def pinned(root: Path, names: Mapping[int, str]) -> tuple[PinnedPolicy, ...]:
 
 
 def set_terms(pin_dir: Path, asked: Terms) -> None:
-    """Tell the capture process on what terms a policy records."""
+    """Tell the capture process on what terms a policy records; no-op where another release has pinned it."""
     with bpfsys.opened(pin_dir / terms.PIN) as fd:
-        if bpfsys.map_info(fd).value_size == terms.RECORD_BYTES:  # else another release made it
+        if _is_ours(fd):
             bpfsys.update(fd, bytes(4), asked.packed())
 
 
@@ -88,6 +88,11 @@ def _name(folder: Path) -> str:
     return urllib.parse.unquote(folder.name.partition(":")[0])
 
 
+def _is_ours(terms_fd: int) -> bool:
+    """Whether its record is of this release: of another size, the kernel would go beyond our buffers."""
+    return bpfsys.map_info(terms_fd).value_size == terms.RECORD_BYTES
+
+
 def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
     name, (_, fingerprint, incarnation) = _name(folder), folder.name.split(":")
     try:
@@ -97,10 +102,10 @@ def _policy(folder: Path, names: Mapping[int, str]) -> PinnedPolicy | None:
             entries = bpfsys.map_info(fd).max_entries
         with bpfsys.opened(folder / terms.PIN) as fd:
             recorded_on = Terms()
-            if bpfsys.map_info(fd).value_size == terms.RECORD_BYTES:
+            if _is_ours(fd):
                 recorded_on = Terms.unpacked(bpfsys.lookup(fd, bytes(4), terms.RECORD_BYTES) or b"")
             else:
-                fingerprint = ""  # another release made it: capture cannot read it
+                fingerprint = ""
         told = probes.entries(folder)
         places, retired = attach.attachments(folder, names), (folder / RETIRED).exists()
     except FileNotFoundError:

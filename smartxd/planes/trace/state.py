@@ -10,7 +10,7 @@ from typing import Literal
 from smartxd.objects import ObjectRef, OwnedObject
 from smartxd.planes.trace.filter import Filter
 from smartxd.secrets import NO_SECRETS, Secrets
-from smartxd.terms import Budget, Privacy, Terms
+from smartxd.terms import Budget, Privacy, Retention, Terms
 
 INTERFACES_MAX = 128
 """Interfaces of one policy; the ledger of a policy has room for four times as many."""
@@ -71,6 +71,7 @@ class Tracer:
     budget: Budget | None = None
     """What it may cost; beyond it sampling is made coarser."""
     privacy: Privacy | None = None
+    retention: Retention | None = None
     active_timeout_s: int = 60
     """A flow that goes on is recorded after so long."""
     idle_timeout_s: int = 15
@@ -103,7 +104,7 @@ class Tracer:
     def terms(self) -> Terms:
         """What the capture process is told."""
         return Terms(
-            *(self.sampling.one_in if self.sampling else 1, self.budget, self.privacy),
+            *(self.sampling.one_in if self.sampling else 1, self.budget, self.privacy, self.retention),
             *(self.active_timeout_s, self.idle_timeout_s),
         )
 

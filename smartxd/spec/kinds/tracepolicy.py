@@ -85,8 +85,12 @@ class Budget(SpecModel):
 class Retention(SpecModel):
     """How long a box keeps what was captured; the older goes first."""
 
-    hours: Whole | None = Field(default=None, ge=1, le=24 * 365, description="its greatest age")
-    megabytes: Whole | None = Field(default=None, ge=1, le=1 << 20, description="its greatest size")
+    hours: Whole | None = Field(
+        default=None, ge=1, le=24 * 365, description="its greatest age, also of what the centre does not have"
+    )
+    megabytes: Whole | None = Field(
+        default=None, ge=1, le=1 << 20, description="its greatest size on disk, of 1000000 bytes each"
+    )
 
 
 class Privacy(SpecModel):
@@ -161,8 +165,7 @@ class TracePolicySpec(SpecModel):
     budget: Budget | None = Field(default=None, description="what it may cost a box; unbounded if not given")
     retention: Retention | None = Field(
         default=None,
-        description="how long a box keeps what was captured; not in this release (SX012): "
-        "capture.retention_s of smartxd.toml holds",
+        description="how long a box keeps what the policy has captured, within what smartxd.toml says of all",
     )
     privacy: Privacy = Field(
         default=Privacy(),

@@ -21,7 +21,6 @@ from smartxd.spec.rules import (
     management,
     policies,
     references,
-    release,
     routes,
     sessions,
     speakers,
@@ -57,7 +56,6 @@ _MODULES: tuple[_Rules, ...] = (
     unnumbered,
     policies,
     traces,
-    release,
 )
 
 RULES: tuple[Rule, ...] = (
