@@ -18,7 +18,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 import pyarrow as pa
@@ -60,11 +60,12 @@ class Store(Protocol):
         losses: pa.Table,
         told: Mapping[str, pa.Table],
         *,
-        keys: Sequence[bytes],
+        keys: pa.Array,
+        time_outs: TimeOuts,
     ) -> None:
         """Store a generation in one transaction; ``told`` are further rows, by stream.
 
-        Flows go on: rows that have one of the ``keys`` add up.
+        Flows go on: rows that have one of the ``keys`` add up, until the time-outs say that they have ended.
         """
         ...
 
@@ -112,6 +113,18 @@ def _rows(keys: Records) -> RowCounts:
 
 def _connection_rows(keys: Records) -> RowCounts:
     return RowCounts((ifindex, TCP) for ifindex in keys["ifindex"].tolist())
+
+
+def flow_time_outs(maps: PolicyMaps, policy: TracedPolicy, one_in: int) -> TimeOuts:
+    """When flows of a policy have ended that are sampled at this interval."""
+    terms = maps.terms()
+    return TimeOuts(
+        idle_s=terms.idle_timeout_s,
+        active_s=terms.active_timeout_s,
+        flows_max=2 * maps.flows_max,
+        commit_id=policy.commit_id,
+        sampled_one_in=one_in,
+    )
 
 
 class Drain:
@@ -185,8 +198,10 @@ class Drain:
             self.told_s += time.thread_time() - begun_s
             flows = decode_flows(found.keys, found.values, origin)
             losses = decode_losses(ledger.keys, ledger.values, origin, time.time_ns())
-            keys = self._flow_keys.of(found.keys, policy.commit_id, one_in, self._conceal)
-            self._store.append(policy.incarnation, generation, flows, losses, told, keys=keys)
+            keys, time_outs = self._flow_keys.of(found.keys, origin), flow_time_outs(maps, policy, one_in)
+            self._store.append(
+                *(policy.incarnation, generation, flows, losses, told), keys=keys, time_outs=time_outs
+            )
             counts = _rows(found.keys) + _rows(dropped.keys["flow"]) + _connection_rows(connections.keys)
         self._reached("committed")
         maps.add_to_totals(generation, ledger)

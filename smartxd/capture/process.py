@@ -42,6 +42,7 @@ def run(config: Config, stop: threading.Event) -> None:
                     _sweep(store, tracing)
                     tracing.attend(config.capture.drain_interval_s, stopping)
                 _round(config, store, tracing, wake)
+                _end_flows(store)
             finally:
                 tracing.close()
 
@@ -63,6 +64,14 @@ def _sweep(store: CaptureStore, tracing: Tracing) -> None:
         store.sweep(tracing.retentions)
     except StoreLost:
         raise
+    except StoreError as err:
+        _warn(err.line)
+
+
+def _end_flows(store: CaptureStore) -> None:
+    """What goes on would end with the next process, which may never come."""
+    try:
+        store.end_flows_except(())
     except StoreError as err:
         _warn(err.line)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from smartxd import bpfsys, secretfile
 from smartxd.capture.conceal import Conceal, concealer
-from smartxd.capture.drain import Drain, PacketDrain, RowCounts, Store
+from smartxd.capture.drain import Drain, PacketDrain, RowCounts, Store, flow_time_outs
 from smartxd.capture.flowkeys import FlowKeys
 from smartxd.capture.kernelnames import KernelNames
 from smartxd.capture.layout import DIRECTIONS, DROPPED, TCP
@@ -24,7 +24,6 @@ from smartxd.errors import SecretError, SmartxError
 from smartxd.manifest import Manifest, TracedPolicy
 from smartxd.report import TracerReport
 from smartxd.store.captures import StoreLost
-from smartxd.store.openflows import TimeOuts
 from smartxd.terms import Retention
 
 _MISSED = {DROPS: "dropped packets", CONNECTIONS: "events of TCP"}
@@ -175,15 +174,21 @@ class Tracing:
 
     def _drain(self, traced: _Traced) -> tuple[TracerReport, ...]:
         policy = traced.policy
+        try:
+            conceal = self._concealer(traced)
+        except SecretError:
+            self._end_flows(traced)  # what was stored before ends without a key
+            raise
         drain = Drain(
             *(traced.maps, self._store, self._grace),
-            conceal=self._concealer(traced),
+            conceal=conceal,
             names=self._names,
             flow_keys=self._flow_keys,
         )
         begun_s = time.thread_time()
         traced.flows = drain.run(policy)
-        self._end_flows(traced)
+        if not traced.flows:  # else they have ended with the drain
+            self._end_flows(traced)
         traced.drained_s += time.thread_time() - begun_s - drain.told_s
         self._drain_ring(traced)
         self._say_missed(traced)
@@ -199,16 +204,9 @@ class Tracing:
         return ()
 
     def _end_flows(self, traced: _Traced) -> None:
-        maps, policy = traced.maps, traced.policy
-        terms, one_in = maps.terms(), maps.sampled_one_in(maps.generation)
-        time_outs = TimeOuts(
-            idle_s=terms.idle_timeout_s,
-            active_s=terms.active_timeout_s,
-            flows_max=2 * maps.flows_max,
-            commit_id=policy.commit_id,
-            sampled_one_in=one_in,
-        )
-        self._store.end_flows(policy.incarnation, time_outs)
+        maps = traced.maps
+        time_outs = flow_time_outs(maps, traced.policy, maps.sampled_one_in(maps.generation))
+        self._store.end_flows(traced.policy.incarnation, time_outs)
 
     def _concealer(self, traced: _Traced) -> Conceal | None:
         """What to store for an address; SecretError without the key: in clear it is not stored.

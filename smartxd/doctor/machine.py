@@ -15,7 +15,7 @@ from smartxd.doctor.needs import Needs
 from smartxd.errors import DaemonError
 from smartxd.socketclient import fetch_status
 from smartxd.store.captures import RESERVE_BYTES
-from smartxd.store.segments import size
+from smartxd.store.connection import size
 
 _TIMEOUT_S = 5.0
 _BUILD_BYTES = 200 << 20

@@ -66,7 +66,8 @@ def _egress(column: pa.ChunkedArray, _: pa.Table) -> Any:
 
 def _end_reason(column: pa.ChunkedArray, _: pa.Table) -> Any:
     numbers = pa.array(END_REASONS.values(), pa.uint8())
-    return numbers.take(pc.index_in(column, pa.array(END_REASONS)).combine_chunks()).to_numpy()
+    found = numbers.take(pc.index_in(column, pa.array(END_REASONS)).combine_chunks())
+    return found.fill_null(0).to_numpy()  # of a later release: 0 is reserved
 
 
 def _ip_octets(column: pa.ChunkedArray, table: pa.Table) -> Any:

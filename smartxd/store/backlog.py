@@ -8,8 +8,9 @@ from types import TracebackType
 import pyarrow as pa
 
 from smartxd.errors import StoreError
+from smartxd.store.connection import Damaged
 from smartxd.store.index import Index
-from smartxd.store.segments import Damaged, SegmentReader, StoredBatch
+from smartxd.store.segments import SegmentReader, StoredBatch
 from smartxd.store.view import Part, Segment
 
 CHUNK = 64

@@ -25,15 +25,16 @@ from smartxd.config import CaptureConfig
 from smartxd.errors import StoreError
 from smartxd.records import STREAMS, SYNCED
 from smartxd.report import CaptureReport, TracerReport
-from smartxd.store import openflows
 from smartxd.store.batch import split
+from smartxd.store.connection import Damaged, files, size
 from smartxd.store.index import PATTERN, Index
 from smartxd.store.ledger import read_report
 from smartxd.store.openflows import TimeOuts
 from smartxd.store.schema import make_segment
-from smartxd.store.segments import Damaged, SegmentReader, SegmentWriter, carry, files, size
+from smartxd.store.segments import SegmentReader
 from smartxd.store.sweep import Sweeper
 from smartxd.store.view import Counts, Segment, Span
+from smartxd.store.writer import SegmentWriter, carry
 from smartxd.terms import Retention
 
 __all__ = ["CaptureStore", "read_report"]
@@ -131,6 +132,7 @@ class CaptureStore:
                 self._seq[stream] = batches[-1].seq if batches else self._index.ledger(stream).closed_seq
         self._writer = SegmentWriter(path)
         self._open_incarnations = self._writer.open_incarnations()
+        self._carried_bytes = 0
         self._suspicion: Damaged | None = None
 
     def _set_aside(self, err: Damaged) -> None:
@@ -167,52 +169,54 @@ class CaptureStore:
         losses: pa.Table,
         told: Mapping[str, pa.Table] = NOTHING,
         *,
-        keys: Sequence[bytes] | None = None,
+        keys: pa.Array | None = None,
+        time_outs: TimeOuts | None = None,
     ) -> None:
         """Store one drain of the maps, all of it or nothing; no-op for a generation that is stored.
 
-        With ``keys``, one for each of the flows, they go on: rows of one key add up until ``end_flows`` finds
-        that the flow has ended. Keys mean nothing to another process: what goes on when the store is opened
-        ends with what is written first. Without keys the flows are stored as they are.
+        With ``keys``, one for each of the flows, they go on: rows of one key add up until the flow has ended,
+        of which ``time_outs`` say what has. Keys mean nothing to another process: what goes on when the store
+        is opened ends with what is written first. Without keys the flows are stored as they are.
         """
-        if keys is None:
-            self._append(incarnation, generation, {"flows": flows, "losses": losses, **told})
-        else:
-            growing = openflows.rows(incarnation, generation, flows, keys)
-            self._append(incarnation, generation, {"losses": losses, **told}, growing)
-
-    def append_packets(self, ring: str, position: int, packets: pa.Table) -> None:
-        """Store what a ring held up to a position, as ``append`` does a generation."""
-        self._append(ring, position, {"packets": packets})
-
-    def _append(
-        self,
-        incarnation: str,
-        generation: int,
-        tables: Mapping[str, pa.Table],
-        growing: pa.Table | None = None,
-    ) -> None:
         if generation <= self._generations.get(incarnation, -1):
             return
         with self._writing() as add:
-            for stream, table in tables.items():
+            for stream, table in {"losses": losses, **told}.items():
                 add(stream, table)
-            if growing:
-                self._writer.grow(growing)
+            if keys is None:
+                add("flows", flows)
+            else:
+                self._writer.grow(incarnation, generation, flows, keys)
+            if time_outs is not None:
+                self._end(add, incarnation, time_outs)
             self._writer.set_generation(incarnation, generation)
         self._generations[incarnation] = generation
-        if growing:
+        if keys:
             self._open_incarnations.add(incarnation)
+
+    def append_packets(self, ring: str, position: int, packets: pa.Table) -> None:
+        """Store what a ring held up to a position, as ``append`` does a generation."""
+        if position <= self._generations.get(ring, -1):
+            return
+        with self._writing() as add:
+            add("packets", packets)
+            self._writer.set_generation(ring, position)
+        self._generations[ring] = position
 
     def end_flows(self, incarnation: str, time_outs: TimeOuts | None = None) -> None:
         """Store the flows of an incarnation that have ended; without time-outs all that go on."""
         if incarnation not in self._open_incarnations:
             return
         with self._writing() as add:
-            if incarnation not in self._left:
-                add("flows", self._writer.ended(incarnation, time_outs, int(self._clock() * _NS)))
+            self._end(add, incarnation, time_outs)
         if time_outs is None:
             self._open_incarnations.discard(incarnation)
+
+    def _end(
+        self, add: Callable[[str, pa.Table], None], incarnation: str, time_outs: TimeOuts | None
+    ) -> None:
+        for flows in self._writer.ended(incarnation, time_outs, int(self._clock() * _NS)):
+            add("flows", flows)
 
     def end_flows_except(self, incarnations: Collection[str]) -> None:
         """Store all flows that go on of other incarnations."""
@@ -239,7 +243,7 @@ class CaptureStore:
 
                 with self._writer.transaction():
                     for left in self._left:
-                        add("flows", self._writer.ended(left, None, 0))
+                        self._end(add, left, None)
                     yield add
         except Damaged as err:
             self._writer.close()
@@ -300,10 +304,14 @@ class CaptureStore:
         if self._suspicion and self._suspicion.path == path:
             raise self._suspicion
         now_s = int(self._clock())
+        # What was carried to it fills no file, or each would be full as soon as it is there.
+        most = max(self._config.disk_max_bytes // SEGMENTS_PER_BOUND, 4 * self._carried_bytes)
+        ends = self._start_s(now_s) != self._current.start_s or size(*files(path)) >= most
         disk = os.statvfs(self.directory)
+        reserve_bytes = self._reserve_bytes + (self._writer.carry_bytes() if ends else 0)
         excess = max(
             size(*self.directory.iterdir()) - self._config.disk_max_bytes,
-            self._reserve_bytes - disk.f_bavail * disk.f_frsize,
+            reserve_bytes - disk.f_bavail * disk.f_frsize,
         )
         for segment in self._index.segments()[:-1]:
             if excess > 0:
@@ -311,8 +319,7 @@ class CaptureStore:
                 self._index.retire(segment, "disk_max_bytes reached, or the disk nearly full")
             elif self._aged(segment, now_s) and self._all_settled(segment):
                 self._index.retire(segment, "retention_s reached")
-        full = size(*files(path)) * SEGMENTS_PER_BOUND >= self._config.disk_max_bytes
-        if self._start_s(now_s) != self._current.start_s or full:
+        if ends:
             self._roll(now_s)
 
     def _start_s(self, now_s: int) -> int:
@@ -343,6 +350,8 @@ class CaptureStore:
             self._open_current()
         except StoreError as err:
             raise StoreLost(err.message, "smartxd capture tries again when it starts again") from err
+        if self._open_incarnations:
+            self._carried_bytes = size(*files(self.directory / self._current.name))
 
     def _begin(self, ending: Callable[[], None] = lambda: None, before: Path | None = None) -> None:
         """Make the next segment, and list it in one transaction with what becomes of the one before.

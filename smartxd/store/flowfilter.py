@@ -54,11 +54,11 @@ class FlowFilter:
     state: str | None = None
     """To which a connection changed last."""
 
-    def where(self, stream: str, find: Find, schema: str = "") -> tuple[str, list[object]]:
+    def where(self, stream: str, source: str, find: Find, schema: str = "") -> tuple[str, list[object]]:
         """The condition on a stream of a segment, and its arguments; it first skips batches of other times.
 
-        Also on the flows that go on, which are in no batch. ``find`` asks the segment, which is attached as
-        ``schema`` where it is not the database itself.
+        Also on the flows that go on, which are in no batch. ``source`` is what to select them from. ``find``
+        asks the segment, which is attached as ``schema`` where it is not the database itself.
         """
         at = f"{schema}." if schema else ""
         going_on = stream == openflows.TABLE
@@ -77,7 +77,7 @@ class FlowFilter:
         for column, network in (("src_ip", self.src), ("dst_ip", self.dst)):
             if network is not None:
                 columns = _where(stream, column)
-                rows = f"{at}{stream} WHERE {terms[0]}"
+                rows = f"{source} WHERE {terms[0]}"
                 inside = json.dumps(_inside(network, columns, find, rows, times))
                 terms.append(" OR ".join(f"{c} IN (SELECT value FROM json_each(?))" for c in columns))
                 terms[-1] = f"({terms[-1]})"

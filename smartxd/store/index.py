@@ -19,8 +19,9 @@ from typing import Literal
 
 from smartxd.errors import StoreError
 from smartxd.records import STREAMS
+from smartxd.store.connection import files
 from smartxd.store.schema import check_version, make_index, upgrade_index
-from smartxd.store.segments import StoredBatch, files
+from smartxd.store.segments import StoredBatch
 from smartxd.store.view import NOTHING, Counts, Ledger, Part, Segment, Span, View
 from smartxd.terms import Retention
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from smartxd.records import FLOW
 
@@ -41,6 +42,8 @@ GROW = (
 CARRY = f"INSERT INTO {TABLE} ({_ALL}) SELECT {_ALL} FROM before.{TABLE}"
 
 _NS = 1_000_000_000
+_PART_ROWS = 65_536
+_BEHIND_ALL = b"\xff" * 32
 _FIN_OR_RST = 0x05
 _QUIET_NS = _NS
 """TCP has ended when nothing came for so long behind a FIN or RST: the last acknowledgement belongs to it."""
@@ -79,13 +82,22 @@ ALL: tuple[str, list[object]] = ("'stopped'", [])
 """The reason where all flows end."""
 
 
-def rows(incarnation: str, generation: int, flows: pa.Table, keys: Sequence[bytes]) -> pa.Table:
-    """Rows of ``SCHEMA`` in the order of their keys, which is the table's: half as long for SQLite."""
-    count = flows.num_rows
-    columns = [
-        pa.repeat(incarnation, count),
-        pa.array(keys, pa.binary()),
-        pa.repeat(pa.scalar(generation, pa.int64()), count),
-        *flows.columns,
-    ]
-    return pa.table(columns, schema=SCHEMA).sort_by("key")
+def rows(incarnation: str, generation: int, flows: pa.Table, keys: pa.Array) -> Iterator[pa.Table]:
+    """Rows of ``SCHEMA``, in the order of their keys, which is the table's: half as long for SQLite."""
+    order = pc.sort_indices(keys)
+    for start in range(0, len(keys), _PART_ROWS):
+        part = order.slice(start, _PART_ROWS)
+        columns = [
+            pa.repeat(incarnation, len(part)),
+            keys.take(part).cast(pa.binary()),
+            pa.repeat(pa.scalar(generation, pa.int64()), len(part)),
+            *flows.take(part).columns,
+        ]
+        yield pa.table(columns, schema=SCHEMA)
+
+
+def parts(count: int) -> Iterator[tuple[bytes, bytes]]:
+    """Bounds of keys (from, up to) for ``count`` rows, about ``_PART_ROWS`` of them each: keys are even."""
+    number = min(-(-count // _PART_ROWS), 1 << 16)
+    bounds = [(i * (1 << 16) // number).to_bytes(2, "big") for i in range(number)]
+    yield from zip((b"", *bounds[1:]), (*bounds[1:], _BEHIND_ALL), strict=True) if number else ()

@@ -14,7 +14,8 @@ from smartxd.records import FLOW, STREAMS
 from smartxd.store import openflows
 from smartxd.store.flowfilter import FlowFilter
 from smartxd.store.index import Index, is_store
-from smartxd.store.segments import SegmentMerge, SegmentReader, StoredBatch
+from smartxd.store.merge import SegmentMerge
+from smartxd.store.segments import SegmentReader, StoredBatch
 from smartxd.store.view import Segment
 
 
@@ -113,8 +114,9 @@ def _sources(
     """
     going_on = stream == "flows" and segment.closed_s is None
     for table in (stream, openflows.TABLE) if going_on else (stream,):
-        where, args = wanted.where(table, merge.find, merge.SCHEMA)
-        yield f"{merge.source(table, merge.SCHEMA)} WHERE {where}", args
+        source = merge.source(table, merge.SCHEMA)
+        where, args = wanted.where(table, source, merge.run, merge.SCHEMA)
+        yield f"{source} WHERE {where}", args
 
 
 def _names(stream: str) -> str:
@@ -168,8 +170,8 @@ def scan(directory: Path, wanted: FlowFilter, warn: Warn, *, stream: str = "flow
 
 def _rows(reader: SegmentReader, wanted: FlowFilter, batch: StoredBatch) -> Iterator[pa.Table]:
     stream, first, last = batch.stream, batch.first_row, batch.last_row
-    where, args = wanted.where(stream, reader.find)
     rows = reader.source(stream)
+    where, args = wanted.where(stream, rows, reader.run)
     sql = f"SELECT {_names(stream)} FROM {rows} WHERE rowid BETWEEN ? AND ? AND {where} ORDER BY rowid"
     table = reader.table(sql, [first, last, *args], STREAMS[stream], last - first + 1)
     if table.num_rows:
@@ -206,7 +208,7 @@ class Tail:
                 self._segment, self._row = segment.id, 0
             self._damaged.add(segment.name)
             path = self.directory / segment.name
-            with left_out(path, self.warn), SegmentReader(path) as reader:
+            with left_out(path, self.warn), SegmentReader(path) as reader, reader.view():
                 for batch in reader.batches("flows", 0):
                     if batch.last_row > self._row:
                         self._row = batch.last_row
@@ -218,14 +220,14 @@ class Tail:
     def _grown(self, reader: SegmentReader) -> Iterator[pa.Table]:
         """The flows that go on and were seen in a generation since the last call, with their sums so far."""
         before, self._generations = self._generations, _generations(reader)
-        where, args = self.wanted.where(openflows.TABLE, reader.find)
-        which = "incarnation = ? AND generation > ? AND generation <= ?"
-        source = f"FROM {reader.source(openflows.TABLE)} WHERE {which} AND {where}"
+        rows = reader.source(openflows.TABLE)
+        where, args = self.wanted.where(openflows.TABLE, rows, reader.run)
+        source = f"FROM {rows} WHERE incarnation = ? AND generation > ? AND {where}"
         for incarnation, generation in self._generations.items():
             seen = before.get(incarnation, -1)
             if generation > seen:
-                grown = [incarnation, seen, generation, *args]
-                count = int(reader.find(f"SELECT count(*) {source}", grown)[0][0])
+                grown = [incarnation, seen, *args]
+                count = int(reader.run(f"SELECT count(*) {source}", grown)[0][0])
                 table = reader.table(
                     f"SELECT {openflows.NAMES} {source} ORDER BY last_ns", grown, FLOW, count
                 )
@@ -236,7 +238,7 @@ class Tail:
 def _generations(reader: SegmentReader) -> dict[str, int]:
     """The highest of each incarnation of which flows go on."""
     source = reader.source(openflows.TABLE)
-    found = reader.find(f"SELECT incarnation, max(generation) FROM {source} GROUP BY incarnation", ())
+    found = reader.run(f"SELECT incarnation, max(generation) FROM {source} GROUP BY incarnation", ())
     return {str(incarnation): int(generation) for incarnation, generation in found}
 
 

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from smartxd.errors import StoreError
+from smartxd.store.connection import Damaged
 from smartxd.store.index import Index
 from smartxd.store.retention import Bounds, effort_bytes
-from smartxd.store.segments import Damaged, Kept, SegmentReader, SegmentWriter, StoredBatch
+from smartxd.store.segments import Kept, SegmentReader, StoredBatch
 from smartxd.store.view import Segment
+from smartxd.store.writer import SegmentWriter
 from smartxd.terms import Retention
 
 SWEEP_BYTES = 64 << 20

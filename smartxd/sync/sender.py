@@ -22,8 +22,9 @@ from smartxd.report import BoxReport, CaptureReport, ControlReport
 from smartxd.socketclient import fetch_status
 from smartxd.store.backlog import Backlog
 from smartxd.store.batch import BatchKey
+from smartxd.store.connection import Damaged
 from smartxd.store.ledger import read_report
-from smartxd.store.segments import Damaged, StoredBatch
+from smartxd.store.segments import StoredBatch
 from smartxd.sync.protocol import CHECKSUM, CONTENT_TYPE, encode, ingest_path, report_path
 
 BACKOFF_FIRST_S = 0.5

@@ -25,7 +25,9 @@ addresses = st.binary(min_size=4, max_size=4) | st.binary(min_size=16, max_size=
 
 @given(
     st.builds(
-        *(Terms, st.integers(1, 1 << 24), st.none() | budgets, st.none() | privacies, st.none() | retentions)
+        *(Terms, st.integers(1, 1 << 24), st.none() | budgets, st.none() | privacies, st.none() | retentions),
+        active_timeout_s=st.integers(1, 3600),
+        idle_timeout_s=st.integers(1, 3600),
     )
 )
 def test_terms_are_read_as_they_were_written(terms: Terms) -> None:

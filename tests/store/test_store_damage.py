@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from capture_rows import bounded, flow_rows, loss_rows
 
@@ -17,9 +18,9 @@ from smartxd.config import CaptureConfig
 from smartxd.errors import StoreError
 from smartxd.store.backlog import Backlog
 from smartxd.store.captures import CaptureStore, StoreLost, read_report
+from smartxd.store.connection import Damaged
 from smartxd.store.index import Index
 from smartxd.store.ledger import StreamTotals, read_totals
-from smartxd.store.segments import Damaged
 from smartxd.terms import Retention
 
 HOUR = CaptureConfig()
@@ -305,6 +306,29 @@ def test_a_disk_that_others_fill_to_the_last_byte_is_made_room_on(small_disk, cl
         store.append("maps", 12, flow_rows(1, 2000), NONE)
         assert totals(directory).ledger.tombstoned.rows > 0
         assert totals(directory).captured.rows == 13 * 2000
+
+
+@pytest.mark.kernel
+def test_what_a_full_disk_refuses_is_stored_once_when_there_is_room(small_disk, clock):
+    """At whatever statement of the transaction it is full: SQLite may have rolled back by itself."""
+    directory, other = small_disk / "captures", small_disk / "other"
+    keys = pa.array([n.to_bytes(16, "big") for n in range(2000)], pa.binary())
+    refused = 0
+    with CaptureStore(directory, HOUR, clock=clock, reserve_bytes=0) as store:
+        store.append("maps", 0, flow_rows(1, 2000), loss_rows(1), keys=keys)
+        for generation in range(1, 12):
+            free = os.statvfs(small_disk).f_bavail << 12
+            other.write_bytes(bytes(max(0, free - (generation << 16))))
+            try:
+                store.append("maps", generation, flow_rows(1, 2000), loss_rows(1), keys=keys)
+            except StoreError:
+                refused += 1
+            other.unlink()
+            store.append("maps", generation, flow_rows(1, 2000), loss_rows(1), keys=keys)
+        store.end_flows("maps")
+        found = totals(directory)
+    assert refused > 1
+    assert (found.captured.rows, found.captured.packets) == (2000, 12 * sum(range(1, 2001)))
 
 
 @pytest.mark.kernel

@@ -112,7 +112,7 @@ def test_a_segment_is_only_changed_by_the_one_who_writes_it(older: Path) -> None
         with SegmentReader(path) as reader:
             for batch in reader.batches("flows", 0):
                 reader.rows(batch)
-            assert reader.find("SELECT name FROM pragma_table_info(?)", ("flows",))[-1] == ("last_ns",)
+            assert reader.run("SELECT name FROM pragma_table_info(?)", ("flows",))[-1] == ("last_ns",)
 
 
 def test_rows_that_were_not_sampled_have_one_checksum_in_both_releases() -> None:

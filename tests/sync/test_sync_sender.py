@@ -21,8 +21,9 @@ from smartxd.errors import DaemonError, StoreError, SyncError
 from smartxd.report import ConditionReport, ControlReport, SourceReport
 from smartxd.socketclient import fetch_status
 from smartxd.store.captures import CaptureStore, read_report
+from smartxd.store.connection import Damaged
 from smartxd.store.ledger import read_totals
-from smartxd.store.segments import Damaged, SegmentReader
+from smartxd.store.segments import SegmentReader
 from smartxd.sync.sender import Sender
 from smartxd.terms import Retention
 

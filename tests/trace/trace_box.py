@@ -11,7 +11,7 @@ import struct
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,9 +62,10 @@ class Collected:
         losses: pa.Table,
         told: Mapping[str, pa.Table],
         *,
-        keys: Sequence[bytes],
+        keys: pa.Array,
+        time_outs: TimeOuts,
     ) -> None:
-        assert len(set(keys)) == flows.num_rows
+        assert len(set(keys.to_pylist())) == flows.num_rows
         self.drop_tables.append(told["drops"])
         self.connection_tables.append(told["tcp"])
         self.flow_tables.append(flows)
