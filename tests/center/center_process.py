@@ -36,7 +36,7 @@ class Center:
         verb, *rest = args
         return subprocess.run(
             [*COMMAND, verb, "--data-dir", str(self.data_dir), *rest],
-            capture_output=True, text=True, timeout=30, check=False,
+            capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
     def enroll(self, box: str, *args: str) -> str:
@@ -53,10 +53,10 @@ class Center:
 
     def wait_until_up(self) -> None:
         # The socket listens before the site is up; the first answer is the event.
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
-                answer = httpx.get(f"{self.url}/healthz", timeout=30, trust_env=False)
+                answer = httpx.get(f"{self.url}/healthz", timeout=60, trust_env=False)
                 assert answer.status_code == 200, answer.text
                 return
             except httpx.ConnectError:
@@ -66,7 +66,7 @@ class Center:
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=60)
 
     def stop(self) -> int:
         if self.process is None:
@@ -74,13 +74,13 @@ class Center:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(timeout=15)
+            return self.process.wait(timeout=60)
         finally:
             if self.process.poll() is None:
                 self.kill()
 
     def get(self, path: str, **params: Any) -> Any:
-        answer = httpx.get(f"{self.url}{path}", params=params, timeout=30, trust_env=False)
+        answer = httpx.get(f"{self.url}{path}", params=params, timeout=60, trust_env=False)
         assert answer.status_code == 200, answer.text
         return json.loads(answer.text)
 
