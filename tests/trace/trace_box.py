@@ -213,7 +213,7 @@ def tracer(
 
 
 def unloaded(*programs: int) -> bool:
-    """Whether the kernel lets go of programs that nothing holds any more: a while after, and without a word."""
+    """Whether the kernel lets go of programs that nothing holds any more: a while after, without a word."""
     until_s = time.monotonic() + 60
     while any(map(bpfsys.is_loaded, programs)):
         if time.monotonic() > until_s:
