@@ -63,7 +63,7 @@ class Watcher:
         return next(iter(self.look().sessions.values()), None)
 
     def until(self, what: Callable[[SessionReport], bool]) -> SessionReport:
-        end = time.monotonic() + 40
+        end = time.monotonic() + 60
         while True:
             session = self.session()
             if session is not None and what(session):
@@ -288,7 +288,7 @@ def test_the_vnis_of_evpn_have_vteps_and_macs(instances: Pair) -> None:
         """The MACs are counted and listed by two questions, between which another may come."""
         return any({local, remote} <= {*v.entries} and v.macs == len(v.entries) for v in found)
 
-    end = time.monotonic() + 40
+    end = time.monotonic() + 60
     while not whole(found := one.look().vnis):
         assert time.monotonic() < end, found
         time.sleep(0.1)
