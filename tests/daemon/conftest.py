@@ -8,6 +8,7 @@ import json
 import sqlite3
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -138,7 +139,8 @@ class Daemon:
 
     def rounds(self, commit: str) -> ControlReport:
         """The status after all that the loop has been told so far."""
-        for _ in range(10):  # each waits for the loop; a tracer takes some seconds to build
+        until_s = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < until_s:  # each waits for the loop a while; a tracer takes longer to build
             asked = datetime.now(UTC)
             report = ControlReport.model_validate_json(self.loop.status())
             if report.at >= asked and report.commit == commit:
