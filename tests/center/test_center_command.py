@@ -138,9 +138,9 @@ def test_sockets_are_inherited_by_socket_activation(own):
         )
         os.close(log)
     try:
-        answer = httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=30, trust_env=False)
+        answer = httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60, trust_env=False)
         assert answer.status_code == 200
-        assert httpx.get(f"{own.url}/healthz", timeout=30, trust_env=False).status_code == 200
+        assert httpx.get(f"{own.url}/healthz", timeout=60, trust_env=False).status_code == 200
         assert f"127.0.0.1:{port}" in own.log.read_text()
     finally:
         os.kill(pid, signal.SIGTERM)

@@ -26,8 +26,8 @@ def _enter(path: str) -> None:
         os.close(fd)
 
 
-_BY_ITSELF = frozenset({"tentative", "operstate", "state"})
 _CARRIER = frozenset({"NO-CARRIER", "LOWER_UP"})
+_STATES = frozenset({"disabled", "listening", "learning", "forwarding", "blocking"})
 
 
 def _steady(value: Any) -> Any:
@@ -35,8 +35,13 @@ def _steady(value: Any) -> Any:
     if isinstance(value, list):
         return [_steady(v) for v in value if not _comes_by_itself(v)]
     if isinstance(value, dict):
-        return {k: _steady(v) for k, v in value.items() if not k.endswith("_timer") and k not in _BY_ITSELF}
+        return {k: _steady(v) for k, v in value.items() if not _changes_by_itself(k, v)}
     return value
+
+
+def _changes_by_itself(key: str, value: Any) -> bool:
+    late = key.endswith("_timer") or key in ("tentative", "operstate")
+    return late or (key == "state" and isinstance(value, str) and value in _STATES)
 
 
 def _comes_by_itself(value: Any) -> bool:
