@@ -101,6 +101,39 @@ def test_ctrl_c_ends_it_without_a_word(store: CaptureStore, start: Start) -> Non
     assert (process.returncode, out, err) == (0, "", "")
 
 
+INTERRUPTED = """
+import os, signal, sys, threading
+from pathlib import Path
+from smartxd.store.segments import SegmentReader
+
+heard = threading.Semaphore(0)
+signal.signal(signal.SIGINT, lambda *_: heard.release())
+
+def interrupt():
+    for _ in range(50):
+        os.kill(os.getpid(), signal.SIGINT)
+        if not heard.acquire(timeout=20):
+            os._exit(3)
+    os._exit(0)
+
+threading.Thread(target=interrupt).start()
+try:
+    while True:
+        with SegmentReader(Path(sys.argv[1])) as reader:
+            for batch in reader.batches("flows", 0):
+                reader.rows(batch)
+except BaseException:
+    os._exit(4)
+"""
+
+
+def test_no_interrupt_is_lost_nor_an_error_when_it_comes_while_rows_are_read(store: CaptureStore) -> None:
+    store.append("maps", 1, flow_rows(0, 5000), loss_rows(1))
+    (segment,) = store.directory.glob("flows-*.sqlite")
+    argv = [sys.executable, "-c", INTERRUPTED, str(segment)]
+    assert subprocess.run(argv, timeout=120, check=False).returncode == 0
+
+
 def test_a_reader_that_goes_ends_it_though_nothing_is_stored(start: Start) -> None:
     process = start()
     process.stdout.close()
