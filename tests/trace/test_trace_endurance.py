@@ -30,7 +30,7 @@ from smartxd.planes.trace.state import Tracer
 KILLS = int(os.environ.get("SMARTXD_CAPTURE_KILLS", "5"))
 RELOADS = int(os.environ.get("SMARTXD_TRACE_RELOADS", "6"))
 POLICIES, INTERFACES = 10, 20
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180 + 5 * KILLS + 20 * RELOADS)]
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(400 + 5 * KILLS + 20 * RELOADS)]
 
 
 def test_killed_again_and_again_under_load_it_loses_and_doubles_nothing(capture: Capture) -> None:
