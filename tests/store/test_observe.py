@@ -50,6 +50,8 @@ def start(tmp_path: Path, store: CaptureStore) -> Iterator[Start]:
 
     def start(*options: str) -> subprocess.Popen:
         argv = [sys.executable, "-m", "smartxd.ctl.main", "observe", "--config", str(file), *options]
+        # Who runs the tests in the background may have told them to ignore SIGINT.
+        argv = ["env", "--default-signal=INT", *argv]
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         running.append(process)
         assert process.stderr.readline() == "watching; Ctrl-C ends\n"
