@@ -98,11 +98,20 @@ def _origin(policy: TracedPolicy, sampled_one_in: int = 1, conceal: Conceal | No
     tai_s = round((now_ns - time.clock_gettime_ns(time.CLOCK_TAI)) / NS)
     return Origin(
         *(policy.name, policy.commit_id, _names(policy)),
-        unix_offset_ns=now_ns - time.monotonic_ns(),
+        unix_offset_ns=_unix_offset_ns(),
         tai_offset_ns=tai_s * NS,
         sampled_one_in=sampled_one_in,
         conceal=conceal,
     )
+
+
+def _unix_offset_ns() -> int:
+    """Unix time less the monotonic clock: of a few readings the one with the least time in it."""
+    readings = []
+    for _ in range(3):
+        before_ns, now_ns, after_ns = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        readings.append((after_ns - before_ns, now_ns - (before_ns + after_ns) // 2))
+    return min(readings)[1]
 
 
 def _rows(keys: Records) -> RowCounts:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import adbc_driver_manager
+import adbc_driver_manager.dbapi
 import adbc_driver_sqlite.dbapi as adbc
 import pyarrow as pa
 
@@ -23,6 +24,15 @@ _DAMAGE = ("malformed", "not a database", "no such table", "no such column", "mi
 """What the driver's text says of a file that will never be read; it hands on no code of SQLite's."""
 _BUSY_MS = 5000
 OWN = Path("temporary file of a query")
+
+
+def _called(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], _: object) -> Any:
+    return function(*args, **kwargs)
+
+
+# ADBC takes SIGINT from Python while a query runs, to cancel it. SQLite's driver cannot: a Ctrl-C that comes
+# then would be lost, or pass for a file that cannot be read. Python's own handler is called after the query.
+adbc_driver_manager.dbapi._blocking_call = _called  # type: ignore[assignment, attr-defined]
 
 
 class Damaged(StoreError):

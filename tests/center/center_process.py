@@ -16,9 +16,16 @@ import httpx
 COMMAND = [sys.executable, "-m", "smartxd.center.main"]
 
 
+_HELD: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    """A port of loopback that nobody else is given while these tests run, whether a centre listens or not."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the centre does, so that it may listen
+    held.bind(("127.0.0.1", 0))
+    _HELD.append(held)
+    return held.getsockname()[1]
 
 
 class Center:
@@ -36,7 +43,7 @@ class Center:
         verb, *rest = args
         return subprocess.run(
             [*COMMAND, verb, "--data-dir", str(self.data_dir), *rest],
-            capture_output=True, text=True, timeout=30, check=False,
+            capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
     def enroll(self, box: str, *args: str) -> str:
@@ -53,10 +60,10 @@ class Center:
 
     def wait_until_up(self) -> None:
         # The socket listens before the site is up; the first answer is the event.
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
-                answer = httpx.get(f"{self.url}/healthz", timeout=30, trust_env=False)
+                answer = httpx.get(f"{self.url}/healthz", timeout=60, trust_env=False)
                 assert answer.status_code == 200, answer.text
                 return
             except httpx.ConnectError:
@@ -66,7 +73,7 @@ class Center:
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=60)
 
     def stop(self) -> int:
         if self.process is None:
@@ -74,13 +81,13 @@ class Center:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(timeout=15)
+            return self.process.wait(timeout=60)
         finally:
             if self.process.poll() is None:
                 self.kill()
 
     def get(self, path: str, **params: Any) -> Any:
-        answer = httpx.get(f"{self.url}{path}", params=params, timeout=30, trust_env=False)
+        answer = httpx.get(f"{self.url}{path}", params=params, timeout=60, trust_env=False)
         assert answer.status_code == 200, answer.text
         return json.loads(answer.text)
 

@@ -68,7 +68,7 @@ def test_a_box_not_heard_of_for_three_report_intervals_is_listed_as_quiet(own):
     states = [line.split()[:2] for line in own.run("boxes").stdout.splitlines()[1:]]
     assert states == [["late", "Quiet"], ["slow", "Ready"]]
     own.start()
-    text = httpx.get(own.url, trust_env=False).text
+    text = httpx.get(own.url, timeout=60, trust_env=False).text
     assert "1 of 2 ready, 1 quiet" in text
     assert "no contact for" in text.split('href="/boxes/late"')[1].split("</tr>")[0]
 
@@ -119,7 +119,7 @@ def test_a_config_file_is_read_and_a_wrong_field_is_named(own, tmp_path):
 
 @pytest.mark.parametrize("verb", ["serve", "migrate", "enroll", "boxes"])
 def test_the_help_of_every_verb_ends_with_examples(verb):
-    done = subprocess.run([*COMMAND, verb, "-h"], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([*COMMAND, verb, "-h"], capture_output=True, text=True, timeout=60, check=True)
     assert f"examples:\n  smartx-center {verb}" in done.stdout
 
 
@@ -138,9 +138,9 @@ def test_sockets_are_inherited_by_socket_activation(own):
         )
         os.close(log)
     try:
-        answer = httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=30, trust_env=False)
+        answer = httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60, trust_env=False)
         assert answer.status_code == 200
-        assert httpx.get(f"{own.url}/healthz", timeout=30, trust_env=False).status_code == 200
+        assert httpx.get(f"{own.url}/healthz", timeout=60, trust_env=False).status_code == 200
         assert f"127.0.0.1:{port}" in own.log.read_text()
     finally:
         os.kill(pid, signal.SIGTERM)
@@ -159,12 +159,18 @@ def put(store: SqliteFlowStore, seq: int, first: int, count: int) -> Put:
     return store.put_batch(key(seq), table, checksum(table))
 
 
+def age(store: SqliteFlowStore, seconds: int) -> None:
+    """All that has been received was so many seconds earlier."""
+    with store._transaction():
+        store._write("UPDATE batches SET received_ns = received_ns - ?", (seconds * 1_000_000_000,))
+
+
 def test_old_rows_are_deleted_and_their_batches_still_known(tmp_path):
-    store = SqliteFlowStore(tmp_path / "flows.sqlite", retention_s=1)
+    store = SqliteFlowStore(tmp_path / "flows.sqlite", retention_s=3600)
     try:
         put(store, 1, 0, 100)
         put(store, 2, 100, 100)
-        time.sleep(1.1)  # the age is the point
+        age(store, 3601)
         put(store, 3, 200, 10)
         assert store.expire() is False
         rows = store.flows(FlowFilter(0), 1000)["packets"].to_pylist()
@@ -177,10 +183,10 @@ def test_old_rows_are_deleted_and_their_batches_still_known(tmp_path):
 
 
 def test_row_numbers_are_not_given_out_again_when_all_rows_are_old(tmp_path):
-    store = SqliteFlowStore(tmp_path / "flows.sqlite", retention_s=1)
+    store = SqliteFlowStore(tmp_path / "flows.sqlite", retention_s=3600)
     try:
         put(store, 1, 0, 100)
-        time.sleep(1.1)  # the age is the point
+        age(store, 3601)
         store.expire()
         assert put(store, 1, 0, 100) is Put.DUPLICATE
         put(store, 2, 100, 5)
@@ -218,11 +224,11 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_center_command import SqliteFlowStore, put
 store = SqliteFlowStore(Path({path!r}), 3600)
-print("up", flush=True)
 seq = sum(t.batches for t in store.totals())
 while True:
     seq += 1
     put(store, seq, 300 * seq, 300)
+    print(seq, flush=True)
 """
 
 
@@ -238,10 +244,10 @@ def test_kill_9_of_a_putting_process_leaves_whole_batches(tmp_path):
             text=True,
             env={**os.environ, "PYTHONPATH": paths},
         )
-        assert child.stdout.readline() == "up\n"
+        assert child.stdout.readline()
         time.sleep(0.3)  # the instant of the kill is the point
         child.send_signal(signal.SIGKILL)
-        child.wait(timeout=10)
+        child.wait(timeout=60)
         child.stdout.close()
         conn = sqlite3.connect(path)
         batches, rows = conn.execute("SELECT count(*), coalesce(sum(rows), 0) FROM batches").fetchone()

@@ -46,6 +46,7 @@ def say(center: Center, token: str, text: str) -> httpx.Response:
         f"{center.url}/api/v1/boxes/evil/report",
         content=text,
         headers={"Authorization": f"Bearer {token}"},
+        timeout=60,
         trust_env=False,
     )
 
@@ -78,7 +79,7 @@ REPORTS = {
 def test_an_impossible_report_is_refused_and_the_pages_stay(center, token, what):
     assert say(center, token, REPORTS[what]).status_code == 422
     for path in ("/", "/boxes/evil", "/api/v1/boxes", "/api/v1/boxes/evil"):
-        assert httpx.get(center.url + path, trust_env=False).status_code == 200, path
+        assert httpx.get(center.url + path, timeout=60, trust_env=False).status_code == 200, path
 
 
 def test_a_report_with_too_much_to_say_is_cut_and_not_refused(center, token):
@@ -94,26 +95,26 @@ def test_a_report_with_too_much_to_say_is_cut_and_not_refused(center, token):
 
 def test_a_stored_report_of_another_form_is_shown_as_none(center):
     center.enroll("older")
-    with sqlite3.connect(center.data_dir / "center.sqlite", timeout=10) as conn:
+    with sqlite3.connect(center.data_dir / "center.sqlite", timeout=60) as conn:
         conn.execute(
             "UPDATE center_box SET report = ? WHERE name = 'older'",
             ('{"box": "older", "control": {"a": 1}}',),
         )
     conn.close()
     assert [b["report"] for b in center.get("/api/v1/boxes") if b["name"] == "older"] == [None]
-    assert httpx.get(center.url, trust_env=False).status_code == 200
+    assert httpx.get(center.url, timeout=60, trust_env=False).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/static/ninja", "/static/", "/static/ninja/"])
 def test_a_folder_is_not_a_file(center, path):
-    assert httpx.get(center.url + path, trust_env=False).status_code in {400, 404}
+    assert httpx.get(center.url + path, timeout=60, trust_env=False).status_code in {400, 404}
 
 
 @pytest.mark.parametrize(
     "query", ["since=999999999d", "since=9999-12-31T23:59:59-12:00", "since=x", "box=%00"]
 )
 def test_no_query_breaks_the_list_of_flows(center, query):
-    answer = httpx.get(f"{center.url}/api/v1/flows?{query}", timeout=30, trust_env=False)
+    answer = httpx.get(f"{center.url}/api/v1/flows?{query}", timeout=60, trust_env=False)
     assert answer.status_code in {200, 422}
 
 
@@ -122,7 +123,7 @@ def connections(center: Center, count: int, sends: bytes = b"") -> Iterator[list
     with contextlib.ExitStack() as stack:
         made = []
         for _ in range(count):
-            made.append(stack.enter_context(socket.create_connection(("127.0.0.1", center.port), timeout=40)))
+            made.append(stack.enter_context(socket.create_connection(("127.0.0.1", center.port), timeout=60)))
             made[-1].sendall(sends)
         yield made
 
@@ -135,12 +136,12 @@ def test_three_hundred_idle_connections_shut_nobody_out(center):
 def test_a_hundred_boxes_that_keep_their_connections_are_served(center, token):
     with contextlib.ExitStack() as stack:
         for _ in range(100):
-            client = stack.enter_context(httpx.Client(base_url=center.url, trust_env=False, timeout=30))
+            client = stack.enter_context(httpx.Client(base_url=center.url, trust_env=False, timeout=60))
             assert client.get("/healthz").status_code == 200
 
 
 def test_a_connection_without_a_whole_request_is_closed_and_another_is_not(monkeypatch):
-    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(connection, "HEAD_TIMEOUT_S", 2.0)
 
     async def app(scope, receive, send) -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})
@@ -154,11 +155,11 @@ def test_a_connection_without_a_whole_request_is_closed_and_another_is_not(monke
         server = uvicorn.Server(served)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
-        stack.callback(thread.join, 10)
+        stack.callback(thread.join, 60)
         stack.callback(setattr, server, "should_exit", True)
         request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
         silent, slow, kept, drips = (
-            stack.enter_context(socket.create_connection(listening.getsockname(), timeout=10))
+            stack.enter_context(socket.create_connection(listening.getsockname(), timeout=60))
             for _ in range(4)
         )
         slow.sendall(request[:-2])
@@ -177,7 +178,7 @@ def test_readers_that_do_not_read_keep_no_page_from_others(center):
     request = b"GET /static/ninja/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with connections(center, 20, request):
         for _ in range(5):
-            assert httpx.get(center.url, timeout=30, trust_env=False).status_code == 200
+            assert httpx.get(center.url, timeout=60, trust_env=False).status_code == 200
 
 
 def head(box: str, token: str, length: int) -> bytes:
@@ -214,7 +215,7 @@ def test_bodies_without_the_right_token_are_dropped_as_they_come(center, token):
             center.url + ingest_path(BatchKey("evil", "flows", str(uuid.uuid4()), 1)),
             content=b"x" * BODY_MAX,
             headers={"Authorization": "Bearer wrong"},
-            timeout=60,
+            timeout=120,
             trust_env=False,
         )
         answers.append(answer.status_code)
@@ -229,7 +230,7 @@ def in_parallel(what, count: int) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=120)
 
 
 def test_large_batches_of_many_boxes_at_once_stay_within_memory(center):
@@ -248,7 +249,7 @@ def test_large_batches_of_many_boxes_at_once_stay_within_memory(center):
             center.url + ingest_path(BatchKey(box, "flows", str(uuid.uuid4()), 1)),
             content=body,
             headers={"Authorization": f"Bearer {token}", CHECKSUM: digest},
-            timeout=60,
+            timeout=120,
             trust_env=False,
         )
         answers.append(answer.status_code)
@@ -286,8 +287,8 @@ def test_a_centre_short_of_disk_takes_batches_again_once_its_rows_are_old(tmp_pa
     disk = tmp_path / "disk"
     disk.mkdir()
     config = tmp_path / "center.toml"
-    config.write_text(f"disk_min_free_bytes = {24 << 20}\nretention_s = 10\n")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", disk], check=True, timeout=10)
+    config.write_text(f"disk_min_free_bytes = {24 << 20}\nretention_s = 15\n")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", disk], check=True, timeout=60)
     center = Center(disk)
     try:
         token = center.enroll("gist1")
@@ -297,10 +298,10 @@ def test_a_centre_short_of_disk_takes_batches_again_once_its_rows_are_old(tmp_pa
         while answers[-1] == 201 and len(answers) < 20:
             answers.append(put(center, "gist1", token, table).status_code)
         assert answers[-1] == 507
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 90
         while put(center, "gist1", token, flow_rows(1, 10)).status_code == 507:
             assert time.monotonic() < deadline
             time.sleep(0.5)  # the age is the point
     finally:
         center.stop()
-        subprocess.run(["umount", disk], check=True, timeout=10)
+        subprocess.run(["umount", disk], check=True, timeout=60)

@@ -60,13 +60,14 @@ def post(center, said: BoxReport, token: str) -> None:
         f"{center.url}/api/v1/boxes/{said.box}/report",
         content=said.model_dump_json(),
         headers={"Authorization": f"Bearer {token}"},
+        timeout=60,
         trust_env=False,
     )
     assert answer.status_code == 204, answer.text
 
 
 def page(center, path: str = "/") -> str:
-    answer = httpx.get(center.url + path, trust_env=False)
+    answer = httpx.get(center.url + path, timeout=60, trust_env=False)
     assert answer.status_code == 200
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     return answer.text
@@ -84,7 +85,9 @@ def test_the_first_page_shows_each_box_with_what_is_wrong_with_it(center):
     table = flow_rows(1, 4321)
     key = BatchKey("good", "flows", "00000000-0000-0000-0000-000000000001", 1)
     headers = {"Authorization": f"Bearer {good}", CHECKSUM: checksum(table)}
-    httpx.put(center.url + ingest_path(key), content=encode(table), headers=headers, trust_env=False)
+    httpx.put(
+        center.url + ingest_path(key), content=encode(table), headers=headers, timeout=60, trust_env=False
+    )
     text = page(center)
     rows = {
         name: text.split(f'href="/boxes/{name}"')[1].split("</tr>")[0] for name in ("good", "bad", "silent")
@@ -112,7 +115,7 @@ def test_the_first_page_shows_each_box_with_what_is_wrong_with_it(center):
     assert objects == ["Tunnel/blue", "Box/bad", "BGPRouter/wan"], "a row for each, those in trouble first"
     assert "Stalled=True" not in detail
     assert "Stalled=True" in page(center, "/boxes/bad?all")
-    assert httpx.get(f"{center.url}/boxes/nobody", trust_env=False).status_code == 404
+    assert httpx.get(f"{center.url}/boxes/nobody", timeout=60, trust_env=False).status_code == 404
 
 
 def test_the_page_of_a_box_and_the_api_show_families_bfd_drops_and_vnis(center):
@@ -140,7 +143,9 @@ def test_the_page_of_a_box_and_the_api_show_families_bfd_drops_and_vnis(center):
         *("1234", "vx1234", "198.51.100.7", "<code>02:00:00:00:00:02</code>"),
     ):
         assert expected in text
-    control = httpx.get(f"{center.url}/api/v1/boxes/evpn", trust_env=False).json()["report"]["control"]
+    control = httpx.get(f"{center.url}/api/v1/boxes/evpn", timeout=60, trust_env=False).json()["report"][
+        "control"
+    ]
     assert control["sessions"][0]["drops"] == 77
     assert control["vnis"][0]["entries"] == macs
 

@@ -55,7 +55,7 @@ def test_a_terminal_of_ascii_alone_gets_all_of_a_plan(tmp_path: Path) -> None:
         (tmp_path / file.name).write_bytes(file.read_bytes())
     who = ("-c", "user.name=x", "-c", "user.email=x@example.net", "-c", "commit.gpgsign=false")
     for words in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "x"]):
-        subprocess.run(["git", *words], cwd=tmp_path, check=True, timeout=30)
+        subprocess.run(["git", *words], cwd=tmp_path, check=True, timeout=60)
     l2 = tmp_path / "l2.yaml"
     l2.write_text(l2.read_text().replace("239.1.1.100", "239.1.1.101"))
     bare = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PATH": os.environ["PATH"]}
@@ -111,7 +111,7 @@ def test_who_waits_at_a_terminal_is_told(terminal: bool, monkeypatch: pytest.Mon
     err = Terminal(terminal)
     monkeypatch.setattr(sys, "stderr", err)
     monkeypatch.setattr(verb, "PATIENCE_S", 0.0)
-    end = time.monotonic() + (10 if terminal else 0.2)
+    end = time.monotonic() + (60 if terminal else 0.2)
     with verb.said_to_go_on():
         while time.monotonic() < end and not err.getvalue():
             time.sleep(0.01)

@@ -41,7 +41,7 @@ def on_a_terminal(columns: int) -> list[str]:
         env = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"TERM": "xterm"}
         where = Path(__file__).parent
         subprocess.run(
-            [sys.executable, "-c", program], cwd=where, env=env, stdin=its, stdout=its, timeout=30, check=True
+            [sys.executable, "-c", program], cwd=where, env=env, stdin=its, stdout=its, timeout=60, check=True
         )
         shown = os.read(ours, 65536)
     finally:

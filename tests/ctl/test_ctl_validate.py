@@ -53,7 +53,7 @@ def change(file: Path, old: str, new: str) -> None:
 def git(folder: Path, *arguments: str) -> str:
     who = ("-c", "user.name=x", "-c", "user.email=x@example.net", "-c", "commit.gpgsign=false")
     command = ["git", *who, *arguments]
-    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=60)
     return done.stdout.strip()
 
 

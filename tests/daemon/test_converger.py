@@ -93,13 +93,13 @@ class Bench:
         return found
 
     def ip(self, *argv: str) -> None:
-        subprocess.run(["ip", *argv], check=True, timeout=10)
+        subprocess.run(["ip", *argv], check=True, timeout=60)
 
 
 def run_inside(folder: Path, act: Callable[[Bench], None]) -> None:
     """Act in a thread of its own: it alone enters the namespace."""
     name = f"conv-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
+    subprocess.run(["ip", "netns", "add", name], check=True, timeout=60)
     outcome: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
     def inside() -> None:
@@ -124,12 +124,12 @@ def run_inside(folder: Path, act: Callable[[Bench], None]) -> None:
     thread = threading.Thread(target=inside)
     thread.start()
     try:
-        failure = outcome.get(timeout=60)
-        thread.join(10)
+        failure = outcome.get(timeout=120)
+        thread.join(60)
         if failure is not None:
             raise failure
     finally:
-        subprocess.run(["ip", "netns", "del", name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "del", name], check=True, timeout=60)
 
 
 Inside = Callable[[Callable[[Bench], None]], None]

@@ -63,7 +63,7 @@ def test_a_commit_that_waits_for_its_round_is_planned_before_it(tmp_path: Path, 
 
     daemon = Daemon(tmp_path, namespace, f"/sys/fs/bpf/{namespace}", first)
     try:
-        report = request.answer.result(20)
+        report = request.answer.result(TIMEOUT_S)
         assert (report.base, report.commit) == ("", "c1")
         daemon.rounds("c1")
         assert [words for kind, words in daemon.history("c1") if kind == "Applied"] == steps(report)
@@ -169,7 +169,7 @@ def smartxd(folder: Path, namespace: str, specs: str) -> Iterator[Path]:
     (repo / "a.yaml").write_text(specs)
     git = ["git", "-C", str(repo), "-c", "user.name=x", "-c", "user.email=x@example.net"]
     for args in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "specs"]):
-        subprocess.run([*git, *args], check=True, timeout=10)
+        subprocess.run([*git, *args], check=True, timeout=60)
     config = folder / "smartxd.toml"
     config.write_text(
         f'box = "a"\nstate_dir = "{folder}/state"\nrun_dir = "{folder}/run"\n'
@@ -184,9 +184,9 @@ def smartxd(folder: Path, namespace: str, specs: str) -> Iterator[Path]:
             yield folder
         finally:
             daemon.send_signal(signal.SIGTERM)
-            assert daemon.wait(20) == 0
+            assert daemon.wait(TIMEOUT_S) == 0
             teardown = [*enter, "smartxd", "teardown", "--config", str(config)]
-            subprocess.run(teardown, check=True, timeout=30, capture_output=True)
+            subprocess.run(teardown, check=True, timeout=60, capture_output=True)
 
 
 def ready(socket: Path) -> bool:
@@ -197,7 +197,7 @@ def ready(socket: Path) -> bool:
 
 
 def await_true(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + TIMEOUT_S
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -212,8 +212,8 @@ def test_the_daemon_answers_while_it_goes_on_repairing(tmp_path: Path, namespace
         status, text = post(socket, "/plan", body, TIMEOUT_S)
         planned = steps(PlanReport.model_validate_json(text))
         assert (status, planned) == (200, ["delete link vx100", "delete link br100"])
-        commit = fetch_status(socket, 5).commit
-        subprocess.run([*inside(namespace), "ip", "link", "del", "vx100"], check=True, timeout=10)
+        commit = fetch_status(socket, TIMEOUT_S).commit
+        subprocess.run([*inside(namespace), "ip", "link", "del", "vx100"], check=True, timeout=60)
         db = tmp_path / "state" / "control.sqlite"
         await_true(lambda: ("Drift", "changed by someone else: link vx100: removed") in history(db, commit))
-        assert get(socket, "/status", 5)[0] == get(socket, "/ready", 5)[0] == 200
+        assert get(socket, "/status", TIMEOUT_S)[0] == get(socket, "/ready", TIMEOUT_S)[0] == 200

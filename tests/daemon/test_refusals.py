@@ -42,13 +42,13 @@ spec: {boxes: {names: [a]}, interfaces: [{name: lo}]}
 @pytest.fixture
 def namespace() -> Iterator[str]:
     name = f"refuse-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
+    subprocess.run(["ip", "netns", "add", name], check=True, timeout=60)
     try:
         up = ["nsenter", f"--net=/run/netns/{name}", "ip", "link", "set", "lo", "up"]
-        subprocess.run(up, check=True, timeout=10)
+        subprocess.run(up, check=True, timeout=60)
         yield name
     finally:
-        subprocess.run(["ip", "netns", "del", name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "del", name], check=True, timeout=60)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def config(tmp_path: Path) -> Path:
     (repo / "specs.yaml").write_text(SPECS)
     git = ["git", "-C", str(repo), "-c", "user.name=x", "-c", "user.email=x@example.net"]
     for args in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "specs"]):
-        subprocess.run([*git, *args], check=True, timeout=10)
+        subprocess.run([*git, *args], check=True, timeout=60)
     path = tmp_path / "smartxd.toml"
     path.write_text(
         f'box = "a"\nstate_dir = "{tmp_path}/state"\nrun_dir = "{tmp_path}/run"\n'
@@ -76,7 +76,7 @@ def smartxd(
         [*prefix, sys.executable, "-m", "smartxd", *argv],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         env=env,
         check=False,
     )
@@ -108,7 +108,7 @@ def test_without_root(config: Path) -> None:
         readable.write_text(config.read_text())
         Path(folder).chmod(0o755)
         argv = [sys.executable, "-c", AS_NOBODY, str(readable)]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert_clear(done, "needs root")
 
 
@@ -138,7 +138,7 @@ def ready_of(config: Path, namespace: str, object: str, path: str) -> ConditionR
     command = [*argv, "run", "--config", str(config)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as daemon:
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while time.monotonic() < deadline:
                 with contextlib.suppress(DaemonError):
                     report = fetch_status(load(config).socket, 5)
@@ -149,9 +149,9 @@ def ready_of(config: Path, namespace: str, object: str, path: str) -> ConditionR
             raise AssertionError(f"{object} was not judged")
         finally:
             daemon.send_signal(signal.SIGTERM)
-            assert daemon.wait(20) == 0
+            assert daemon.wait(60) == 0
             teardown = [*argv, "teardown", "--config", str(config)]
-            subprocess.run(teardown, check=True, timeout=30, capture_output=True)
+            subprocess.run(teardown, check=True, timeout=60, capture_output=True)
 
 
 def test_without_frr_the_rest_converges_and_the_condition_says_what_to_install(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket as sockets
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -53,15 +53,15 @@ def test_a_body_above_the_bound_is_refused(daemon: Daemon) -> None:
     assert str(BODY_MAX) in json.loads(text)["error"]
 
 
-def raw(socket: Path, request: bytes, *more: bytes) -> bytes:
+def raw(socket: Path, request: bytes, *, trickle: bool = False) -> bytes:
+    """What is answered to a request; which, if it trickles, goes on until it is answered."""
     with sockets.socket(sockets.AF_UNIX) as client:
-        client.settimeout(10)
+        client.settimeout(TIMEOUT_S)
         client.connect(str(socket))
         client.sendall(request)
         with contextlib.suppress(BrokenPipeError):  # answered already
-            for part in more:
-                time.sleep(0.05)
-                client.sendall(part)
+            while trickle and not select.select([client], [], [], 0.05)[0]:
+                client.sendall(b"{")
             client.shutdown(sockets.SHUT_WR)
         return b"".join(iter(lambda: client.recv(1 << 16), b""))
 
@@ -86,8 +86,8 @@ def test_a_request_that_is_not_of_this_protocol_is_refused(
 
 def test_a_body_that_trickles_in_is_not_waited_for(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "TIMEOUT_S", 0.1)
-    head = b"POST /plan HTTP/1.1\r\nContent-Length: 100\r\n\r\n"
-    assert raw(daemon.config.socket, head, *[b"{"] * 6).split()[1] == b"408"
+    head = b"POST /plan HTTP/1.1\r\nContent-Length: 100000\r\n\r\n"
+    assert raw(daemon.config.socket, head, trickle=True).split()[1] == b"408"
 
 
 @pytest.fixture
@@ -115,12 +115,10 @@ def test_a_loop_that_is_busy_is_waited_for_within_a_bound(still: Loop) -> None:
         still.ask(request)
 
     planner = Planner("a", ask, still.findings, wait_s=0.1)
-    began = time.monotonic()
     body = json.dumps({"files": {"a.yaml": BOX}}).encode()
     for call in (planner.for_target, lambda: planner.for_specs(body)):
         status, error = refusal(call)
         assert (status, "busy" in error) == (503, True)
-    assert time.monotonic() - began < 5
     assert all(request.answer.cancelled() for request in requests), "the loop need not answer them any more"
     still.stop()
     still.run()
@@ -141,12 +139,12 @@ def test_only_a_few_requests_wait_and_they_are_let_go_when_the_daemon_ends(still
     ]
     for thread in threads:
         thread.start()
-        assert waiting.acquire(timeout=10)
+        assert waiting.acquire(timeout=TIMEOUT_S)
     assert refusal(planner.for_target)[0] == 503
     still.stop()
     still.run()
     for thread in threads:
-        thread.join(10)
+        thread.join(TIMEOUT_S)
     assert answers == [(503, "smartxd is ending")] * REQUESTS_MAX
     assert refusal(planner.for_target) == (503, "smartxd is ending")
 
@@ -177,7 +175,7 @@ def test_the_socket_is_for_root_and_one_group(tmp_path: Path, group: str | None,
     try:
         assert path.stat().st_mode & 0o777 == mode
         assert path.group() == (group or "root")
-        assert post(path, "/plan", "{}", 5)[0] == 404
+        assert post(path, "/plan", "{}", TIMEOUT_S)[0] == 404
     finally:
         server.stop()
 

@@ -71,7 +71,7 @@ def given_specs(config: Config, tmp_path: Path) -> Path:
         "add -A",
         "-c user.name=op -c user.email=op@example.net commit -q -m specs",
     ):
-        subprocess.run(["git", "-C", str(origin), *command.split()], check=True, timeout=30)
+        subprocess.run(["git", "-C", str(origin), *command.split()], check=True, timeout=60)
     repo = Repo(config.state_dir / "source.git", str(origin), "main", 30)
     repo.pin(repo.fetch())
     repo.close()

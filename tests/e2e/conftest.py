@@ -18,7 +18,8 @@ from smartxd.lab.lab import Lab
 from smartxd.report import BoxReport
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "koren-two-site"
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
+"""A session that a machine out of breath has lost by BFD comes back within that."""
 LOOK_AGAIN_S = 0.05
 
 
@@ -29,7 +30,7 @@ class Site:
         self.lab = lab
 
     def run(
-        self, member: str, *argv: str, check: bool = True, timeout_s: float = 30
+        self, member: str, *argv: str, check: bool = True, timeout_s: float = 60
     ) -> subprocess.CompletedProcess[str]:
         """A command inside a box or container."""
         return subprocess.run(

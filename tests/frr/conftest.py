@@ -30,12 +30,12 @@ SCRATCH = Path("/var/tmp/frr")
 
 def run(*argv: str) -> str:
     """A command that must succeed; what it printed."""
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, f"{' '.join(argv)}: {done.returncode}: {done.stdout}{done.stderr}"
     return done.stdout
 
 
-def until(what: Callable[[], bool], timeout_s: float = 40) -> None:
+def until(what: Callable[[], bool], timeout_s: float = 60) -> None:
     """Wait for what FRR comes to by itself."""
     end = time.monotonic() + timeout_s
     while not what():
@@ -82,7 +82,7 @@ class Instance:
         argv = ["nsenter", f"--net=/run/netns/{self.name}", str(FRR_BIN / daemon), *options]
         with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as launcher:
             self.scratch.append(SCRATCH / f"{daemon}.{launcher.pid}")
-            assert launcher.wait(30) == 0, f"{daemon} of {self.name} does not start"
+            assert launcher.wait(60) == 0, f"{daemon} of {self.name} does not start"
 
     def pid(self, daemon: str) -> int:
         return int((self.run_dir / f"{daemon}.pid").read_text())
@@ -94,7 +94,7 @@ class Instance:
             try:
                 signal.pidfd_send_signal(fd, how)
                 if wait:
-                    assert select.select([fd], [], [], 10)[0], f"{daemon} of {self.name} does not end"
+                    assert select.select([fd], [], [], 60)[0], f"{daemon} of {self.name} does not end"
             finally:
                 os.close(fd)
 
@@ -119,7 +119,7 @@ class Instance:
             ["vtysh", "-N", self.name, "-f", str(file)],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
         file.unlink()
@@ -221,7 +221,7 @@ def instances() -> Iterator[tuple[Instance, Instance]]:
     finally:
         for box in pair:
             box.stop()
-            subprocess.run(["ip", "netns", "del", box.name], capture_output=True, timeout=30, check=False)
+            subprocess.run(["ip", "netns", "del", box.name], capture_output=True, timeout=60, check=False)
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ def bare() -> Iterator[Instance]:
         yield box
     finally:
         box.stop()
-        subprocess.run(["ip", "netns", "del", box.name], capture_output=True, timeout=30, check=False)
+        subprocess.run(["ip", "netns", "del", box.name], capture_output=True, timeout=60, check=False)
 
 
 @pytest.fixture

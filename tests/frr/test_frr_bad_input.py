@@ -150,11 +150,12 @@ def test_a_vtysh_that_is_too_slow_is_told_and_nothing_is_written(
     lone: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lone.configure(BY_HAND)
-    before, book = lone.running(), Book(FRRPlane(lone.config.model_copy(update={"timeout_s": 1})))
+    config = lone.config.model_copy(update={"timeout_s": 5})
+    before, book = lone.running(), Book(FRRPlane(config))
     observed = book.plane.observe()
     plan = book.plane.plan(ONE, observed, book.ownership)
     vtysh_that(tmp_path, monkeypatch, 'sleep 30; exec /usr/bin/vtysh "$@"')
-    fresh = FRRPlane(lone.config.model_copy(update={"timeout_s": 1}))
+    fresh = FRRPlane(config)
     for attempt in (fresh.observe, lambda: list(book.plane.apply(plan, observed))):
         with pytest.raises(PlaneError) as caught:
             attempt()

@@ -14,7 +14,7 @@ from smartxd.planes.frr import look as module
 from smartxd.planes.frr.look import Look, Looker
 from smartxd.planes.frr.state import FRRState, MaxPrefixes, Neighbor, NeighborFamily, Router
 from smartxd.planes.frr.vty import Vty
-from smartxd.report import FamilyReport, MacReport, SessionReport
+from smartxd.report import FamilyReport, MacReport, SessionReport, VniReport
 from tests.frr.conftest import Instance, run
 
 pytestmark = pytest.mark.kernel
@@ -27,7 +27,7 @@ COMMON = """router bgp 6500{me}
  no bgp network import-check
 """
 SESSION = """ neighbor 192.0.2.{other} remote-as 6500{other}
- neighbor 192.0.2.{other} timers 1 3
+ neighbor 192.0.2.{other} timers 10 30
  neighbor 192.0.2.{other} timers connect 1
 """
 BFD = " neighbor 192.0.2.{other} bfd\n"
@@ -63,7 +63,7 @@ class Watcher:
         return next(iter(self.look().sessions.values()), None)
 
     def until(self, what: Callable[[SessionReport], bool]) -> SessionReport:
-        end = time.monotonic() + 40
+        end = time.monotonic() + 60
         while True:
             session = self.session()
             if session is not None and what(session):
@@ -111,9 +111,13 @@ def test_an_established_session_has_its_counts_by_family(instances: Pair) -> Non
     )
     found = one.until(lambda s: s.families == families)
     assert (found.state, found.address, found.owner) == ("Established", "wan", "BGPPeer/p")
-    assert (found.prefixes_received, found.prefixes_sent, found.drops) == (3, 6, 0)
-    assert (found.last_error, found.bfd) == ("", "")
+    assert (found.prefixes_received, found.prefixes_sent, found.bfd) == (3, 6, "")
     one.until(lambda s: s.uptime_s > 0)
+    # FRR drops a session that is up when its second family is activated: whether it was is luck.
+    assert bool(found.drops) == bool(found.last_error)
+    instances[0].vtysh("clear bgp wan")
+    again = one.until(lambda s: s.families == families and s.drops > found.drops)
+    assert again.last_error
 
 
 def test_before_frr_is_configured_sessions_are_absent_and_coming_up_is_news(instances: Pair) -> None:
@@ -138,7 +142,7 @@ def test_a_shutdown_is_seen_with_its_message_at_the_other_end(instances: Pair) -
     kind, message = one.changes[-1]
     assert kind == "SessionDown"
     assert message.endswith(reason)
-    assert "192.0.2.2: down after 0:00:" in message
+    assert "192.0.2.2: down after 0:0" in message
     two.until(lambda s: s.state == "Idle (Admin)")
     instances[1].configure("router bgp 65002\n no neighbor 192.0.2.1 shutdown\n")
     up = one.until_up()
@@ -278,14 +282,18 @@ def test_the_vnis_of_evpn_have_vteps_and_macs(instances: Pair) -> None:
         )
     one, _ = watchers(instances)
     remote = MacReport(mac="02:00:00:00:00:02", at="192.0.2.2", remote=True)
-    end = time.monotonic() + 40
-    while not (found := one.look().vnis) or remote not in found[0].entries:
+    local = MacReport(mac="02:00:00:00:00:01", at="p0", remote=False)
+
+    def whole(found: tuple[VniReport, ...]) -> bool:
+        """The MACs are counted and listed by two questions, between which another may come."""
+        return any({local, remote} <= {*v.entries} and v.macs == len(v.entries) for v in found)
+
+    end = time.monotonic() + 60
+    while not whole(found := one.look().vnis):
         assert time.monotonic() < end, found
         time.sleep(0.1)
     (vni,) = found
     assert (vni.vni, vni.type, vni.link, vni.vteps) == (100, "L2", "vx100", ("192.0.2.2",))
-    assert MacReport(mac="02:00:00:00:00:01", at="p0", remote=False) in vni.entries
-    assert vni.macs == len(vni.entries)
     family = one.until(lambda s: "evpn" in [f.family for f in s.families]).families[-1]
     assert family.prefixes_received > 0
 

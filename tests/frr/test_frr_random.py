@@ -27,7 +27,7 @@ from tests.frr.conftest import Book, Instance, until
 COUNT = int(os.environ.get("SMARTXD_FRR_CONFIGURATIONS", "24"))
 SEED = int(os.environ.get("SMARTXD_FRR_SEED", "1"))
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180 + 3 * COUNT)]
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(400 + 3 * COUNT)]
 
 BY_HAND = """
 ip route 203.0.113.64/26 blackhole

@@ -25,7 +25,7 @@ class Bell:
     def ring(self) -> None:
         self._rung.release()
 
-    def heard(self, timeout_s: float = 5) -> bool:
+    def heard(self, timeout_s: float = 60) -> bool:
         return self._rung.acquire(timeout=timeout_s)
 
     def count_until_quiet(self) -> int:
@@ -102,15 +102,18 @@ def test_a_dead_daemon_that_nobody_reaps_is_heard_once(
     process = daemon(tmp_path / "bgpd.pid")
     begin(tmp_path)
     process.kill()
-    assert bell.count_until_quiet() == 1
+    assert bell.heard()
+    assert bell.count_until_quiet() == 0
     before = cpu_s()
     time.sleep(0.5)  # Idleness is what is measured: there is no event to wait for.
     assert cpu_s() - before < 0.2
     # Its successor is held again, and so is its end heard.
     second = daemon(tmp_path / "bgpd.pid")
-    assert bell.count_until_quiet() >= 1
+    assert bell.heard()
+    bell.count_until_quiet()
     second.kill()
-    assert bell.count_until_quiet() == 1
+    assert bell.heard()
+    assert bell.count_until_quiet() == 0
 
 
 def test_a_daemon_that_was_dead_before_is_heard_once_at_most(

@@ -185,4 +185,4 @@ def wire(tmp_path: Path) -> Iterator[Wire]:
     finally:
         box.stop()
         for name in (box.name, peer):
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=30, check=False)
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, timeout=60, check=False)

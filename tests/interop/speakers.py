@@ -93,7 +93,7 @@ class Speaker(ABC):
     def tells(self, *argv: str, check: bool = True) -> str:
         """What a command prints in its namespace."""
         inside = ["nsenter", f"--net=/run/netns/{self.namespace}", *argv]
-        done = subprocess.run(inside, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(inside, capture_output=True, text=True, timeout=60, check=False)
         assert not check or done.returncode == 0, f"{argv}: {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout
 

@@ -54,6 +54,7 @@ def test_policy_holds_in_both_directions(wire: Wire, make: type[Speaker], sessio
         }
         lists = (inbound, outbound, RouteMap(PEER, "mark", (mark,)), prefer)
         wire.converge(*parts(neighbor(session, **policies), *lists))
+        assert wire.drops(session) == drops, "a new policy starts no session anew"
         if not speaker.refreshes:
             wire.clear(session)
         until("only what is wanted comes in", lambda: wire.routes(session) == {wanted})
@@ -62,7 +63,8 @@ def test_policy_holds_in_both_directions(wire: Wire, make: type[Speaker], sessio
         assert wire.attributes(wanted, session.family)["community"]["list"] == ["65002:7"]
         until("the community is seen", lambda: speaker.heard(session)[told].communities == {"65001:77"})
         assert speaker.heard(session)[told].as_path == (65001, 65001)
-        assert wire.drops(session) - drops == (0 if speaker.refreshes else 1)
+        if speaker.refreshes:
+            assert wire.drops(session) == drops
         wire.converge(*parts(neighbor(session)))
         if not speaker.refreshes:
             wire.clear(session)

@@ -26,13 +26,28 @@ def _enter(path: str) -> None:
         os.close(fd)
 
 
+_CARRIER = frozenset({"NO-CARRIER", "LOWER_UP"})
+_STATES = frozenset({"disabled", "listening", "learning", "forwarding", "blocking"})
+
+
 def _steady(value: Any) -> Any:
-    """Less timers, and the state of duplicate address detection."""
+    """Less what the kernel does in its own time: timers, carriers, states of ports, link-local addresses."""
     if isinstance(value, list):
-        return [_steady(v) for v in value]
+        return [_steady(v) for v in value if not _comes_by_itself(v)]
     if isinstance(value, dict):
-        return {k: _steady(v) for k, v in value.items() if not k.endswith("_timer") and k != "tentative"}
+        return {k: _steady(v) for k, v in value.items() if not _changes_by_itself(k, v)}
     return value
+
+
+def _changes_by_itself(key: str, value: Any) -> bool:
+    late = key.endswith("_timer") or key in ("tentative", "operstate")
+    return late or (key == "state" and isinstance(value, str) and value in _STATES)
+
+
+def _comes_by_itself(value: Any) -> bool:
+    if isinstance(value, dict):
+        return str(value.get("local", "")).startswith("fe80:")
+    return isinstance(value, str) and value in _CARRIER
 
 
 class Namespace:
@@ -82,12 +97,21 @@ class Namespace:
     def set_conf(self, family: str, link: str, name: str, value: int) -> None:
         knob = f"/proc/sys/net/{family}/conf/{link}/{name}"
         argv = ["nsenter", f"--net={self.path}", "sh", "-c", f"echo {value} > {knob}"]
-        subprocess.run(argv, check=True, timeout=10, capture_output=True)
+        subprocess.run(argv, check=True, timeout=60, capture_output=True)
 
     def link(self, name: str) -> dict[str, Any]:
         """Less what changes by itself."""
         (link,) = _steady(self.json(f"link show dev {name}"))
         return link
+
+    def links(self) -> list[dict[str, Any]]:
+        """All links, without what changes by itself."""
+        return _steady(self.json("link"))
+
+    def quiet(self) -> None:
+        """Without IPv6, whose addresses come, and are told of, whenever they are ready."""
+        for where in ("all", "default"):
+            self.set_conf("ipv6", where, "disable_ipv6", 1)
 
     def snapshot(self) -> list[dict[str, Any]]:
         """All links and addresses as `ip` sees them, without what changes by itself."""

@@ -292,7 +292,6 @@ def test_whatever_is_changed_by_hand_all_ends_as_wanted_and_what_is_foreign_stay
     elsewhere.batch(["link add wan type veth peer name wan-peer", "link set wan up", *WITNESS])
     for line in FDB:
         elsewhere.run(f"bridge {line}")
-    box.run("sleep 2")  # Until all IPv6 addresses of the witnesses have passed their detection.
     before, apart = witness(box), witness(elsewhere)
     made.settle(WANTED)
     assert witness(box) == before

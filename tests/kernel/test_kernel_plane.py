@@ -278,7 +278,7 @@ def test_without_privileges_one_line_says_so(box: Any) -> None:
         plane.close()
     """)
     argv = ["nsenter", f"--net={box.path}", sys.executable, "-c", program]
-    ran = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, cwd=Path.cwd())
+    ran = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, cwd=Path.cwd())
     assert ran.stdout.startswith("NotPermitted | "), ran.stderr
     assert "CAP_NET_ADMIN" in ran.stdout
 

@@ -164,7 +164,7 @@ def test_a_port_in_a_bridge_of_others(made: Box) -> None:
 
     def shown() -> list[dict[str, Any]]:
         kept = ("ifname", "flags", "mtu", "group", "ifalias", "qdisc", "master", "inet6_addr_gen_mode")
-        return [{key: link.get(key) for key in kept} for link in box.json("link")]
+        return [{key: link.get(key) for key in kept} for link in box.links()]
 
     before = shown()
     wanted = KernelState(ports=(rule("tap*", bridge="ovs"),))

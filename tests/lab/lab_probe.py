@@ -24,7 +24,12 @@ def leftovers(name: str) -> list[str]:
     return files + [f"process {p.pid}" for p in process.marked(name)]
 
 
-def run_in(lab: Lab, member: str, *argv: str, timeout_s: float = 20) -> subprocess.CompletedProcess[str]:
+def reaches(lab: Lab, member: str, address: str, *more: str) -> bool:
+    """Whether one of a few pings is answered: the first wait for a link that is just coming up."""
+    return run_in(lab, member, "ping", "-c", "1", "-w", "30", *more, address).returncode == 0
+
+
+def run_in(lab: Lab, member: str, *argv: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
     """Run a command in a box or container of the lab."""
     command = lab.command_in(member, argv)
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)

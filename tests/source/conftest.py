@@ -20,7 +20,7 @@ class Origin:
 
     def git(self, *args: str) -> str:
         done = subprocess.run(
-            ["git", "-C", str(self.path), *args], check=True, capture_output=True, text=True, timeout=30
+            ["git", "-C", str(self.path), *args], check=True, capture_output=True, text=True, timeout=60
         )
         return done.stdout.strip()
 

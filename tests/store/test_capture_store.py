@@ -298,7 +298,7 @@ def test_kill_9_in_the_middle_of_appends_leaves_all_of_a_drain_or_nothing(direct
             acknowledged = int(rest[-1]) if rest and rest[-1].isdigit() else acknowledged
         finally:
             child.kill()
-            child.wait(timeout=10)
+            child.wait(timeout=60)
             child.stdout.close()
         with CaptureStore(directory, CaptureConfig(disk_max_bytes=1 << 40, segment_s=1)) as store:
             committed = store.committed("maps")

@@ -50,6 +50,8 @@ def start(tmp_path: Path, store: CaptureStore) -> Iterator[Start]:
 
     def start(*options: str) -> subprocess.Popen:
         argv = [sys.executable, "-m", "smartxd.ctl.main", "observe", "--config", str(file), *options]
+        # Who runs the tests in the background may have told them to ignore SIGINT.
+        argv = ["env", "--default-signal=INT", *argv]
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         running.append(process)
         assert process.stderr.readline() == "watching; Ctrl-C ends\n"
@@ -64,7 +66,7 @@ def start(tmp_path: Path, store: CaptureStore) -> Iterator[Start]:
 def read(process: subprocess.Popen, lines: int) -> list[str]:
     found = []
     for _ in range(lines):
-        assert select.select([process.stdout], [], [], 30)[0], "nothing is shown"
+        assert select.select([process.stdout], [], [], 60)[0], "nothing is shown"
         found.append(process.stdout.readline().rstrip("\n"))
     return found
 
@@ -86,7 +88,7 @@ def test_only_what_the_filter_says_is_shown(store: CaptureStore, start: Start) -
     process = start("--src", "10.1.0.0/16", "--count", "2")
     wanted = {"src_ip": "10.1.2.3", "src_port": 5, "dst_port": 443, "protocol": 6}
     store.append("maps", 1, rows({"src_ip": "10.2.0.1"}, wanted, wanted, wanted), loss_rows(1))
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert len(out.splitlines()) == 2, "as many as --count says"
     assert "eth1 in tcp 10.1.2.3:5 > 192.0.2.1:443 1 packet 100 bytes" in out
@@ -97,14 +99,47 @@ def test_ctrl_c_ends_it_without_a_word(store: CaptureStore, start: Start) -> Non
     store.append("maps", 1, rows({}), loss_rows(1))
     read(process, 1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+INTERRUPTED = """
+import os, signal, sys, threading
+from pathlib import Path
+from smartxd.store.segments import SegmentReader
+
+heard = threading.Semaphore(0)
+signal.signal(signal.SIGINT, lambda *_: heard.release())
+
+def interrupt():
+    for _ in range(50):
+        os.kill(os.getpid(), signal.SIGINT)
+        if not heard.acquire(timeout=20):
+            os._exit(3)
+    os._exit(0)
+
+threading.Thread(target=interrupt).start()
+try:
+    while True:
+        with SegmentReader(Path(sys.argv[1])) as reader:
+            for batch in reader.batches("flows", 0):
+                reader.rows(batch)
+except BaseException:
+    os._exit(4)
+"""
+
+
+def test_no_interrupt_is_lost_nor_an_error_when_it_comes_while_rows_are_read(store: CaptureStore) -> None:
+    store.append("maps", 1, flow_rows(0, 5000), loss_rows(1))
+    (segment,) = store.directory.glob("flows-*.sqlite")
+    argv = [sys.executable, "-c", INTERRUPTED, str(segment)]
+    assert subprocess.run(argv, timeout=120, check=False).returncode == 0
 
 
 def test_a_reader_that_goes_ends_it_though_nothing_is_stored(start: Start) -> None:
     process = start()
     process.stdout.close()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert process.stderr.read() == ""
 
 

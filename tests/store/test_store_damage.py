@@ -273,11 +273,11 @@ def test_a_failed_roll_leaves_no_file_and_orphans_go_at_the_next_start(directory
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "disk"
     path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", path], check=True, timeout=10)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", path], check=True, timeout=60)
     try:
         yield path
     finally:
-        subprocess.run(["umount", "-l", path], check=True, timeout=10)
+        subprocess.run(["umount", "-l", path], check=True, timeout=60)
 
 
 @pytest.mark.kernel

@@ -33,5 +33,5 @@ def box(center: Center, tmp_path: Path) -> Config:
         state_dir=tmp_path / "state",
         run_dir=tmp_path / "run",
         source=SourceConfig(url="/nowhere"),
-        center=CenterConfig(url=center.url, token_file=token, status_interval_s=0.5, timeout_s=5),
+        center=CenterConfig(url=center.url, token_file=token, status_interval_s=0.5, timeout_s=60),
     )

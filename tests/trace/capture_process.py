@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from trace_box import Box, stored_flows
 from smartxd.errors import StoreError
 from smartxd.report import CaptureReport
 from smartxd.store.captures import read_report
+
+PATIENCE_S = 60.0
 
 
 class Capture:
@@ -45,10 +48,10 @@ class Capture:
         """What the last one said on stderr."""
         process = self.running.pop()
         process.send_signal(number)
-        return process.communicate(timeout=20)[1]
+        return process.communicate(timeout=PATIENCE_S)[1]
 
     def wait_for(self, done: Callable[[CaptureReport], bool]) -> CaptureReport:
-        until_s = time.monotonic() + 20
+        until_s = time.monotonic() + PATIENCE_S
         while time.monotonic() < until_s:
             try:
                 report = read_report(self.captures)
@@ -61,6 +64,12 @@ class Capture:
 
     def wait_for_packets(self, packets: int) -> CaptureReport:
         return self.wait_for(lambda r: sum(t.packets for t in r.tracers) == packets)
+
+    def hold(self) -> None:
+        """Stop the last one where it is, as SIGSTOP does; returns when it has stopped."""
+        pid = self.running[-1].pid
+        os.kill(pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, pid, os.WSTOPPED)
 
     def stored_packets(self) -> int:
         return int(stored_flows(self.captures, "select coalesce(sum(packets), 0) from flows")[0][0])

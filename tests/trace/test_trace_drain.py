@@ -154,6 +154,8 @@ def test_many_drains_under_traffic_on_all_cpus_balance(box: Box) -> None:
         sender.start()
     try:
         drain = Drain(maps, store, grace)
+        while not all(sender.sent for sender in senders):
+            time.sleep(0.01)
         for _ in range(30):
             drain.run(box.policy())
     finally:

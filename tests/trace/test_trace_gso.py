@@ -62,7 +62,7 @@ def _transfer(box: Box, listening: socket.socket) -> tuple[int, int]:
     receiver = threading.Thread(target=receive)
     receiver.start()
     with box.inside():
-        sending = socket.create_connection(("192.0.2.2", PORT), timeout=20)
+        sending = socket.create_connection(("192.0.2.2", PORT), timeout=60)
     for _ in range(SIZE // len(CHUNK)):
         sending.sendall(CHUNK)
     sending.shutdown(socket.SHUT_WR)

@@ -266,14 +266,14 @@ def test_a_whole_bpffs_is_never_emptied(box: Box, tmp_path: Path) -> None:
     mounted, link = tmp_path / "bpf", tmp_path / "link"
     mounted.mkdir()
     link.symlink_to(mounted)
-    subprocess.run(["mount", "-t", "bpf", "bpf", str(mounted)], check=True, timeout=10)
+    subprocess.run(["mount", "-t", "bpf", "bpf", str(mounted)], check=True, timeout=60)
     try:
         others = mounted / f"wan:{'0' * 8}:{'1' * 16}"
         others.mkdir()
         assert [_remove_all(place, tmp_path) for place in (mounted, link)] == ["BpffsShared"] * 2
         assert others.is_dir()
     finally:
-        subprocess.run(["umount", str(mounted)], check=True, timeout=10)
+        subprocess.run(["umount", str(mounted)], check=True, timeout=60)
     box.plane.bpffs_dir, own = bpffs.MOUNT_POINT, box.plane.bpffs_dir
     try:
         assert [p.reason for p in box.converge(tracer("wan"))] == ["BpffsShared"]

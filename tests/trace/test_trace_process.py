@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import trace_frames as f
-from capture_process import Capture
+from capture_process import PATIENCE_S, Capture
 from trace_box import Box, Collected, stored_flows, tracer
 
 from smartxd.capture.tracing import Tracing
@@ -86,10 +86,7 @@ def test_a_retired_policy_is_drained_a_last_time_and_its_pins_removed(capture: C
     (retired,) = [p for p in box.manifest.policies if p.retired]
     capture.start()
     capture.wait_for_packets(3)  # of the one that is kept
-    until_s = time.monotonic() + 10
-    while retired.pin_dir.exists() and time.monotonic() < until_s:
-        time.sleep(0.05)
-    assert not retired.pin_dir.exists()
+    capture.wait_for(lambda _: not retired.pin_dir.exists())
     assert capture.stop() == ""
     assert stored_flows(capture.captures, "select policy, interface, packets from flows order by 1") == [
         ("kept", "wan", 3),
@@ -106,11 +103,11 @@ def test_a_store_that_is_deleted_ends_it_in_one_line_and_costs_no_count(capture:
     box.send(FRAME)
     capture.wait_for(lambda r: sum(t.packets for t in r.tracers) == 2)
     box.converge(tracer("wan"))  # the last counts of a retired policy are what could be lost
-    process.send_signal(signal.SIGSTOP)
+    capture.hold()
     shutil.rmtree(capture.captures)
     box.send(*[FRAME] * 5)
     process.send_signal(signal.SIGCONT)
-    said = process.communicate(timeout=20)[1]
+    said = process.communicate(timeout=PATIENCE_S)[1]
     assert process.returncode == 1
     assert "removed while it was written" in said
     assert "hint: smartxd capture starts a new one" in said
@@ -167,7 +164,7 @@ def test_rows_name_an_interface_that_the_manifest_does_not_tell_yet(capture: Cap
     early.write(box.manifest_path)
     box.send(FRAME)
     capture.start()
-    capture.wait_for(lambda r: r.streams[0].captured_rows == 1)
+    capture.wait_for(lambda r: sum(s.captured_rows for s in r.streams) == 1)
     told.write(box.manifest_path)
     capture.wait_for_packets(1)  # so its total was not forgotten meanwhile
     capture.stop()
@@ -178,7 +175,7 @@ def test_a_second_one_is_refused_in_one_line(capture: Capture) -> None:
     capture.start()
     capture.wait_for(lambda r: r.at is not None)
     second = capture.start()
-    said = second.communicate(timeout=20)[1]
+    said = second.communicate(timeout=PATIENCE_S)[1]
     assert second.returncode == 1
     assert "another smartxd capture runs for box b1" in said
     assert "Traceback" not in said

@@ -119,7 +119,7 @@ def test_bpffs_is_mounted_where_it_is_missing() -> None:
     private = "mount --make-rprivate /sys || exit"
     unmounted = f'{private}; while umount /sys/fs/bpf 2>/dev/null; do :; done; exec {sys.executable} -c "$0"'
     argv = ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", unmounted, script]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.strip() == "['/sys/fs/bpf']", done.stderr
 
 

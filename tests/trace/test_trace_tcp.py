@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trace_box import TC_ACT_SHOT, Box, Collected, load_foreign_program, stored_flows, tracer
+from trace_box import TC_ACT_SHOT, Box, Collected, load_foreign_program, stored_flows, tracer, unloaded
 
 from smartxd import bpfsys
-from smartxd.capture.maps import CONNECTIONS, GracePeriod, PolicyMaps
+from smartxd.capture.maps import CONNECTIONS, PolicyMaps
 from smartxd.planes.trace.state import Tracer
 
 pytestmark = pytest.mark.kernel
@@ -27,8 +27,6 @@ FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], 
 CLOSED_PORT = 9
 TCPI_RTT, TCPI_TOTAL_RETRANS = 68, 100
 """Where ``struct tcp_info`` has them."""
-GRACE_PERIODS_MAX = 500
-"""Within some of these a program is gone that nothing holds any more."""
 RESET = struct.pack("=ii", 1, 0)
 """SO_LINGER: close at once, by a reset."""
 
@@ -132,12 +130,13 @@ def test_states_are_told_in_their_order_and_the_round_trip_time_is_that_of_the_s
     ends: tuple[Box, Box], family: socket.AddressFamily
 ) -> None:
     near, far = ends
+    sent_again = counted(near, "RetransSegs")
     ours, theirs = connected(near, far, family)
     names = ours.getsockname(), ours.getpeername()
-    (row,) = drained(near)
-    assert row == told_of([row], *names)
-    assert (row["interface"], row["state"], row["state_changes"]) == ("wan", "ESTABLISHED", 1)
-    assert row["states"] == "SYN_RECV,ESTABLISHED"
+    (first,) = drained(near)
+    assert first == told_of([first], *names)
+    assert (first["interface"], first["state"], first["state_changes"]) == ("wan", "ESTABLISHED", 1)
+    assert first["states"] == "SYN_RECV,ESTABLISHED"
     # An acknowledgement that is put off makes a round trip of 40 ms, far above what else takes its time here.
     theirs.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
     for _ in range(6):
@@ -157,7 +156,9 @@ def test_states_are_told_in_their_order_and_the_round_trip_time_is_that_of_the_s
     assert row["srtt_min_us"] <= srtt_us <= row["srtt_max_us"]
     assert row["srtt_min_us"] <= row["srtt_last_us"] <= row["srtt_max_us"]
     assert srtt_us / 2 < row["srtt_last_us"] < srtt_us * 2
-    assert (row["retransmits"], row["resets_sent"], row["resets_received"]) == (0, 0, 0)
+    # On a machine that stands still for a while there are some.
+    assert first["retransmits"] + row["retransmits"] == counted(near, "RetransSegs") - sent_again
+    assert (row["resets_sent"], row["resets_received"]) == (0, 0)
 
 
 @FAMILIES
@@ -239,6 +240,7 @@ def test_segments_sent_again_are_those_that_the_socket_and_the_kernel_count(ends
         with near.inside():
             listening = open_.enter_context(socket.create_server((NEAR[socket.AF_INET], 0)))
         asking = open_.enter_context(_socket(far, socket.AF_INET))
+        asked = listening.getsockname(), asking.getsockname()
         giving_up = select.poll()
         with deaf(far):
             asking.setblocking(False)
@@ -253,12 +255,15 @@ def test_segments_sent_again_are_those_that_the_socket_and_the_kernel_count(ends
                     gone.add(fd)
                     giving_up.unregister(fd)
             totals = [info(ours, TCPI_TOTAL_RETRANS) for ours in pairs]
+            # What nobody wants any more is not answered again between the drain and the counter.
+            asking.close()
+            listening.close()
         rows = drained(near)
         for ends_, total in zip(names, totals, strict=True):
             row = told_of(rows, *ends_)
-            assert row["retransmits"] == total >= 3
+            assert row["retransmits"] == total > 0
             assert row["states"] == "ESTABLISHED,CLOSE"
-        answer = told_of(rows, listening.getsockname(), asking.getsockname())
+        answer = told_of(rows, *asked)
         assert answer["retransmits"] >= 1  # of its SYN-ACK
         assert {row["interface"] for row in rows if row != answer} == {"wan"}
         assert sum(row["retransmits"] for row in rows) == counted(near, "RetransSegs") - before
@@ -321,13 +326,7 @@ def test_what_did_not_fit_is_a_loss_and_the_programs_go_with_the_policy(ends: tu
     maps.close()
     with bpfsys.opened(near.policy().pin_dir / "tcp_probe") as fd:
         program = bpfsys.program_id(fd)
-    grace = GracePeriod()
     near.converge()
     with near.inside():
         near.plane.remove_all()
-    for _ in range(GRACE_PERIODS_MAX):
-        if not bpfsys.is_loaded(program):
-            break
-        grace.wait()
-    grace.close()
-    assert not bpfsys.is_loaded(program)
+    assert unloaded(program)

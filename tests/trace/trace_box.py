@@ -10,6 +10,7 @@ import sqlite3
 import struct
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -114,7 +115,7 @@ class Box:
         self.secrets_dir = directory / "secrets"
         self.plane = TracePlane(self.bpffs_dir, self.manifest_path, self.secrets_dir)
         self.owned: set[OwnedObject] = set()
-        subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=10)
+        subprocess.run(["ip", "netns", "add", self.name], check=True, timeout=60)
         with self.inside():
             for which in ("all", "default"):
                 Path(f"/proc/sys/net/ipv6/conf/{which}/disable_ipv6").write_text("1")
@@ -125,12 +126,12 @@ class Box:
             with self.inside():
                 self.plane.remove_all()
         finally:
-            subprocess.run(["ip", "netns", "del", self.name], check=True, timeout=10)
+            subprocess.run(["ip", "netns", "del", self.name], check=True, timeout=60)
         assert not self.bpffs_dir.exists()
 
     def run(self, command: str) -> str:
         argv = ["nsenter", f"--net={self.path}", *command.split()]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -228,6 +229,16 @@ def tracer(
     return Tracer(
         ObjectRef("TracePolicy", name), tuple(sorted(interfaces)), tuple(sorted(directions)), **more
     )
+
+
+def unloaded(*programs: int) -> bool:
+    """Whether the kernel lets go of programs that nothing holds any more: a while after, without a word."""
+    until_s = time.monotonic() + 60
+    while any(map(bpfsys.is_loaded, programs)):
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 TC_ACT_OK, TC_ACT_SHOT = 0, 2
