@@ -226,6 +226,20 @@ class TracerReport(_Frozen):
     """Packets recorded one by one in the last drain interval."""
 
 
+class UndrainedReport(_Frozen):
+    """A policy of which nothing can be stored now; its maps keep what they hold."""
+
+    policy: Line
+    message: Line
+
+
+class TracingReport(_Frozen):
+    """What the last drain found of all policies."""
+
+    tracers: Many[TracerReport] = ()
+    undrained: Many[UndrainedReport] = ()
+
+
 class StreamReport(_Frozen):
     """captured = received + pending + tombstoned + quarantined, in rows, since the store was made."""
 
@@ -240,14 +254,13 @@ class StreamReport(_Frozen):
     pending_batches: Count
 
 
-class CaptureReport(_Frozen):
+class CaptureReport(TracingReport):
     """What ``smartxd capture`` knows, read from its store."""
 
     epoch: Line
     """Names the store, until its current file is lost: no batch number is given twice within it."""
     at: Instant | None = None
     """When the maps were last drained."""
-    tracers: Many[TracerReport] = ()
     streams: Many[StreamReport] = ()
     last_contact: Instant | None = None
     """When the centre last answered."""

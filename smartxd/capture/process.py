@@ -15,6 +15,7 @@ from smartxd.capture.tracing import Tracing
 from smartxd.config import Config
 from smartxd.errors import DaemonError, SmartxError, StoreError
 from smartxd.manifest import Manifest
+from smartxd.report import TracingReport
 from smartxd.store.captures import CaptureStore, StoreLost
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def run(config: Config, stop: threading.Event) -> None:
 def _round(config: Config, store: CaptureStore, tracing: Tracing, wake: Callable[[], None]) -> None:
     try:
         reports = tracing.drain(Manifest.read(config.manifest))
-        store.record_tracers(datetime.now(UTC), reports)
+        found = TracingReport(tracers=reports, undrained=tracing.undrained)
+        store.record_tracers(datetime.now(UTC), found)
     except StoreLost:
         raise
     except (SmartxError, OSError) as err:

@@ -22,7 +22,7 @@ from smartxd.capture.pace import Load, next_one_in
 from smartxd.capture.ring import Ring
 from smartxd.errors import SecretError, SmartxError
 from smartxd.manifest import Manifest, TracedPolicy
-from smartxd.report import TracerReport
+from smartxd.report import TracerReport, UndrainedReport
 from smartxd.store.captures import StoreLost
 from smartxd.terms import Retention
 
@@ -86,7 +86,8 @@ class Tracing:
         self._flow_keys = FlowKeys()
         self._open: dict[str, _Traced] = {}
         self._epoll = select.epoll()
-        self._failing: dict[str, str] = {}
+        self._failing: dict[str, UndrainedReport] = {}
+        """By incarnation."""
         self.retentions: dict[str, Retention | None] = {}
         """How long to keep the rows of each policy that the last round has drained."""
 
@@ -118,6 +119,11 @@ class Tracing:
             i: m for i, m in self._failing.items() if i in {p.incarnation for p in manifest.policies}
         }
         return tuple(reports)
+
+    @property
+    def undrained(self) -> tuple[UndrainedReport, ...]:
+        """The policies that could not be drained in the last round, and why."""
+        return tuple(self._failing.values())
 
     def attend(self, timeout_s: float, stop_fd: int) -> None:
         """Store packets as rings fill, until the time is up or ``stop_fd`` can be read."""
@@ -263,8 +269,9 @@ class Tracing:
             traced.close()
 
     def _fails(self, policy: TracedPolicy, message: str) -> None:
-        if self._failing.get(policy.incarnation) != message:
-            self._failing[policy.incarnation] = message
+        fault = UndrainedReport(policy=policy.name, message=message)
+        if self._failing.get(policy.incarnation) != fault:
+            self._failing[policy.incarnation] = fault
             self._warn(f"policy {policy.name}: not drained, its maps keep what they hold: {message}")
 
 

@@ -14,6 +14,7 @@ from smartxd import config, protocols
 from smartxd.ctl import flowargs
 from smartxd.ctl.verb import add_config, add_output, add_verb, say
 from smartxd.errors import StoreError
+from smartxd.records import SYNCED
 from smartxd.store.flowfilter import LAST_NS
 from smartxd.store.ledger import StreamTotals, read_totals
 from smartxd.store.queries import GROUPS, KEYS, ORDERS, TIMES, newest, span_ns, top
@@ -71,7 +72,7 @@ examples:
 _NS = 1_000_000_000
 _TOP = 20
 _TOTALS = (
-    "rows, packets and bytes of each stream; packets, drops and tcp stay here: pending, then tombstoned when "
+    "rows, packets and bytes of each stream; packets, drops and tcp stay here: kept, then tombstoned when "
     "they or their file go"
 )
 _TIMES_MAX = 10_000
@@ -225,7 +226,7 @@ def _totals(directory: Path, output: str) -> int:
             for where, seq, counts in (
                 ("captured", t.captured_seq, t.captured),
                 ("received", t.ledger.acked_seq, t.ledger.received),
-                ("pending", None, t.pending),
+                ("pending" if t.stream in SYNCED else "kept", None, t.pending),
                 ("tombstoned", None, t.ledger.tombstoned),
                 ("quarantined", None, t.ledger.quarantined),
             )

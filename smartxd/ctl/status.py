@@ -226,6 +226,7 @@ def _show_capture(capture: CaptureReport, now: datetime) -> None:
             for t in capture.tracers
         ),
     )
+    _table("not drained", ("POLICY", "WHY"), ((u.policy, u.message) for u in capture.undrained))
     _table(
         "sync",
         ("STREAM", "CAPTURED", "RECEIVED", "PENDING", "TOMBSTONED", "QUARANTINED"),

@@ -12,19 +12,18 @@ import fcntl
 import math
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 
 import pyarrow as pa
-from pydantic import TypeAdapter
 
 from smartxd.config import CaptureConfig
 from smartxd.errors import StoreError
 from smartxd.records import STREAMS, SYNCED
-from smartxd.report import CaptureReport, TracerReport
+from smartxd.report import CaptureReport, TracingReport
 from smartxd.store.batch import split
 from smartxd.store.connection import Damaged, files, size
 from smartxd.store.index import PATTERN, Index
@@ -50,8 +49,6 @@ SWEEP_INTERVAL_S = 60
 NOTHING: Mapping[str, pa.Table] = MappingProxyType({})
 SET_ASIDE = ".damaged"
 _NS = 1_000_000_000
-
-_TRACERS = TypeAdapter(tuple[TracerReport, ...])
 
 
 class StoreLost(StoreError):
@@ -283,9 +280,9 @@ class CaptureStore:
         """What a reader, in any thread, has found: if that file is still written, no more rows go there."""
         self._suspicion = err
 
-    def record_tracers(self, at: datetime, tracers: Sequence[TracerReport]) -> None:
+    def record_tracers(self, at: datetime, found: TracingReport) -> None:
         """Keep what the tracers have counted up to ``at``, for status."""
-        self._index.set_tracers(at.isoformat(), _TRACERS.dump_json(tuple(tracers)).decode())
+        self._index.set_tracers(at.isoformat(), found.model_dump_json())
 
     def report(self) -> CaptureReport:
         """What status says of captures and sync."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from smartxd.errors import StoreError
 from smartxd.records import STREAMS, SYNCED
-from smartxd.report import CaptureReport, StreamReport
+from smartxd.report import CaptureReport, StreamReport, TracingReport
 from smartxd.store.index import Index, is_store
 from smartxd.store.segments import SegmentReader
 from smartxd.store.view import Counts, Ledger
@@ -110,14 +110,17 @@ def _report(directory: Path, index: Index) -> CaptureReport:
         )
         for t in _totals(directory, index, SYNCED)
     ]
-    report = CaptureReport.model_validate_json(f'{{"epoch": "{index.epoch}", "tracers": {tracers}}}')
-    return report.model_copy(
-        update={
-            "at": _time(drained_at),
-            "streams": tuple(streams),
-            "last_contact": _time(contact_at),
-            "sync_error": error,
-        }
+    if tracers.startswith("["):  # of a release that told of nothing else
+        tracers = f'{{"tracers": {tracers}}}'
+    found = TracingReport.model_validate_json(tracers)
+    return CaptureReport(
+        epoch=index.epoch,
+        at=_time(drained_at),
+        tracers=found.tracers,
+        undrained=found.undrained,
+        streams=tuple(streams),
+        last_contact=_time(contact_at),
+        sync_error=error,
     )
 
 

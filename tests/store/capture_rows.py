@@ -103,7 +103,8 @@ def make_older(path: Path) -> None:
             found = db.execute(f"SELECT {names} FROM flows WHERE rowid BETWEEN ? AND ?", rows).fetchall()
             table = pa.Table.from_pylist([dict(zip(OLDER.names, row, strict=True)) for row in found], OLDER)
             db.execute("UPDATE batches SET checksum = ? WHERE rowid = ?", (checksum(table), batch))
-        for name in ("policy", "stored_bytes", "gone"):
+        columns = [row[1] for row in db.execute("PRAGMA table_info(batches)")]
+        for name in {"policy", "stored_bytes", "gone"}.intersection(columns):  # the centre's has none of them
             db.execute(f"ALTER TABLE batches DROP COLUMN {name}")
         db.execute("PRAGMA user_version=1")
 

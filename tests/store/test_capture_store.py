@@ -13,7 +13,7 @@ from capture_rows import bounded
 
 from smartxd.config import CaptureConfig
 from smartxd.errors import StoreError
-from smartxd.report import TracerReport
+from smartxd.report import TracerReport, TracingReport, UndrainedReport
 from smartxd.store.backlog import Backlog
 from smartxd.store.batch import MAX_ROWS, checksum
 from smartxd.store.captures import CaptureStore, read_report
@@ -224,10 +224,12 @@ def test_the_report_says_what_the_tracers_counted(directory, config, flows, loss
     with CaptureStore(directory, config) as store:
         assert store.report().tracers == ()
         store.append("maps-a", 0, flows(1, 5), losses(1))
-        store.record_tracers(at, [tracer])
+        undrained = UndrainedReport(policy="lan", message="key: missing")
+        store.record_tracers(at, TracingReport(tracers=(tracer,), undrained=(undrained,)))
         report = store.report()
     assert report == read_report(directory)
     assert (report.at, report.tracers, report.last_contact) == (at, (tracer,), None)
+    assert report.undrained == (undrained,)
     assert [(s.stream, s.captured_rows, s.pending_rows) for s in report.streams] == [
         ("flows", 5, 5),
         ("losses", 1, 1),

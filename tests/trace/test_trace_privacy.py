@@ -71,8 +71,10 @@ def test_without_its_key_nothing_is_stored_and_with_it_everything(capture: Captu
     box.send(VXLAN)
     process = capture.start()
     assert "policy wan: not drained" in process.stderr.readline()
+    report = capture.wait_for(lambda r: r.undrained)
+    assert [(u.policy, "people" in u.message) for u in report.undrained] == [("wan", True)]
     path = write_key(box, "k" * 64)
-    capture.wait_for_packets(1)
+    assert not capture.wait_for_packets(1).undrained
     path.unlink()
     assert "policy wan: not drained" in process.stderr.readline()
     box.send(VXLAN)
