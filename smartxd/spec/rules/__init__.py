@@ -23,6 +23,7 @@ from smartxd.spec.rules import (
     references,
     routes,
     sessions,
+    shadows,
     speakers,
     switches,
     traces,
@@ -55,6 +56,7 @@ _MODULES: tuple[_Rules, ...] = (
     facing,
     unnumbered,
     policies,
+    shadows,
     traces,
 )
 
