@@ -54,7 +54,7 @@ static __always_inline u64 digest_of(u64 hash)
 	return mixed(hash) >> 11;
 }
 
-/* What is in the maps of the small key, as a whole one. */
+/* What has a small key, with a whole one. */
 static __always_inline struct flow_key widened(struct plain_key *plain)
 {
 	struct flow_key key = {

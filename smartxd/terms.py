@@ -21,7 +21,7 @@ class Budget:
     cpu_percent: float | None = None
     """Of one CPU: the policy's programs and its drains."""
     records_per_s: int | None = None
-    """Rows that are stored."""
+    """Packets that are stored, and flows once in each drain in which they grow."""
 
     def __str__(self) -> str:
         parts = []

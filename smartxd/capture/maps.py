@@ -94,8 +94,7 @@ class PolicyMaps:
         self._fds: dict[str, int] = {}
         self._cpus = bpfsys.possible_cpus()
         try:
-            for name in (*_NAMES, terms.PIN):
-                self._fds[name] = bpfsys.open_pin(pin_dir / name)
+            self._open(pin_dir)
             self.flows_max = self._check("flows0", FLOW_KEY, FLOW_VALUE)
             self._plain_max = self._check("plain", _INDEX, PLAIN_FLOW) // 2
             self._slots = self._check("slots0", _INDEX, LEDGER_ENTRY)
@@ -107,6 +106,18 @@ class PolicyMaps:
         except BaseException:
             self.close()
             raise
+
+    def _open(self, pin_dir: Path) -> None:
+        for name in (*_NAMES, terms.PIN):
+            try:
+                self._fds[name] = bpfsys.open_pin(pin_dir / name)
+            except FileNotFoundError as err:
+                if not (pin_dir / "generation").exists():
+                    raise
+                raise OtherRelease(
+                    f"map {name} is missing: another release of smartxd made the others, or it was removed",
+                    "restart smartxd, which builds them anew",
+                ) from err
 
     def close(self) -> None:
         """Let go of the maps; they live on where they are pinned."""

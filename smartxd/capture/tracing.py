@@ -20,7 +20,7 @@ from smartxd.capture.layout import DIRECTIONS, DROPPED, TCP
 from smartxd.capture.maps import CONNECTIONS, DROPS, GracePeriod, OtherRelease, PolicyMaps
 from smartxd.capture.pace import Load, next_one_in
 from smartxd.capture.ring import Ring
-from smartxd.errors import SecretError, SmartxError
+from smartxd.errors import SecretError, SmartxError, StoreError
 from smartxd.manifest import Manifest, TracedPolicy
 from smartxd.report import TracerReport, UndrainedReport
 from smartxd.store.captures import StoreLost
@@ -114,7 +114,12 @@ class Tracing:
                     self.retentions.setdefault(policy.name, traced.maps.terms().retention)
                     reports += self._drain(traced)
                     self._failing.pop(policy.incarnation, None)
-        self._store.end_flows_except(self._open.keys())
+        try:
+            self._store.end_flows_except(self._open.keys())
+        except StoreLost:
+            raise
+        except StoreError as err:
+            self._warn(err.line)
         self._failing = {
             i: m for i, m in self._failing.items() if i in {p.incarnation for p in manifest.policies}
         }

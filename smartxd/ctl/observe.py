@@ -116,8 +116,10 @@ class _Bell(FileSystemEventHandler):
         self._fd = fd
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        """Ring for what is written; who reads touches no more than SQLite's shared memory."""
-        if event.event_type in {"created", "modified"} and not str(event.src_path).endswith("-shm"):
+        """Ring for files that are written; who reads touches SQLite's shared memory, and so the directory."""
+        if event.is_directory or str(event.src_path).endswith("-shm"):
+            return
+        if event.event_type in {"created", "modified"}:
             os.eventfd_write(self._fd, 1)
 
 

@@ -272,9 +272,17 @@ class CaptureStore:
                 return
             self._swept_s, now_ns = now_s, int(now_s * 1e9)
             if self._sweeper.is_outdated(self._current, now_ns):
-                self._roll(int(now_s))  # its last rows can only go when no more come behind them
+                self._roll_if_there_is_room(int(now_s))  # its last rows can only go when no more come behind
             if self._sweeper.sweep(now_ns, self._writer):
                 self._swept_s = -math.inf
+
+    def _roll_if_there_is_room(self, now_s: int) -> None:
+        try:
+            self._roll(now_s)
+        except (StoreLost, Damaged):
+            raise
+        except StoreError as err:
+            self._warn(err.line)
 
     def suspect(self, err: Damaged) -> None:
         """What a reader, in any thread, has found: if that file is still written, no more rows go there."""

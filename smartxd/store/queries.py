@@ -208,13 +208,14 @@ class Tail:
                 self._segment, self._row = segment.id, 0
             self._damaged.add(segment.name)
             path = self.directory / segment.name
-            with left_out(path, self.warn), SegmentReader(path) as reader, reader.view():
-                for batch in reader.batches("flows", 0):
-                    if batch.last_row > self._row:
-                        self._row = batch.last_row
-                        yield from _rows(reader, self.wanted, batch)
-                if segment.closed_s is None:
-                    yield from self._grown(reader)
+            with left_out(path, self.warn), SegmentReader(path) as reader:
+                with reader.view():  # and no longer: a view that is held makes the file grow
+                    batches = [b for b in reader.batches("flows", 0) if b.last_row > self._row]
+                    grown = list(self._grown(reader)) if segment.closed_s is None else []
+                for batch in batches:
+                    self._row = batch.last_row
+                    yield from _rows(reader, self.wanted, batch)
+                yield from grown
                 self._damaged.remove(segment.name)
 
     def _grown(self, reader: SegmentReader) -> Iterator[pa.Table]:

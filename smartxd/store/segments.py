@@ -1,9 +1,4 @@
-"""One time-bounded SQLite file of rows, through ADBC: Arrow in, Arrow out.
-
-``synchronous=FULL``, on purpose. A batch that the centre may have seen must survive a power loss: were it
-lost here, its number would be given to other rows, and the centre would have to refuse those. One sync for
-each drain of the maps costs nothing that is seen beside it.
-"""
+"""One time-bounded SQLite file of rows, as it is read: batches, what is kept of policies, rows."""
 
 from __future__ import annotations
 
@@ -16,6 +11,7 @@ import pyarrow as pa
 
 from smartxd.errors import StoreError
 from smartxd.records import STREAMS
+from smartxd.store import openflows
 from smartxd.store.batch import Sums, checksum
 from smartxd.store.connection import Connection, Damaged
 from smartxd.store.packed import TABLES, unpacked
@@ -75,6 +71,10 @@ class SegmentReader(Connection):
         sums = "sum(stored_bytes), min(t_max_ns)"
         rows = self.run(f"SELECT policy, {sums} FROM {self._batches} WHERE NOT gone GROUP BY policy")
         return {policy: Kept(*found) for policy, *found in rows}
+
+    def has_open_flows(self) -> bool:
+        """Whether flows go on in it; or went on when it was closed, and go on in the next one."""
+        return bool(self.run(f"SELECT EXISTS (SELECT 1 FROM {self.source(openflows.TABLE)})")[0][0])
 
     def gone(self) -> dict[str, Counts]:
         """What has left, by stream."""

@@ -150,7 +150,10 @@ class Sweeper:
 
     def _look(self, closed: Segment) -> None:
         with SegmentReader(self._directory / closed.name) as reader:
-            kept, gone = reader.kept(), reader.gone()
+            kept, gone, carried = reader.kept(), reader.gone(), reader.has_open_flows()
+        if carried:
+            with SegmentWriter(self._directory / closed.name) as writer:
+                writer.remove_open_flows()
         if gone:  # a process before may have been killed before it said so
             self._index.note_gone(closed, gone)
         self._kept[closed.id] = kept

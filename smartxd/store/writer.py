@@ -1,4 +1,9 @@
-"""Writes the current segment: batches, generations, and the flows that go on."""
+"""Writes a segment: batches, generations, and the flows that go on.
+
+``synchronous=FULL``, on purpose. A batch that the centre may have seen must survive a power loss: were it
+lost here, its number would be given to other rows, and the centre would have to refuse those. One sync for
+each drain of the maps costs nothing that is seen beside it.
+"""
 
 from __future__ import annotations
 
@@ -131,23 +136,26 @@ class SegmentWriter(Connection):
         Their numbers and sums stay. Of a segment that is still written the newest batch of a stream must not
         be among them: the next row would be given the number of a row that was.
         """
-        try:
-            with self.conn.cursor() as cursor:
-                for batch in batches:
-                    rows = (batch.first_row, batch.last_row)
-                    cursor.execute(f"DELETE FROM {batch.stream} WHERE rowid BETWEEN ? AND ?", rows)
-                    names = (batch.stream, batch.seq)
-                    cursor.execute("UPDATE batches SET gone = 1 WHERE stream = ? AND seq = ?", names)
-                # It gives an empty row for each page: execute() would leave off after the first of them.
-                cursor.executemany("PRAGMA incremental_vacuum", None)
-            self.conn.adbc_connection.commit()
-            # Until then the rows are in the file, if not of the database. Nobody who reads it is waited for.
-            self.run("PRAGMA wal_checkpoint(PASSIVE)")
-        except BaseException as err:
-            self._roll_back()
-            if isinstance(err, ERRORS):
-                raise error(self.path, err) from err
-            raise
+        with self._shrinking() as cursor:
+            for batch in batches:
+                rows = (batch.first_row, batch.last_row)
+                cursor.execute(f"DELETE FROM {batch.stream} WHERE rowid BETWEEN ? AND ?", rows)
+                names = (batch.stream, batch.seq)
+                cursor.execute("UPDATE batches SET gone = 1 WHERE stream = ? AND seq = ?", names)
+
+    def remove_open_flows(self) -> None:
+        """Take the flows that go on in the next segment out of this one."""
+        with self._shrinking() as cursor:
+            cursor.execute(f"DELETE FROM {openflows.TABLE}")
+
+    @contextmanager
+    def _shrinking(self) -> Iterator[Any]:
+        with self.transaction(), self.conn.cursor() as cursor:
+            yield cursor
+            # It gives an empty row for each page: execute() would leave off after the first of them.
+            cursor.executemany("PRAGMA incremental_vacuum", None)
+        # Until then the rows are in the file, if not of the database. Nobody who reads it is waited for.
+        self.run("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _roll_back(self) -> None:
         """What went wrong before is what is said, whatever goes wrong here."""
@@ -167,6 +175,7 @@ class SegmentWriter(Connection):
 def carry(before: Path, path: Path) -> None:
     """Copy the flows that go on to a segment that was just made."""
     with Connection(path, "rw") as conn:
+        conn.run("PRAGMA secure_delete=FAST")
         conn.path = before  # what is wrong is wrong there: this one is new
         conn.run("ATTACH ? AS before", (f"{before.absolute().as_uri()}?mode=ro",))
         conn.run(openflows.CARRY)

@@ -148,8 +148,8 @@ def test_it_sleeps_while_nothing_is_stored(store: CaptureStore, start: Start) ->
     process = start()
     store.append("maps", 1, rows({}), loss_rows(1))
     read(process, 1)
-    seen = switches(process.pid)
-    while (more := switches(process.pid)) != seen:  # until it has looked a last time
+    seen = ""
+    while (more := switches(process.pid)) != seen:  # until it has looked a last time, for a second at least
         seen = more
         time.sleep(1)
 

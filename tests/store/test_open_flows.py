@@ -27,6 +27,7 @@ from smartxd.store.merge import SegmentMerge
 from smartxd.store.openflows import TimeOuts
 from smartxd.store.queries import Tail, newest, scan, top
 from smartxd.store.view import Segment
+from smartxd.terms import Retention
 
 S = 1_000_000_000
 START_S = 1_700_000_000
@@ -170,6 +171,27 @@ def test_flows_go_on_in_the_next_segment_and_only_there(store: CaptureStore, clo
     clock.s += 60
     store.append("maps", 2, rows({}), loss_rows(1), keys=ONE)
     assert len(list(store.directory.glob("flows-*.sqlite"))) == 4
+
+
+def test_a_closed_file_keeps_nothing_of_the_flows_that_it_handed_on(
+    store: CaptureStore, clock: Clock
+) -> None:
+    """Neither does that which got them, once they have ended and their policy keeps them no longer."""
+    hour = {"wan": Retention(hours=1)}
+    flows = rows(*({"src_ip": f"private-{n}", "src_port": n} for n in range(3000)))
+    keys = named(*(n.to_bytes(16, "big") for n in range(3000)))
+    store.append("maps", 0, flows, loss_rows(1), keys=keys)
+    for generation in (1, 2):
+        clock.s += 60
+        store.append("maps", generation, rows({"policy": "lan"}, at_s=clock.s), loss_rows(1))
+        store.sweep(hour)
+    store.end_flows("maps")
+    clock.s += 3 * 3600
+    store.append("maps", 3, rows({"policy": "lan"}, at_s=clock.s), loss_rows(1))
+    clock.s += 60
+    store.sweep(hour)
+    assert {r["policy"] for r in ended(store.directory)} == {"lan"}
+    assert b"private" not in b"".join(path.read_bytes() for path in store.directory.glob("flows-*.sqlite"))
 
 
 def test_what_went_on_when_the_store_was_closed_ends_with_what_is_written_next(

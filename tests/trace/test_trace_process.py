@@ -151,7 +151,7 @@ def test_what_another_release_left_is_discarded_and_that_is_said(box: Box) -> No
         assert tracing.drain(box.manifest) == ()
     tracing.close()
     (line,) = said
-    assert "policy wan: what its old build held last is discarded: maps are missing" in line
+    assert "policy wan: what its old build held last is discarded: map cost is missing" in line
     assert not retired.pin_dir.exists()
 
 

@@ -152,7 +152,7 @@ class TracePolicySpec(SpecModel):
     idle_timeout: Whole = Field(
         default=15,
         ge=1,
-        le=3600,
+        le=1800,
         description="seconds without a packet after which a flow has ended and is recorded",
     )
     snap_length: Annotated[Whole, Field(ge=0, le=256)] | Literal["headers"] = Field(
