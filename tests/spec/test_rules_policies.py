@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smartxd.spec.load import judge
-from smartxd.spec.rules.policies import CALLS_MAX, RULES
+from smartxd.spec.rules import policies, shadows
+from smartxd.spec.rules.policies import CALLS_MAX
 
 HEAD = "apiVersion: smartx.io/v1alpha1\nkind: {}\nmetadata: {{name: {}}}\nspec: {}\n---\n"
-OURS = {rule.id for rule in RULES}
+OURS = {rule.id for rule in (*policies.RULES, *shadows.RULES)}
 
 
 def document(kind: str, name: str, spec: str) -> str:
