@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 
+import numpy as np
 import pyarrow as pa
 
 from smartxd.capture.decode import Origin, Records
@@ -36,7 +37,7 @@ class FlowKeys:
         )
         if origin.conceal is not None:
             common.update(b"".join(origin.conceal(address) for address in _ALL_ONES))
-        raw, size, found = memoryview(keys.tobytes()), keys.dtype.itemsize, bytearray()
+        raw, size, found = np.ascontiguousarray(keys).view("u1").data, keys.dtype.itemsize, bytearray()
         for at in range(0, len(raw), size):
             digest = common.copy()
             digest.update(raw[at : at + size])

@@ -138,7 +138,7 @@ class TracePolicySpec(SpecModel):
     flows_max: Whole = Field(
         default=65536,
         ge=16,
-        le=1 << 20,
+        le=1 << 19,
         description="flows kept between two drains: so many of untagged IPv4 with ports, so many others and "
         "of the former that find no place, and so many again of what is dropped and of TCP connections each; "
         "more count as overflow",
