@@ -14,6 +14,7 @@ from smartxd.report import (
     SessionReport,
     SourceReport,
     StreamReport,
+    UndrainedReport,
 )
 from smartxd.store.batch import BatchKey, checksum
 from smartxd.sync.protocol import CHECKSUM, encode, ingest_path
@@ -51,7 +52,10 @@ def report(box: str, *, ready: bool, message: str = "all is as declared") -> Box
             source=SourceReport(url="https://git.example/specs", branch="main", path="."),
             conditions=tuple(conditions),
         ),
-        capture=CaptureReport(epoch="e", streams=(stream,)),
+        capture=CaptureReport(
+            epoch="e", streams=(stream,),
+            undrained=(UndrainedReport(policy="lan", message="no key 'people'"),),
+        ),
     )  # fmt: skip
 
 
@@ -114,6 +118,7 @@ def test_the_first_page_shows_each_box_with_what_is_wrong_with_it(center):
     objects = re.findall(r"<td><b>(\w+/\S+)</b>", detail)
     assert objects == ["Tunnel/blue", "Box/bad", "BGPRouter/wan"], "a row for each, those in trouble first"
     assert "Stalled=True" not in detail
+    assert "no key &#x27;people&#x27;" in detail.split("Not drained")[1].split("</section>")[0]
     assert "Stalled=True" in page(center, "/boxes/bad?all")
     assert httpx.get(f"{center.url}/boxes/nobody", timeout=60, trust_env=False).status_code == 404
 
