@@ -7,7 +7,7 @@ addresses get one pseudonym with a chance of about n squared in 2 to the 33 (IPv
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2s
@@ -22,8 +22,23 @@ from smartxd.terms import Privacy
 
 Records = npt.NDArray[np.void]
 
-SIZES = ((HAS_IP4, 4), (HAS_IP6, 16))
+_SIZES = ((HAS_IP4, 4), (HAS_IP6, 16))
 """Bits of ``has``, and how many bytes their addresses have."""
+
+
+def distinct_addresses(
+    raw: npt.NDArray[np.uint8], has: npt.NDArray[Any]
+) -> Iterator[tuple[npt.NDArray[np.int64], int, list[bytes], npt.NDArray[np.int32]]]:
+    """Of each family that is there: its rows, bytes of an address, each distinct one, and which a row has.
+
+    ``raw`` has 16 bytes for each row.
+    """
+    for bit, size in _SIZES:
+        rows = np.flatnonzero(has & bit)
+        if len(rows):
+            packed = pa.py_buffer(np.ascontiguousarray(raw[rows, :size]))
+            found = pa.Array.from_buffers(pa.binary(size), len(rows), [None, packed]).dictionary_encode()
+            yield rows, size, found.dictionary.to_pylist(), found.indices.to_numpy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +55,9 @@ class Conceal:
     def addresses(self, raw: npt.NDArray[np.uint8], has: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """The same of addresses in 16 bytes each, of the family that ``has`` says; none is zeros."""
         hidden = np.zeros_like(raw)
-        for bit, size in SIZES:
-            rows = np.flatnonzero(has & bit)
-            packed = pa.py_buffer(np.ascontiguousarray(raw[rows, :size]))
-            found = pa.Array.from_buffers(pa.binary(size), len(rows), [None, packed]).dictionary_encode()
-            made = b"".join(self(one) for one in found.dictionary.to_pylist())
-            hidden[rows, :size] = np.frombuffer(made, "u1").reshape(-1, size)[found.indices.to_numpy()]
+        for rows, size, distinct, places in distinct_addresses(raw, has):
+            made = b"".join(map(self._address, distinct))
+            hidden[rows, :size] = np.frombuffer(made, "u1").reshape(-1, size)[places]
         return hidden
 
     def keys(self, keys: Records) -> Records:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from smartxd.capture import layout
-from smartxd.capture.conceal import SIZES, Conceal
+from smartxd.capture.conceal import Conceal, distinct_addresses
 from smartxd.capture.layout import (
     CLOCK_IS_TAI,
     DIRECTIONS,
@@ -249,13 +249,7 @@ def _addresses(raw: npt.NDArray[np.uint8], has: npt.NDArray[np.uint8]) -> pa.Arr
     """Text of each address, null where there is none; each distinct one is written once."""
     words: list[str] = []
     places = np.zeros(len(raw), "i4")
-    for bit, size in SIZES:
-        rows = np.flatnonzero(has & bit)
-        if not len(rows):
-            continue
-        packed = pa.py_buffer(np.ascontiguousarray(raw[rows, :size]))
-        found = pa.Array.from_buffers(pa.binary(size), len(rows), [None, packed]).dictionary_encode()
-        places[rows] = found.indices.to_numpy() + len(words)
-        family = _FAMILIES[size]
-        words += [socket.inet_ntop(family, one) for one in found.dictionary.to_pylist()]
+    for rows, size, distinct, which in distinct_addresses(raw, has):
+        places[rows] = which + len(words)
+        words += [socket.inet_ntop(_FAMILIES[size], one) for one in distinct]
     return _choose(words, places, has & (HAS_IP4 | HAS_IP6) == 0)
