@@ -22,13 +22,14 @@ import pyarrow as pa
 
 from smartxd.config import CaptureConfig
 from smartxd.errors import StoreError
-from smartxd.records import STREAMS, SYNCED
+from smartxd.records import STREAMS
 from smartxd.report import CaptureReport, TracingReport
 from smartxd.store.batch import split
 from smartxd.store.connection import Damaged, files, size
 from smartxd.store.index import PATTERN, Index
 from smartxd.store.ledger import read_report
 from smartxd.store.openflows import TimeOuts
+from smartxd.store.room import Room
 from smartxd.store.schema import make_segment
 from smartxd.store.segments import SegmentReader
 from smartxd.store.sweep import Sweeper
@@ -75,12 +76,12 @@ class CaptureStore:
         self._config = config
         self._clock = clock
         self._warn = warn
-        self._reserve_bytes = reserve_bytes
         self._swept_s = -math.inf
         """When, by the clock, all was swept; before all time while more is left."""
         self._lock = _lock(directory)
         try:
             self._index = Index(directory, create=True)
+            self._room = Room(directory, config, self._index, reserve_bytes)
             try:
                 with self._named_errors():
                     self._open()
@@ -312,32 +313,12 @@ class CaptureStore:
         # What was carried to it fills no file, or each would be full as soon as it is there.
         most = max(self._config.disk_max_bytes // SEGMENTS_PER_BOUND, 4 * self._carried_bytes)
         ends = self._start_s(now_s) != self._current.start_s or size(*files(path)) >= most
-        disk = os.statvfs(self.directory)
-        reserve_bytes = self._reserve_bytes + (self._writer.carry_bytes() if ends else 0)
-        excess = max(
-            size(*self.directory.iterdir()) - self._config.disk_max_bytes,
-            reserve_bytes - disk.f_bavail * disk.f_frsize,
-        )
-        for segment in self._index.segments()[:-1]:
-            if excess > 0:
-                excess -= size(*files(self.directory / segment.name))
-                self._index.retire(segment, "disk_max_bytes reached, or the disk nearly full")
-            elif self._aged(segment, now_s) and self._all_settled(segment):
-                self._index.retire(segment, "retention_s reached")
+        self._room.make(now_s, self._writer.carry_bytes() if ends else 0)
         if ends:
             self._roll(now_s)
 
     def _start_s(self, now_s: int) -> int:
         return now_s - now_s % self._config.segment_s
-
-    def _aged(self, segment: Segment, now_s: int) -> bool:
-        return segment.closed_s is not None and now_s - segment.closed_s > self._config.retention_s
-
-    def _all_settled(self, segment: Segment) -> bool:
-        spans = self._index.spans_of(segment)
-        return all(
-            s.last_seq <= self._index.ledger(s.stream).settled_seq for s in spans if s.stream in SYNCED
-        )
 
     def _roll(self, now_s: int) -> None:
         with SegmentReader(self.directory / self._current.name) as reader:
