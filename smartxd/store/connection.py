@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import adbc_driver_manager
 import adbc_driver_manager.dbapi
@@ -130,14 +130,17 @@ class Connection:
         self.run("BEGIN")
         try:
             yield
-        finally:
-            self.run("COMMIT")
+        except BaseException:
+            with suppress(StoreError):  # what went wrong first is what is said
+                self.run("COMMIT")
+            raise
+        self.run("COMMIT")
 
     def close(self) -> None:
         """Close the file; SQLite checkpoints when this was the last connection to it."""
         self.conn.close()
 
-    def __enter__(self) -> Any:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:

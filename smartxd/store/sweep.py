@@ -109,10 +109,7 @@ class Sweeper:
 
     def _batches(self, segment: Segment, policy: str) -> list[StoredBatch]:
         with SegmentReader(self._directory / segment.name) as reader:
-            found: list[StoredBatch] = reader.kept_of(
-                policy, SWEEP_BATCHES, but_newest=segment.closed_s is None
-            )
-        return found
+            return reader.kept_of(policy, SWEEP_BATCHES, but_newest=segment.closed_s is None)
 
     def _remove(self, segment: Segment, batches: list[StoredBatch], writer: SegmentWriter) -> None:
         if batches and segment.closed_s is None:
@@ -160,8 +157,7 @@ class Sweeper:
 
     def _read(self, segment: Segment) -> dict[str, Kept]:
         with SegmentReader(self._directory / segment.name) as reader:
-            kept: dict[str, Kept] = reader.kept()
-        return kept
+            return reader.kept()
 
     @contextmanager
     def _unless_lost(self, segment: Segment) -> Iterator[None]:
