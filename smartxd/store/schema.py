@@ -23,6 +23,7 @@ VERSION = 2
 
 Columns = dict[str, type]
 
+_SQL = {str: "TEXT", int: "INTEGER", bytes: "BLOB"}
 _KEPT: Columns = {"policy": str, "stored_bytes": int, "gone": int}
 """Of a batch: whose it is, what it takes of the file, and whether its rows have left it (retention.py)."""
 
@@ -48,11 +49,12 @@ def additions(stream: str, found: Sequence[str]) -> list[str]:
     schema = TABLES[stream]
     if not found:
         return [_create(stream)]
-    return [
-        f"ALTER TABLE {stream} ADD COLUMN "
-        + (f"{name} INTEGER NOT NULL DEFAULT {value}" if value is not None else f"{name} TEXT")
-        for name, value in without(schema, found).items()
-    ]
+    added = []
+    for name, value in without(schema, found).items():
+        kind = _SQL[_column(schema.field(name).type)]
+        default = "" if value is None else f" NOT NULL DEFAULT {value}"
+        added.append(f"ALTER TABLE {stream} ADD COLUMN {name} {kind}{default}")
+    return added
 
 
 def _create(name: str) -> str:
@@ -66,9 +68,12 @@ def _create(name: str) -> str:
 
 def batch_additions(found: Sequence[str]) -> list[str]:
     """The same of the table of batches, which is there."""
-    kinds = {str: "TEXT NOT NULL DEFAULT ''", int: "INTEGER NOT NULL DEFAULT 0"}
-    missing = {name: kind for name, kind in _KEPT.items() if name not in found}
-    return [f"ALTER TABLE batches ADD COLUMN {name} {kinds[kind]}" for name, kind in missing.items()]
+    nothing = {str: "''", int: "0"}
+    return [
+        f"ALTER TABLE batches ADD COLUMN {name} {_SQL[kind]} NOT NULL DEFAULT {nothing[kind]}"
+        for name, kind in _KEPT.items()
+        if name not in found
+    ]
 
 
 def check_version(found: int, path: Path, known: int = VERSION) -> None:
@@ -132,7 +137,7 @@ def make_index(conn: sqlite3.Connection, epoch: str) -> None:
     db.table("tracers").create({"id": int, "at": str, "reports": str}, pk="id")
     conn.execute("INSERT INTO store VALUES (?)", (epoch,))
     conn.execute("INSERT INTO contact VALUES (1, NULL, '')")
-    conn.execute("INSERT INTO tracers VALUES (1, NULL, '[]')")
+    conn.execute("INSERT INTO tracers VALUES (1, NULL, '{}')")
     upgrade_index(conn)
 
 

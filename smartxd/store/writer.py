@@ -32,6 +32,7 @@ _TAKEN = (
 )
 """How much of a file is in use."""
 _CARRIED_ROW_BYTES = 1024
+"""Of plain IPv4 174 in the file and as many in its log were measured; flows in tunnels take more."""
 
 
 def _taken(cursor: Any) -> int:

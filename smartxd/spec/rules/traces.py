@@ -197,9 +197,7 @@ def hidden_addresses_stay_hidden(fleet: Fleet) -> Iterator[Finding]:
             )
             yield policy.finding(HIDDEN_BYTES, ("snapLength",), message)
         if spec.sampling.mode == "hash":
-            message = (
-                f"chooses by the addresses, which privacy hides ({spec.privacy.addresses}): count or random"
-            )
+            message = f"chooses by the addresses, which privacy hides ({how}): count or random"
             yield policy.finding(HIDDEN_HASH, ("sampling", "mode"), message)
 
 
